@@ -1,0 +1,67 @@
+# One word per thing a developer does; `make help` lists them. Everything runs from .venv, which `make setup` makes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint types imports unit e2e bench docs lock engine images clean
+
+BIN := .venv/bin
+WORKERS ?= 2
+ARGS ?=
+PYTEST := $(BIN)/pytest
+READY := .venv/.ready
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml uv.lock .ci/setup
+	@.ci/setup
+	@touch $@
+
+setup: $(READY) ## make .venv as uv.lock pins it, and install what the machine lacks
+
+demo: setup engine images ## the whole line on real input, from commit to deployment; SERVE=1 leaves the server running
+	@$(BIN)/python -m orchestrator.demo $(if $(SERVE),--serve) $(ARGS)
+
+test: check engine images ## everything that continuous integration runs
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup tests/integration tests/security tests/e2e tests/fault $(ARGS)
+
+check: setup ## format, lint, types, import rules and unit tests; needs no Docker engine
+	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory lint types imports unit
+
+fmt: setup ## format the code and sort its imports
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --select I --fix .
+
+lint: setup ## ruff
+	@$(BIN)/ruff check .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+imports: setup ## the import directions of docs/architecture.md
+	@$(BIN)/lint-imports
+
+unit: setup ## unit tests alone
+	@$(PYTEST) -n $(WORKERS) tests/unit $(ARGS)
+
+e2e: setup engine images ## end-to-end tests alone
+	@$(PYTEST) tests/e2e $(ARGS)
+
+bench: setup ## benchmarks; figures, no verdicts
+	@$(PYTEST) -s tests/benchmarks $(ARGS)
+
+docs: setup ## the documentation as pages, in site/
+	@$(BIN)/zensical build --clean -f .mkdocs.yml
+
+lock: setup ## uv.lock anew, from pyproject.toml
+	@$(BIN)/uv lock --upgrade --no-config --default-index https://pypi.org/simple
+
+engine: ## a Docker engine, started or installed where none answers
+	@runner-images/engine
+
+images: engine ## the base image of runs, pulled or made from Debian's packages
+	@runner-images/base/make
+
+clean: ## caches and built pages; .venv and var/ stay
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist site
