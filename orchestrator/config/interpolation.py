@@ -1,0 +1,153 @@
+"""`${{ env.NAME }}` and `${{ file:PATH }}` in the administrator's files.
+
+Where a secret may stand, the references are kept as they are (`Text`) until `resolve` is called at start, so that
+no model, log line or traceback holds the value. Elsewhere only `${{ env.NAME }}` is read, at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from orchestrator.domain.errors import InvalidInput, SecretMissing
+
+_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_ENV = re.compile(r"env\.([A-Za-z_][A-Za-z0-9_]*)")
+_FILE = re.compile(r"file:\s*(\S.*)")
+_SECRET = re.compile(r"secrets\.([A-Za-z_][A-Za-z0-9_]*)")
+_LOOKS_LIKE_ENV = re.compile(r"(?:env[:. ]\s*|\$)?([A-Za-z_][A-Za-z0-9_]*)")
+EXPECTED: Final = "${{ env.NAME }} or ${{ file:PATH }}"
+MAX_SECRET_FILE: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that lives elsewhere: in an environment variable or in a file."""
+
+    kind: Literal["env", "file"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"${{{{ env.{self.name} }}}}" if self.kind == "env" else f"${{{{ file:{self.name} }}}}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Text:
+    """Text that may hold secrets and references to them. Its repr and str show neither; `resolve` gives the value."""
+
+    parts: tuple[str | Reference, ...]
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Reference))
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the value itself is written in the file."""
+        return not self.references
+
+    def __repr__(self) -> str:
+        shown = "".join(str(part) if isinstance(part, Reference) else "***" for part in self.parts)
+        return f"Text({shown})"
+
+    __str__ = __repr__
+
+
+class ReferenceSyntaxError(InvalidInput):
+    """A `${{ … }}` that cannot be read. `remedy` is what was expected, `suggestion` what was probably meant."""
+
+    def __init__(self, message: str, expected: str = EXPECTED, suggestion: str = "") -> None:
+        super().__init__(message, f"expected {expected}")
+        self.expected = expected
+        self.suggestion = suggestion
+
+
+def parse(text: str) -> Text:
+    """Split `text` into literal parts and references. Raises ReferenceSyntaxError."""
+    parts: list[str | Reference] = []
+    end = 0
+    for found in _EXPRESSION.finditer(text):
+        if found.start() > end:
+            parts.append(_literal(text[end : found.start()]))
+        parts.append(_reference(found.group(1).strip()))
+        end = found.end()
+    if end < len(text) or not parts:
+        parts.append(_literal(text[end:]))
+    return Text(tuple(parts))
+
+
+def _literal(text: str) -> str:
+    if "${{" in text:
+        raise ReferenceSyntaxError("a ${{ is not closed by }}")
+    return text
+
+
+def _reference(inner: str) -> Reference:
+    if found := _ENV.fullmatch(inner):
+        return Reference("env", found.group(1))
+    if found := _FILE.fullmatch(inner):
+        return Reference("file", found.group(1))
+    if found := _SECRET.fullmatch(inner):
+        name = found.group(1)
+        raise ReferenceSyntaxError(
+            f"${{{{ {inner} }}}} is not read; a run gets a secret as an environment variable of its name",
+            f"secrets: [{name}] under run:, and {name} under secrets: of orchestrator.yaml",
+        )
+    guess = _LOOKS_LIKE_ENV.fullmatch(inner)
+    suggestion = f"${{{{ env.{guess.group(1)} }}}}" if guess else ""
+    raise ReferenceSyntaxError(f"${{{{ {inner} }}}} is not understood", suggestion=suggestion)
+
+
+def resolve(value: Text | str, environ: Mapping[str, str], read_file: Callable[[str], str]) -> str:
+    """The value, with every reference replaced by what it points to.
+
+    `read_file` gets the path as it is written; `file_reader` makes one. Raises SecretMissing for an unset or empty
+    variable, and whatever `read_file` raises.
+    """
+    if isinstance(value, str):
+        return value
+    return "".join(
+        part if isinstance(part, str) else _value_of(part, environ, read_file) for part in value.parts
+    )
+
+
+def _value_of(reference: Reference, environ: Mapping[str, str], read_file: Callable[[str], str]) -> str:
+    if reference.kind == "file":
+        return read_file(reference.name)
+    value = environ.get(reference.name, "")
+    if not value:
+        raise SecretMissing(
+            f"the environment variable {reference.name} is not set",
+            f"export {reference.name} before starting, or put the value in a file and write ${{{{ file:PATH }}}}",
+        )
+    return value
+
+
+def file_reader(base: Path) -> Callable[[str], str]:
+    """A reader of secret files for `resolve`. Relative paths count from `base`; one trailing line end is dropped.
+
+    The reader raises SecretMissing where the file is missing, unreadable, empty, larger than 64 KiB or not UTF-8.
+    """
+
+    def read(name: str) -> str:
+        path = base / Path(name).expanduser()
+        remedy = "create the file, readable for the user that runs the orchestrator"
+        try:
+            with path.open("rb") as stream:
+                raw = stream.read(MAX_SECRET_FILE + 1)
+        except OSError as error:
+            raise SecretMissing(f"the file {path} cannot be read: {error.strerror}", remedy) from None
+        if len(raw) > MAX_SECRET_FILE:
+            raise SecretMissing(f"the file {path} is too large for a secret", "at most 64 KiB")
+        try:
+            value = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise SecretMissing(f"the file {path} is not UTF-8 text", remedy) from None
+        if not value:
+            raise SecretMissing(f"the file {path} is empty", remedy)
+        return value
+
+    return read
