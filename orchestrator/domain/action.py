@@ -1,0 +1,123 @@
+"""What happens after a verdict, as data: kinds, states, and which ones are due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Trigger(StrEnum):
+    """What an action hangs on: a run's outcome, or how it differs from the branch's last outcome."""
+
+    START = "start"
+    PASS = "pass"  # noqa: S105 - an outcome's name, not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    FAILED = "failed"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    FIXED = "fixed"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class DeployAction:
+    """Put artifacts (glob patterns), pinned dataset versions (names) and the report on a server."""
+
+    server: str
+    files: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    report: bool = False
+    kind: str = "deploy"
+
+
+@dataclass(frozen=True, slots=True)
+class EmailAction:
+    """Mail the report. ``to`` holds addresses, or ``author`` for the commit's author."""
+
+    to: tuple[str, ...]
+    kind: str = "email"
+
+
+ActionSpec = DeployAction | EmailAction
+
+
+class ActionState(StrEnum):
+    """Where an Action stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """A rule forbids it; the message says which."""
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen."""
+        return not ACTION_TRANSITIONS[self]
+
+
+ACTION_TRANSITIONS: Mapping[ActionState, frozenset[ActionState]] = {
+    ActionState.PENDING: frozenset({ActionState.RUNNING, ActionState.SKIPPED, ActionState.CANCELLED}),
+    # Back to PENDING: the try did not succeed, another one is due later.
+    ActionState.RUNNING: frozenset(
+        {
+            ActionState.PENDING,
+            ActionState.DONE,
+            ActionState.FAILED,
+            ActionState.SKIPPED,
+            ActionState.CANCELLED,
+        }
+    ),
+    ActionState.DONE: frozenset(),
+    ActionState.FAILED: frozenset(),
+    ActionState.SKIPPED: frozenset(),
+    ActionState.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One act owed by a Run. ``key`` is stable over all tries: Message-ID and release name derive from it."""
+
+    id: int
+    run_id: int
+    key: str
+    trigger: Trigger
+    position: int
+    spec: ActionSpec
+    state: ActionState
+    tries: int = 0
+    not_before: datetime | None = None
+    message: str = ""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+def action_key(run_id: int, trigger: Trigger, position: int) -> str:
+    """The stable key of the action at that place of a run's list for a trigger."""
+    return f"run-{run_id}-{trigger.value}-{position}"
+
+
+def is_due(action: Action, siblings: Sequence[Action]) -> bool:
+    """Whether an action may be carried out now, its time apart.
+
+    Actions of one run happen in the order written, except that a report waits for all actions of its run that are
+    not reports, because it tells what became of them.
+    """
+    if action.state is not ActionState.PENDING:
+        return False
+    others = [a for a in siblings if a.id != action.id and a.run_id == action.run_id and not a.state.final]
+    if isinstance(action.spec, EmailAction):
+        if action.trigger is Trigger.START:
+            return True
+        return all(isinstance(a.spec, EmailAction) for a in others)
+    return all(a.id > action.id for a in others if not isinstance(a.spec, EmailAction))
+
+
+MAX_ACTION_TRIES: Mapping[str, int] = {"deploy": 6, "email": 40}
+"""How often an action is tried before it is given up, by kind: minutes for a deployment, hours for a mail."""

@@ -1,0 +1,151 @@
+"""What was watched and what became new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a Change exists."""
+
+    FIRST_SIGHT = "first_sight"
+    PUSH = "push"
+    DATA = "data"
+    MANUAL = "manual"
+    RERUN = "rerun"
+    BASELINE = "baseline"
+
+
+class DatasetRole(StrEnum):
+    """What a Dataset is for: a change of evaluation data makes metrics incomparable, one of training data does not."""
+
+    TRAIN = "train"
+    EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit of a Source, as seen on a branch."""
+
+    source: str
+    branch: str
+    commit: str
+    subject: str = ""
+    author: str = ""
+    author_email: str = ""
+    committed_at: datetime | None = None
+
+    @property
+    def short(self) -> str:
+        """The first 8 characters of the commit's hash."""
+        return self.commit[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a DatasetVersion. ``path`` is relative with ``/``; ``sha256`` is hexadecimal; ``size`` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One state of a Dataset. ``number`` counts the versions of this dataset from 1; 0 while it is not stored."""
+
+    dataset: str
+    fingerprint: str
+    files: int
+    size: int
+    role: DatasetRole = DatasetRole.TRAIN
+    number: int = 0
+
+    @property
+    def label(self) -> str:
+        """How people see it: ``data v7``."""
+        return f"{self.dataset} v{self.number}" if self.number else f"{self.dataset} {self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDiff:
+    """What differs between two manifests; paths sorted, sizes in bytes."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    size_delta: int
+
+    @property
+    def summary(self) -> str:
+        """One short phrase, such as ``+2 files, 1 changed``."""
+        parts = []
+        if self.added:
+            parts.append(f"+{len(self.added)} files")
+        if self.removed:
+            parts.append(f"-{len(self.removed)} files")
+        if self.changed:
+            parts.append(f"{len(self.changed)} changed")
+        return ", ".join(parts) or "no file differs"
+
+
+def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> ManifestDiff:
+    """Compare two manifests by path and content hash."""
+    before = {entry.path: entry for entry in old}
+    after = {entry.path: entry for entry in new}
+    return ManifestDiff(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        changed=tuple(sorted(p for p in before.keys() & after.keys() if before[p].sha256 != after[p].sha256)),
+        size_delta=sum(e.size for e in new) - sum(e.size for e in old),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A Revision plus the DatasetVersions that go with it, and the cause that made it new.
+
+    ``id`` grows with the order in which changes were seen; ``key`` is unique within its pipeline, so that one
+    observation is enqueued once, whoever saw it.
+    """
+
+    id: int
+    pipeline: str
+    key: str
+    cause: Cause
+    revision: Revision
+    datasets: tuple[DatasetVersion, ...]
+    note: str = ""
+    requested_by: str = ""
+
+    def version_of(self, dataset: str) -> DatasetVersion | None:
+        """The pinned version of that dataset, or None when the change has none."""
+        return next((v for v in self.datasets if v.dataset == dataset), None)
+
+
+def same_evaluation_data(one: Change, other: Change) -> bool:
+    """Whether metrics of both changes were, or will be, measured on the same evaluation data."""
+
+    def digest(change: Change) -> list[tuple[str, str]]:
+        return sorted((v.dataset, v.fingerprint) for v in change.datasets if v.role is DatasetRole.EVALUATION)
+
+    return digest(one) == digest(other)
+
+
+def what_changed(current: Change, reference: Change) -> str:
+    """Say in a few words what differs from the reference: code, data, both or nothing."""
+    code = current.revision.commit != reference.revision.commit
+    moved = [
+        v.dataset
+        for v in current.datasets
+        if (ref := reference.version_of(v.dataset)) is None or ref.fingerprint != v.fingerprint
+    ]
+    if code and moved:
+        return f"code and data ({', '.join(moved)}) changed"
+    if code:
+        return "code changed"
+    if moved:
+        return f"data ({', '.join(moved)}), not code, changed"
+    return "neither code nor data changed"

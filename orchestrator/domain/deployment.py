@@ -1,0 +1,123 @@
+"""Deployments: their states, who may deploy, and what a release is called."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from orchestrator.domain.change import Cause
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import Purpose, Run, RunState
+
+
+class DeploymentState(StrEnum):
+    """Where a Deployment stands."""
+
+    QUEUED = "queued"
+    AWAITING_APPROVAL = "awaiting_approval"
+    UPLOADING = "uploading"
+    VERIFYING = "verifying"
+    ACTIVATING = "activating"
+    BAKING = "baking"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    """Another release took its place."""
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self is DeploymentState.ACTIVE or not DEPLOYMENT_TRANSITIONS[self]
+
+
+_STOPPED = frozenset({DeploymentState.FAILED, DeploymentState.CANCELLED, DeploymentState.SUPERSEDED})
+
+DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
+    DeploymentState.QUEUED: frozenset({DeploymentState.AWAITING_APPROVAL, DeploymentState.UPLOADING}) | _STOPPED,
+    DeploymentState.AWAITING_APPROVAL: frozenset({DeploymentState.REJECTED, DeploymentState.UPLOADING}) | _STOPPED,
+    DeploymentState.UPLOADING: frozenset({DeploymentState.VERIFYING}) | _STOPPED,
+    DeploymentState.VERIFYING: frozenset({DeploymentState.ACTIVATING}) | _STOPPED,
+    DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.ROLLED_BACK}) | _STOPPED,
+    DeploymentState.BAKING: frozenset({DeploymentState.ACTIVE, DeploymentState.ROLLED_BACK}) | _STOPPED,
+    DeploymentState.ACTIVE: frozenset({DeploymentState.RETIRED, DeploymentState.ROLLED_BACK}),
+    DeploymentState.RETIRED: frozenset(),
+    DeploymentState.REJECTED: frozenset(),
+    DeploymentState.FAILED: frozenset(),
+    DeploymentState.CANCELLED: frozenset(),
+    DeploymentState.SUPERSEDED: frozenset(),
+    DeploymentState.ROLLED_BACK: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Putting one Run's artifacts on one server. ``release`` is the folder's name, chosen before the act."""
+
+    id: int
+    run_id: int
+    action_id: int
+    pipeline: str
+    server: str
+    release: str
+    state: DeploymentState
+    change_id: int
+    message: str = ""
+    created_at: datetime | None = None
+    activated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFile:
+    """One file of a release. ``path`` is relative with ``/``; ``blob`` names stored content by its SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def release_name(run: Run, now: datetime) -> str:
+    """The release folder's name, sortable by time: ``20261123T054459Z-42``."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run.id}"
+
+
+RELEASE_PATTERN = re.compile(r"\d{8}T\d{6}Z-\d+")
+"""What a release folder of ours is called; nothing else under ``releases/`` is ever removed."""
+
+_DEPLOYING_CAUSES = frozenset({Cause.FIRST_SIGHT, Cause.PUSH, Cause.DATA, Cause.MANUAL, Cause.RERUN})
+
+
+def why_not_trusted(run: Run, pipeline: Pipeline) -> str | None:
+    """Why a run may neither deploy nor serve as a baseline, or None when it may.
+
+    It must have been caused by a push, a data change, a schedule or a person, on one of the pipeline's
+    ``deploy_branches``.
+    """
+    if run.change.cause not in _DEPLOYING_CAUSES and run.purpose is not Purpose.BASELINE:
+        return f"a run caused by {run.change.cause.value} never deploys"
+    branch = run.change.revision.branch
+    if not any(fnmatch.fnmatchcase(branch, pattern) for pattern in pipeline.deploy_branches):
+        allowed = ", ".join(pipeline.deploy_branches) or "none"
+        return f"branch {branch} is not one of the deploy_branches ({allowed})"
+    return None
+
+
+def why_not_deploy(run: Run, pipeline: Pipeline) -> str | None:
+    """Why a run may not deploy, or None when it may: it must be trusted, meant for training, and have passed."""
+    if run.purpose is not Purpose.TRAIN:
+        return f"a {run.purpose.value} run never deploys"
+    if run.state is not RunState.PASSED:
+        return f"the run has not passed ({run.state.value})"
+    return why_not_trusted(run, pipeline)
+
+
+def is_superseded(change_id: int, live: Deployment | None) -> bool:
+    """Whether something newer than this change is live already."""
+    return live is not None and live.change_id > change_id

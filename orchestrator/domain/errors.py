@@ -1,0 +1,170 @@
+"""Exceptions mean "we could not find out"; exit codes, verdicts and refusals are values.
+
+The tree::
+
+    OrchestratorError            carries a message and, where there is one, a remedy
+    ├── InvalidInput             what a person wrote cannot be understood (check, selector, configuration)
+    │   ├── InvalidCheck
+    │   └── InvalidSelector
+    ├── NotFound                 no such run, pipeline, host, file
+    ├── SecretMissing            a referenced secret has no value
+    ├── StoreError
+    │   ├── StoreUnavailable     the database did not answer in time
+    │   ├── IllegalTransition    a state may not follow another: a defect of the caller
+    │   └── LeaseLost            another worker holds, or finished, what the caller was working on
+    ├── EngineError              a Docker engine refused a request
+    │   ├── EngineUnavailable    it cannot be reached; asking again may help
+    │   ├── EngineFull           no space is left on the host
+    │   ├── ImageNotFound
+    │   ├── ImageRejected        an image could not be made from the project's files; carries the log's end
+    │   └── ContainerGone        the container was removed by somebody else
+    ├── SourceError              a watched repository
+    │   ├── SourceUnavailable
+    │   └── RevisionGone         the commit no longer exists at the remote
+    ├── DatasetError
+    │   ├── DatasetUnavailable   the folder is missing or cannot be read
+    │   └── DatasetMoved         the files no longer are the version that was pinned
+    ├── DeploymentError
+    │   ├── ServerUnavailable    cannot connect; asking again may help
+    │   ├── ServerRejected       host key, login or permission: asking again does not help
+    │   └── TransferCorrupted    what arrived is not what was sent
+    └── MailError
+        ├── MailUnavailable      try again later
+        └── MailRejected         the server refused this message or these recipients for good
+"""
+
+from __future__ import annotations
+
+
+class OrchestratorError(Exception):
+    """Base of all errors that the orchestrator raises on purpose.
+
+    ``message`` says what is wrong and where; ``remedy`` what a person can do about it, or is empty.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class InvalidInput(OrchestratorError):
+    """What a person wrote cannot be understood."""
+
+
+class InvalidCheck(InvalidInput):
+    """A gate's check cannot be parsed or is not usable for its metric."""
+
+
+class InvalidSelector(InvalidInput):
+    """A baseline selector cannot be parsed."""
+
+
+class NotFound(OrchestratorError):
+    """No such thing."""
+
+
+class SecretMissing(OrchestratorError):
+    """A referenced secret has no value."""
+
+
+class StoreError(OrchestratorError):
+    """The database."""
+
+
+class StoreUnavailable(StoreError):
+    """The database did not answer in time."""
+
+
+class IllegalTransition(StoreError):
+    """A state may not follow another: a defect of the caller."""
+
+
+class LeaseLost(StoreError):
+    """Another worker holds, or has finished, what the caller was working on."""
+
+
+class EngineError(OrchestratorError):
+    """A Docker engine refused a request."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be reached; asking again may help."""
+
+
+class EngineFull(EngineError):
+    """No space is left on the host."""
+
+
+class ImageNotFound(EngineError):
+    """The image is neither on the host nor to be had from a registry."""
+
+
+class ImageRejected(EngineError):
+    """An image could not be made from the project's files.
+
+    ``log`` holds the end of the output.
+    """
+
+    def __init__(self, message: str, log: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.log = log
+
+
+class ContainerGone(EngineError):
+    """The container was removed by somebody else."""
+
+
+class SourceError(OrchestratorError):
+    """A watched repository."""
+
+
+class SourceUnavailable(SourceError):
+    """The repository did not answer, or is not there."""
+
+
+class RevisionGone(SourceError):
+    """The commit no longer exists at the remote."""
+
+
+class DatasetError(OrchestratorError):
+    """Watched data."""
+
+
+class DatasetUnavailable(DatasetError):
+    """The data are missing or cannot be read."""
+
+
+class DatasetMoved(DatasetError):
+    """The files no longer are the version that was pinned."""
+
+
+class DeploymentError(OrchestratorError):
+    """A deployment could not be carried out."""
+
+
+class ServerUnavailable(DeploymentError):
+    """The server cannot be reached; asking again may help."""
+
+
+class ServerRejected(DeploymentError):
+    """Host key, login, space or permission: asking again does not help by itself."""
+
+
+class TransferCorrupted(DeploymentError):
+    """What arrived is not what was sent."""
+
+
+class MailError(OrchestratorError):
+    """A message could not be handed over."""
+
+
+class MailUnavailable(MailError):
+    """The mail server did not take the message now; later it may."""
+
+
+class MailRejected(MailError):
+    """The mail server refused the message or its recipients for good."""

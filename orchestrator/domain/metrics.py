@@ -1,0 +1,100 @@
+"""Numbers that a training leaves behind."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class Direction(StrEnum):
+    """Which way is good."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+    @property
+    def sign(self) -> int:
+        """+1 when higher is better, -1 when lower is."""
+        return 1 if self is Direction.HIGHER else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One value. ``name`` is flattened with ``/``; ``value`` may be NaN or infinite; ``source`` is the file it came from."""
+
+    name: str
+    value: float
+    source: str = ""
+    reader: str = ""
+
+
+_LOWER = {"loss", "error", "err", "rmse", "mse", "mae", "mape", "latency", "perplexity", "logloss", "wer", "cer"}
+_HIGHER = {"accuracy", "acc", "f1", "auc", "auroc", "r2", "precision", "recall", "bleu", "map", "ndcg", "iou", "dice"}
+
+
+def infer_direction(name: str) -> Direction | None:
+    """The direction that a metric's name says unmistakably, else None.
+
+    The name is split at everything that is not a letter or digit; words for both directions, or none, say nothing.
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    lower, higher = bool(words & _LOWER), bool(words & _HIGHER)
+    if lower == higher:
+        return None
+    return Direction.LOWER if lower else Direction.HIGHER
+
+
+# What a JSON document may hold once it is parsed.
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+
+
+def flatten(document: Json, source: str, reader: str) -> tuple[Metric, ...]:
+    """Every number in a parsed document as a Metric, nested keys joined by ``/``; list items by their index.
+
+    Booleans and texts are left out, except the texts that stand for NaN and the infinities (``"NaN"``,
+    ``"Infinity"``, ``"-Infinity"``), which some libraries write because JSON has no such numbers.
+    """
+    return tuple(Metric(name, value, source, reader) for name, value in _numbers(document, ""))
+
+
+_SPECIAL = {"nan": math.nan, "inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
+
+
+def _numbers(node: Json, prefix: str) -> Iterator[tuple[str, float]]:
+    match node:
+        case bool() | None:
+            return
+        case int() | float():
+            if prefix:
+                yield prefix, float(node)
+        case str():
+            if prefix and node.strip().lower() in _SPECIAL:
+                yield prefix, _SPECIAL[node.strip().lower()]
+        case Mapping():
+            for key, value in node.items():
+                yield from _numbers(value, f"{prefix}/{key}" if prefix else str(key))
+        case _:
+            for index, value in enumerate(node):
+                yield from _numbers(value, f"{prefix}/{index}" if prefix else str(index))
+
+
+def format_value(value: float) -> str:
+    """A number as people read it: at most six significant digits, no trailing noise."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "infinity" if value > 0 else "-infinity"
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}"
+
+
+def format_difference(value: float) -> str:
+    """A difference with its sign, at most four significant digits."""
+    if math.isnan(value):
+        return "NaN"
+    return "±0" if value == 0 else f"{value:+.4g}"

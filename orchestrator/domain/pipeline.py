@@ -1,0 +1,207 @@
+"""A Pipeline as the services see it: what to watch, how to train, how to judge, what to do next.
+
+Durations are in seconds, sizes in bytes. Secrets appear by name only.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.domain.action import ActionSpec, Trigger
+from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.gate import Gate
+from orchestrator.domain.metrics import Direction, infer_direction
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A watched repository. ``location`` is a URL or an absolute path; ``branches`` are names or fnmatch patterns."""
+
+    name: str
+    location: str
+    branches: tuple[str, ...] = ("main",)
+    poll: float = 60.0
+
+    def watches(self, branch: str) -> bool:
+        """Whether a push to that branch matters."""
+        return any(fnmatch.fnmatchcase(branch, pattern) for pattern in self.branches)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """Watched data in a local folder (absolute path). ``settle``: how long it must be still before it is a version."""
+
+    name: str
+    path: str
+    role: DatasetRole = DatasetRole.TRAIN
+    poll: float = 30.0
+    settle: float = 10.0
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What identifies the watched data whatever it is called: 16 hexadecimal digits over path and patterns."""
+        text = "\0".join((self.path, *self.include, "", *self.exclude))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that tells a container the path: ``MLCI_DATA_WINE_TEST``."""
+        return "MLCI_DATA_" + "".join(c if c.isalnum() else "_" for c in self.name.upper())
+
+
+class Network(StrEnum):
+    """What a container may reach."""
+
+    BRIDGE = "bridge"
+    """A network of its own with a way out."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of one container. ``cpus`` in cores, the others in bytes or processes; None: the engine's own limit."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    shm_size: int = GIB
+    pids: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class NamedImage:
+    """An image by name: on the host already, or pulled."""
+
+    name: str
+    kind: str = "named"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderImage:
+    """An image built from a folder of the administrator's with a Dockerfile (absolute path)."""
+
+    folder: str
+    kind: str = "folder"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryImage:
+    """An image built from the watched repository's own Dockerfile, at the run's commit."""
+
+    dockerfile: str = "Dockerfile"
+    kind: str = "repository"
+
+
+ImageSpec = NamedImage | FolderImage | RepositoryImage
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSpec:
+    """Where and in what a run executes. ``uid`` and ``gid`` own the workspace and run the command."""
+
+    name: str
+    image: ImageSpec
+    resources: Resources = Resources()
+    host_names: tuple[str, ...] = ()
+    host_labels: tuple[tuple[str, str], ...] = ()
+    network: Network = Network.BRIDGE
+    uid: int = 1000
+    gid: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A Docker engine that runs attempts, at most ``slots`` at a time."""
+
+    name: str
+    engine: str
+    slots: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def eligible_hosts(runner: RunnerSpec, hosts: Sequence[HostSpec], wish: str | None = None) -> tuple[HostSpec, ...]:
+    """The hosts that may execute this runner's attempts, most wanted first; a person's wish leaves only that host."""
+    if wish is not None:
+        return tuple(h for h in hosts if h.name == wish)
+    if runner.host_names:
+        by_name = {h.name: h for h in hosts}
+        return tuple(by_name[name] for name in runner.host_names if name in by_name)
+    return tuple(h for h in hosts if set(runner.host_labels) <= set(h.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A command whose result is kept as an image layer, keyed by the contents of the ``key`` files."""
+
+    command: tuple[str, ...]
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How one attempt runs. ``command`` is an argument list; ``secrets`` are names put into the environment."""
+
+    command: tuple[str, ...]
+    setup: Setup | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    timeout: float = 24 * 3600.0
+    infrastructure_retries: int = 2
+    log_limit: int = 2 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """What is declared about one metric."""
+
+    name: str
+    direction: Direction | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an attempt may leave behind. Sizes in bytes; whatever exceeds them is listed, not kept."""
+
+    files: int = 1000
+    file_size: int = 2 * GIB
+    total_size: int = 4 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One definition, frozen into each Run that it makes."""
+
+    name: str
+    sources: tuple[SourceSpec, ...]
+    runner: RunnerSpec
+    execution: Execution
+    project: str = "default"
+    datasets: tuple[DatasetSpec, ...] = ()
+    deploy_branches: tuple[str, ...] = ()
+    cancel_in_progress: bool = False
+    replicates: int = 1
+    collect: tuple[str, ...] = ()
+    metrics: tuple[MetricSpec, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    gate: Gate = field(default_factory=Gate)
+    actions: tuple[tuple[Trigger, ActionSpec], ...] = ()
+
+    def direction_of(self, metric: str) -> Direction | None:
+        """The declared direction, or the one that the name says, or None."""
+        for spec in self.metrics:
+            if spec.name == metric and spec.direction is not None:
+                return spec.direction
+        return infer_direction(metric)
+
+    def source_named(self, name: str) -> SourceSpec | None:
+        """The source of that name, or None."""
+        return next((s for s in self.sources if s.name == name), None)

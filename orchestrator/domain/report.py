@@ -1,0 +1,165 @@
+"""One Report model, rendered for mail, file, web and terminal with the same sentences and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.gate import CheckResult
+from orchestrator.domain.metrics import format_difference, format_value
+from orchestrator.domain.run import Run, RunState
+
+
+class Word(StrEnum):
+    """The one word that says what happened."""
+
+    STARTED = "started"
+    PASSED = "passed"
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"
+    FAILED = "failed"
+    ERRORED = "errored"
+    CANCELLED = "cancelled"
+    FIXED = "fixed"
+    BROKEN = "broken"
+    STILL_FAILING = "still failing"
+
+
+_PLAIN = {
+    RunState.PASSED: Word.PASSED,
+    RunState.REJECTED: Word.REJECTED,
+    RunState.INCONCLUSIVE: Word.INCONCLUSIVE,
+    RunState.FAILED: Word.FAILED,
+    RunState.ERRORED: Word.ERRORED,
+    RunState.CANCELLED: Word.CANCELLED,
+}
+_BAD = frozenset({RunState.REJECTED, RunState.FAILED})
+
+
+def is_fixed(state: RunState, previous: RunState | None) -> bool:
+    """Whether a pass follows a rejection or failure on the same branch."""
+    return state is RunState.PASSED and previous in _BAD
+
+
+def is_broken(state: RunState, previous: RunState | None) -> bool:
+    """Whether a rejection or failure follows a pass on the same branch."""
+    return state in _BAD and previous is RunState.PASSED
+
+
+def word_for(state: RunState, previous: RunState | None) -> Word:
+    """The word for a run's state, given the last judged state on its branch (passed, rejected or failed; or None)."""
+    if is_fixed(state, previous):
+        return Word.FIXED
+    if is_broken(state, previous):
+        return Word.BROKEN
+    if state in _BAD and previous in _BAD:
+        return Word.STILL_FAILING
+    return _PLAIN.get(state, Word.STARTED)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric in the table. ``better`` is None where no direction or no baseline says it."""
+
+    name: str
+    value: str
+    baseline: str
+    difference: str
+    unit: str = ""
+    better: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRow:
+    """What became of one deployment."""
+
+    server: str
+    state: str
+    release: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRow:
+    """One kept file; ``size`` in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything one rendering tells. ``log_tail`` is masked already; ``url`` is empty when there is no web page."""
+
+    run: Run
+    word: Word
+    headline: str
+    """The verdict in one sentence, or why there is none."""
+    key_metric: str
+    """Such as ``accuracy 0.931 (+0.012)``; empty when no metric was judged."""
+    outcome: str
+    """Such as ``deployed to prod`` or ``not deployed``; empty when the pipeline deploys nowhere."""
+    checks: tuple[CheckResult, ...] = ()
+    metrics: tuple[MetricRow, ...] = ()
+    baseline_title: str = ""
+    what_changed: str = ""
+    commits: tuple[str, ...] = ()
+    data_changes: tuple[str, ...] = ()
+    deployments: tuple[DeploymentRow, ...] = ()
+    artifacts: tuple[ArtifactRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    likely_cause: str = ""
+    log_tail: tuple[str, ...] = ()
+    duration: str = ""
+    host: str = ""
+    url: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The mail's subject, which carries the news: ``[wine] fixed: accuracy 0.931 (+0.012), deployed to prod``."""
+        news = ", ".join(part for part in (self.key_metric or self.headline, self.outcome) if part)
+        return f"[{self.run.pipeline}] {self.word.value}: {news}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A Report for people: the subject, a plain text and an HTML page under 80 KB."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def key_metric(checks: tuple[CheckResult, ...]) -> str:
+    """The judged metric that tells the news: the first failing check's, else the first compared one's, else the first."""
+    measured = [c for c in checks if c.estimate is not None]
+    if not measured:
+        return ""
+    failing = [c for c in measured if c.outcome.value == "fail"]
+    compared = [c for c in measured if c.baseline_run is not None]
+    check = (failing or compared or measured)[0]
+    versus = next((c for c in measured if c.metric == check.metric and c.baseline_run is not None), None)
+    delta = f" ({format_difference(versus.difference)})" if versus and versus.difference is not None else ""
+    return f"{check.metric} {format_value(check.estimate or 0.0)}{delta}"
+
+
+def format_duration(seconds: float) -> str:
+    """``4 m 12 s``, ``2 h 5 m``, ``0.8 s``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} m"
+
+
+def format_size(count: int) -> str:
+    """Bytes in binary units: ``512 B``, ``1.5 KiB``, ``20 MiB``."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

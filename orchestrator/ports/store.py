@@ -1,0 +1,469 @@
+"""The database as the services see it.
+
+Every method is one short transaction and thread-safe; none does network input or output. Times come in as arguments,
+aware and in UTC. Each change of a state is guarded (``UPDATE ... WHERE id AND state AND lease token``) and writes its
+journal row in the same transaction. All raise StoreUnavailable when the database does not answer; the guarded ones
+LeaseLost when the row is no longer as the caller believes, IllegalTransition when the tables in ``domain`` forbid it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from orchestrator.domain.action import Action, ActionSpec, ActionState, Trigger
+from orchestrator.domain.change import Cause, DatasetVersion, FileEntry, Revision
+from orchestrator.domain.deployment import Deployment, DeploymentState
+from orchestrator.domain.gate import Verdict
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline
+from orchestrator.domain.run import Attempt, AttemptState, Exit, Purpose, Reason, Run, RunState, StopCause
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one row until ``expires_at``. ``token`` fences: an older token changes nothing."""
+
+    subject: str
+    """``attempt``, ``action`` or ``outbox``."""
+    id: int
+    owner: str
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMove:
+    """A branch seen to move, in one pipeline's eyes. ``old`` None: new to us. ``new`` None: the branch is gone."""
+
+    source: str
+    branch: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataMove:
+    """A dataset seen to change, in one pipeline's eyes: fingerprints. ``old`` None: new to us."""
+
+    dataset: str
+    old: str | None
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is made from. The pipeline is frozen into the run."""
+
+    pipeline: Pipeline
+    cause: Cause
+    revision: Revision
+    datasets: tuple[DatasetVersion, ...]
+    purpose: Purpose = Purpose.TRAIN
+    rerun_of: int | None = None
+    note: str = ""
+    requested_by: str = ""
+    host_wish: str | None = None
+    replicates: int | None = None
+    start_actions: tuple[NewAction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAction:
+    """An action to be owed by a run; its key derives from the run's id, the trigger and the position."""
+
+    trigger: Trigger
+    position: int
+    spec: ActionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetWatch:
+    """What is remembered between two looks at a dataset.
+
+    ``signature`` is the listing that the current version was made from; ``pending`` a newer one that has to be still
+    since ``pending_since``.
+    """
+
+    signature: str
+    fingerprint: str | None
+    pending: str | None = None
+    pending_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArtifact:
+    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` or ``output``."""
+
+    path: str
+    size: int
+    sha256: str
+    kind: str = "artifact"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How an attempt ended and what it left. ``left_out`` lists files that exceeded a limit or were no plain files."""
+
+    state: AttemptState
+    reason: Reason
+    message: str = ""
+    exit: Exit | None = None
+    metrics: tuple[Metric, ...] = ()
+    artifacts: tuple[StoredArtifact, ...] = ()
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Who changed what, when, from which state to which, and why. ``subject`` is such as ``run 12``."""
+
+    at: datetime
+    who: str
+    subject: str
+    before: str
+    after: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A mail that is owed. ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries."""
+
+    id: int
+    action_id: int
+    run_id: int
+    key: str
+    recipients: tuple[str, ...]
+    subject: str
+    message: bytes
+    state: str
+    """``pending``, ``delivered`` or ``given_up``."""
+    tries: int = 0
+    last_error: str = ""
+    delivered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A serving process. ``url`` is where it answers."""
+
+    owner: str
+    url: str
+    started_at: datetime
+    seen_at: datetime
+
+
+class Detection(Protocol):
+    """What was seen of sources and datasets."""
+
+    def heads(self, pipeline: str, source: str) -> Mapping[str, str]:
+        """The branches and commits that this pipeline has seen of a source (by its name)."""
+
+    def data_heads(self, pipeline: str) -> Mapping[str, str]:
+        """The dataset fingerprints, by dataset name, that this pipeline has seen."""
+
+    def dataset_watch(self, dataset: DatasetSpec) -> DatasetWatch | None:
+        """What is remembered of a dataset (by its ``key``), or None before the first look."""
+
+    def save_dataset_watch(self, dataset: DatasetSpec, watch: DatasetWatch) -> None:
+        """Remember it."""
+
+    def record_version(
+        self, dataset: DatasetSpec, fingerprint: str, entries: Sequence[FileEntry], at: datetime
+    ) -> DatasetVersion:
+        """Store a version with its manifest, numbered within its dataset; the same fingerprint keeps its number."""
+
+    def version(self, dataset: DatasetSpec, fingerprint: str) -> DatasetVersion | None:
+        """A stored version, or None."""
+
+    def versions(self, dataset: DatasetSpec) -> Sequence[DatasetVersion]:
+        """All stored versions, oldest first."""
+
+    def manifest(self, dataset: DatasetSpec, fingerprint: str) -> tuple[FileEntry, ...]:
+        """The files of a stored version. NotFound when it is not stored."""
+
+
+class Runs(Protocol):
+    """Runs with their changes."""
+
+    def enqueue(
+        self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
+    ) -> Run | None:
+        """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start actions.
+
+        All in one transaction, guarded by what each move says was there before: when any of it is no longer so,
+        somebody else saw the move first; nothing is written and None returned. None is returned as well, with the
+        moves written, when ``new`` is None.
+        """
+
+    def get(self, run_id: int) -> Run:
+        """NotFound when there is none."""
+
+    def find(self, reference: str) -> Run:
+        """By id (``12``) or by pipeline and number (``wine-quality#42``). NotFound."""
+
+    def definition(self, run_id: int) -> Pipeline:
+        """The pipeline as it was frozen into the run."""
+
+    def listing(
+        self,
+        pipeline: str | None = None,
+        states: Sequence[RunState] = (),
+        branch: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> Sequence[Run]:
+        """Runs, newest first; ``before`` is a run id to page on from."""
+
+    def unfinished(self) -> Sequence[Run]:
+        """All runs that are not final, oldest first."""
+
+    def previous_state(self, run: Run) -> RunState | None:
+        """The state of the last train run before it on the same pipeline and branch that passed, was rejected or failed."""
+
+    def measured_runs(self, pipeline: str) -> Sequence[Run]:
+        """PASSED runs of a pipeline, oldest first, of every purpose."""
+
+    def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
+        """The metrics of the latest try of each replicate, by replicate."""
+
+    def deployed_ids(self, pipeline: str) -> Sequence[int]:
+        """Ids of the runs of which a deployment is or was ACTIVE, oldest activation first."""
+
+    def pins(self, pipeline: str) -> Mapping[str, int]:
+        """Pinned baselines: name to run id."""
+
+    def pin(self, pipeline: str, name: str, run_id: int, who: str, reason: str, at: datetime) -> None:
+        """Pin a run as a baseline; an older pin of that name is replaced."""
+
+    def move(
+        self,
+        run_id: int,
+        before: RunState,
+        after: RunState,
+        at: datetime,
+        reason: Reason | None = None,
+        message: str = "",
+        who: str = "",
+        verdict: Verdict | None = None,
+        actions: Sequence[NewAction] = (),
+    ) -> Run:
+        """Change a run's state, and with it record the verdict and the actions now owed.
+
+        Entering a final state also cancels the run's attempts that are still QUEUED.
+        """
+
+    def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
+        """Enqueue another try of a replicate with the same seed; one that is there already stays as it is."""
+
+    def request_cancel(self, run_id: int, who: str, reason: Reason, at: datetime) -> bool:
+        """Ask for a run's end; False when it has ended already. The workers honour it."""
+
+    def cancel_reason(self, run_id: int) -> Reason | None:
+        """Why the run was asked to end, or None when it was not."""
+
+
+class Attempts(Protocol):
+    """Attempts, their leases, the slots of hosts, and what attempts left behind."""
+
+    def of_run(self, run_id: int) -> Sequence[Attempt]:
+        """All tries of all replicates, by replicate and number."""
+
+    def get(self, attempt_id: int) -> Attempt:
+        """NotFound when there is none."""
+
+    def queued(self, at: datetime) -> Sequence[Attempt]:
+        """Attempts that may be claimed now, oldest first."""
+
+    def claim(
+        self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
+    ) -> Lease | None:
+        """QUEUED to PREPARING on a free slot of the host, with the container's future name (the intent row).
+
+        The run goes from QUEUED to RUNNING with its first attempt. None when no slot is free or somebody was faster.
+        """
+
+    def take_over(self, owner: str, dead: Sequence[str], at: datetime, seconds: float) -> Sequence[Lease]:
+        """Leases on active attempts that ran out, were released, or belong to an owner known to be dead."""
+
+    def lease_owners(self) -> Sequence[str]:
+        """The owners of all leases that have not been released, on attempts, actions and mails."""
+
+    def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
+        """Extend a lease."""
+
+    def release(self, lease: Lease) -> None:
+        """Let go of an attempt that stays active, for the next server to take over at once; the slot stays taken."""
+
+    def advance(
+        self,
+        lease: Lease,
+        before: AttemptState,
+        after: AttemptState,
+        at: datetime,
+        container_id: str = "",
+        image_digest: str = "",
+    ) -> Attempt:
+        """Move between active states. Empty facts leave what is stored."""
+
+    def note_stop(self, lease: Lease, cause: StopCause, at: datetime) -> None:
+        """Write down that, and why, the container is about to be stopped by us; the first cause stays."""
+
+    def finish(self, lease: Lease, before: AttemptState, result: AttemptResult, at: datetime) -> Attempt:
+        """The final state with all that was left behind; frees the slot and ends the lease."""
+
+    def artifacts(self, attempt_id: int) -> Sequence[StoredArtifact]:
+        """What was kept, by path."""
+
+    def left_out(self, attempt_id: int) -> Sequence[str]:
+        """What was not kept, and why."""
+
+    def slots_in_use(self) -> Mapping[str, int]:
+        """Taken slots by host."""
+
+    def is_staged(self, host: str, volume: str) -> bool:
+        """Whether a dataset's volume on a host was filled and verified."""
+
+    def mark_staged(self, host: str, volume: str, at: datetime) -> None:
+        """Write down that it was."""
+
+
+class Actions(Protocol):
+    """Actions and the mails in the outbox."""
+
+    def of_run(self, run_id: int) -> Sequence[Action]:
+        """A run's actions in the order they were owed."""
+
+    def pending(self, at: datetime) -> Sequence[Action]:
+        """PENDING actions whose time has come, and RUNNING ones whose lease ran out, oldest first."""
+
+    def get(self, action_id: int) -> Action:
+        """NotFound when there is none."""
+
+    def claim(self, action_id: int, owner: str, at: datetime, seconds: float) -> Lease | None:
+        """PENDING (or RUNNING with a lease that ran out) to RUNNING; counts a try. None when somebody was faster."""
+
+    def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
+        """Extend a lease."""
+
+    def finish(self, lease: Lease, after: ActionState, message: str, at: datetime) -> Action:
+        """RUNNING to a final state."""
+
+    def postpone(self, lease: Lease, not_before: datetime, message: str, at: datetime) -> Action:
+        """RUNNING back to PENDING for a later try."""
+
+    def release_dead(self, dead: Sequence[str], at: datetime) -> None:
+        """Let the leases of dead owners on actions and mails run out at once."""
+
+    def finish_with_mail(self, lease: Lease, mail: OutboxMessage | None, message: str, at: datetime) -> Action:
+        """RUNNING to DONE and the mail into the outbox (its ``id`` is ignored; a known key adds nothing)."""
+
+    def outbox_due(self, at: datetime) -> Sequence[OutboxMessage]:
+        """Pending mails whose time has come and that nobody is sending."""
+
+    def outbox_of_run(self, run_id: int) -> Sequence[OutboxMessage]:
+        """All mails of a run."""
+
+    def outbox_claim(self, message_id: int, owner: str, at: datetime, seconds: float) -> Lease | None:
+        """The right to send it; counts a try."""
+
+    def outbox_delivered(self, lease: Lease, at: datetime) -> None:
+        """It was handed over."""
+
+    def outbox_postpone(self, lease: Lease, not_before: datetime, error: str, at: datetime) -> None:
+        """It could not be sent now."""
+
+    def outbox_give_up(self, lease: Lease, error: str, at: datetime) -> None:
+        """It will never be sent."""
+
+
+class Deployments(Protocol):
+    """Deployments, guarded by the lease of the action that they belong to."""
+
+    def of_action(self, action_id: int) -> Deployment | None:
+        """The deployment that an earlier try of this action began."""
+
+    def of_run(self, run_id: int) -> Sequence[Deployment]:
+        """All of a run."""
+
+    def listing(self, server: str | None = None, limit: int = 50) -> Sequence[Deployment]:
+        """Newest first."""
+
+    def live(self, pipeline: str, server: str) -> Deployment | None:
+        """The ACTIVE one of a pipeline on a server."""
+
+    def begin(self, lease: Lease, run: Run, server: str, release: str, at: datetime) -> Deployment:
+        """Write the row (QUEUED) before any act in the world; the action's existing one is returned as it is."""
+
+    def move(
+        self, lease: Lease, deployment: Deployment, after: DeploymentState, at: datetime, message: str = ""
+    ) -> Deployment:
+        """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server."""
+
+    def restart(self, lease: Lease, deployment: Deployment, at: datetime) -> Deployment:
+        """Back to QUEUED for another try of the same release, from any state before ACTIVATING; journalled."""
+
+
+class Servers(Protocol):
+    """Serving processes, so that commands know whether one is up."""
+
+    def register(self, owner: str, url: str, at: datetime) -> None:
+        """A server started."""
+
+    def seen(self, owner: str, at: datetime) -> None:
+        """It lives."""
+
+    def unregister(self, owner: str) -> None:
+        """It stopped in good order."""
+
+    def all(self) -> Sequence[ServerRow]:
+        """All that registered and did not unregister."""
+
+
+class Journal(Protocol):
+    """The history of every state."""
+
+    def of_run(self, run_id: int) -> Sequence[JournalEntry]:
+        """Everything about a run, its attempts, actions, deployments and mails, oldest first."""
+
+    def latest(self, limit: int = 100) -> Sequence[JournalEntry]:
+        """Newest first."""
+
+    def note(self, who: str, subject: str, reason: str, at: datetime) -> None:
+        """Write down what is no change of state."""
+
+
+class Store(Protocol):
+    """The whole database."""
+
+    @property
+    def instance(self) -> str:
+        """This database's id, 32 hexadecimal digits: the instance label on everything made on hosts."""
+
+    @property
+    def detection(self) -> Detection: ...
+
+    @property
+    def runs(self) -> Runs: ...
+
+    @property
+    def attempts(self) -> Attempts: ...
+
+    @property
+    def actions(self) -> Actions: ...
+
+    @property
+    def deployments(self) -> Deployments: ...
+
+    @property
+    def servers(self) -> Servers: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def close(self) -> None:
+        """Free connections."""

@@ -1,0 +1,424 @@
+"""The outside world as the services see it.
+
+Each Protocol states its contract: who calls it in which order, from which threads, what may be repeated, what it
+raises (from :mod:`orchestrator.domain.errors`). The database is in :mod:`orchestrator.ports.store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from orchestrator.domain.change import FileEntry, Revision
+from orchestrator.domain.deployment import ReleaseFile
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.pipeline import DatasetSpec, Resources, SourceSpec
+from orchestrator.domain.report import Rendered, Report
+from orchestrator.domain.run import Exit
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def now(self) -> datetime:
+        """The current time in UTC, aware."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """A step of long work. ``done`` and ``total`` are in ``unit`` (bytes, files, steps); ``total`` None: unknown."""
+
+    what: str
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    line: str = ""
+
+
+ProgressSink = Callable[[ProgressEvent], None]
+"""Takes progress; called from the working thread, must return at once and never raise."""
+
+
+class SourceControl(Protocol):
+    """Watched repositories, through a local mirror per location. Thread-safe; every call may be repeated.
+
+    Raises SourceUnavailable when the remote does not answer or is not a repository, RevisionGone when a commit exists
+    neither in the mirror nor at the remote.
+    """
+
+    def heads(self, source: SourceSpec) -> Mapping[str, str]:
+        """All branches of the remote with their commits, without fetching."""
+
+    def default_branch(self, source: SourceSpec) -> str | None:
+        """What the remote's HEAD points to, or None when it says nothing."""
+
+    def fetch(self, source: SourceSpec, commit: str, branch: str) -> Revision:
+        """Bring a commit into the mirror and describe it."""
+
+    def resolve(self, source: SourceSpec, ref: str) -> Revision:
+        """The commit that a person named: a branch, tag or (abbreviated) hash. NotFound when there is none."""
+
+    def checkout(self, source: SourceSpec, commit: str, into: Path) -> None:
+        """Make ``into`` (an empty folder) the working tree at the commit, with a shallow ``.git`` without remotes."""
+
+    def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
+        """Whether ``newer`` descends from ``older``; False also when ``older`` is unknown (history rewritten)."""
+
+    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
+        """``short-hash subject`` of the commits in ``older..newer``, newest first, at most ``limit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A cheap look at a dataset: ``signature`` changes when any name, size, time or inode does. ``size`` in bytes."""
+
+    signature: str
+    files: int
+    size: int
+    newest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A dataset's content: ``fingerprint`` (SHA-256 over the sorted manifest, hexadecimal) and the manifest."""
+
+    fingerprint: str
+    entries: tuple[FileEntry, ...]
+    listing: Listing
+
+
+class DatasetSource(Protocol):
+    """One kind of watched data. Thread-safe; reading changes nothing.
+
+    Raises DatasetUnavailable when it cannot be read, DatasetMoved when it changes while it is read.
+    """
+
+    def look(self, dataset: DatasetSpec) -> Listing:
+        """List without reading contents."""
+
+    def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
+        """Hash the contents. ``known`` is the last manifest, for size comparisons only; contents are always trusted."""
+
+    def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
+        """A plain tar of exactly these files (mode 0444, root-owned, time 0), as a file that deletes itself on close.
+
+        Each file's hash is compared with its entry while it is read: DatasetMoved when one differs or is gone, so
+        that a mixture of versions never reaches a container.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself. ``memory`` in bytes."""
+
+    id: str
+    version: str
+    cpus: int
+    memory: int
+    operating_system: str
+    warnings: tuple[str, ...] = ()
+
+
+class ContainerState(StrEnum):
+    """What an engine says of a container."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of ours as the engine shows it now. ``exit`` is there once it has ended."""
+
+    id: str
+    name: str
+    state: ContainerState
+    labels: Mapping[str, str]
+    image: str
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """A named volume in a container."""
+
+    volume: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """A container to be made, with the safe defaults of the product unless a field says otherwise.
+
+    Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy ``no``,
+    no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount. ``network`` is the
+    name of a network made by ``ensure_network``, or None for no network at all.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    env: Mapping[str, str]
+    user: str
+    workdir: str
+    resources: Resources
+    network: str | None = None
+    mounts: tuple[VolumeMount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes without newline.
+
+    ``\\r`` stays in the line.
+    """
+
+    timestamp: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What on a host carries our instance label: names (containers, networks, volumes) and tags (images)."""
+
+    containers: tuple[Container, ...]
+    networks: tuple[str, ...]
+    volumes: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """One Docker engine. Thread-safe; each call is bounded in time unless it says that it streams.
+
+    All calls may be repeated: what exists is adopted, what is gone is no error to remove. Everything made carries the
+    instance label, and nothing without it is ever adopted, stopped or removed.
+    Raises EngineUnavailable when the engine does not answer, EngineFull when its disk is full, EngineError when it
+    refuses; ContainerGone where a container is named that is not there.
+    """
+
+    def info(self) -> EngineInfo:
+        """Ask the engine who it is."""
+
+    def find_image(self, name: str) -> str | None:
+        """The id (digest) of an image that is on the host, or None."""
+
+    def pull(self, name: str, progress: ProgressSink) -> str:
+        """Fetch an image from its registry; its id. ImageNotFound when no registry has it or answers."""
+
+    def build(
+        self,
+        context: Path,
+        dockerfile: str,
+        tag: str,
+        labels: Mapping[str, str],
+        progress: ProgressSink,
+    ) -> str:
+        """Make an image from a folder; its id. ImageRejected with the log's end when a line of the Dockerfile fails."""
+
+    def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
+        """Keep a stopped container's files as an image with the base image's own command and user; its id."""
+
+    def remove_image(self, name: str) -> None:
+        """Remove a tag of ours."""
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Make a container, or adopt the one of that name that carries our label."""
+
+    def find(self, name: str) -> Container | None:
+        """Our container of that name (or id) as it is now, or None."""
+
+    def put(self, name: str, folder: str, tar: BinaryIO) -> None:
+        """Unpack a plain (never compressed) tar into a folder of a container that is not running."""
+
+    def start(self, name: str) -> None:
+        """Start it; a running one stays as it is. A command that cannot be started becomes an Exit with ``error``."""
+
+    def logs(self, name: str, since: str | None) -> Iterator[LogLine]:
+        """Stream complete lines, from the first or from the timestamp on (inclusive, cut to microseconds).
+
+        Ends when the container ends or the engine goes away: the end says nothing about the container. Closing the
+        iterator frees the connection. A line that the container has not finished comes once it is, or at the end.
+        """
+
+    def stop(self, name: str, grace: float) -> None:
+        """Ask the container to end, and kill it after ``grace`` seconds. Gone or ended already is fine."""
+
+    def get(self, name: str, path: str) -> AbstractContextManager[BinaryIO] | None:
+        """A stream of a plain tar of ``path``, or None when the path is not there. Closing early is fine."""
+
+    def remove(self, name: str) -> None:
+        """Remove a container of ours with its anonymous volumes, running or not."""
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Have a bridge network with no traffic between containers."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network of ours."""
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Have a named volume; True when it was made now."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume of ours; one in use stays (EngineError)."""
+
+    def owned(self) -> Owned:
+        """Everything on this host that carries our instance label."""
+
+    def close(self) -> None:
+        """Free connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored content: its SHA-256 (hexadecimal) and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class TooLarge(Exception):
+    """A stream had more bytes than it may; nothing was stored."""
+
+
+class BlobStore(Protocol):
+    """Contents by their hash. Thread-safe; storing the same content twice keeps one copy."""
+
+    def put(self, stream: BinaryIO, limit: int) -> Blob:
+        """Store a stream of at most ``limit`` bytes, durably, whole or not at all. Raises TooLarge."""
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Read stored content. NotFound when there is none."""
+
+    def path(self, sha256: str) -> Path:
+        """Where the content lies. NotFound when there is none."""
+
+
+class LogWriter(Protocol):
+    """Appends one attempt's log; owned by one thread."""
+
+    @property
+    def last_timestamp(self) -> str | None:
+        """The timestamp of the last whole line on file, to resume from; None when the file is empty."""
+
+    def write(self, line: LogLine) -> None:
+        """Append a line, unless it is one of those already on file at or after the resume point."""
+
+    def flush(self) -> None:
+        """Make what was written visible to readers."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of output received, over all resumptions."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class LogFiles(Protocol):
+    """The logs of attempts, masked before they reach the disk."""
+
+    def writer(self, attempt_id: int, mask: Callable[[bytes], bytes]) -> LogWriter:
+        """Open an attempt's log to append; a torn last line of a killed writer is cut off."""
+
+    def lines(self, attempt_id: int, offset: int = 0) -> Iterator[tuple[int, LogLine]]:
+        """Whole lines from a byte offset on, each with the offset after it. Nothing when there is no log."""
+
+    def tail(self, attempt_id: int, count: int) -> Sequence[str]:
+        """The last lines as text, control codes stripped, ``\\r`` progress collapsed to its last state."""
+
+
+class Collector(Protocol):
+    """Reads metrics from files of known formats. Pure: bytes to values."""
+
+    def read(self, path: str, content: bytes) -> tuple[Metric, ...]:
+        """All numbers in a file. InvalidInput naming what is wrong when it cannot be read as what its name says."""
+
+    def reads(self, path: str) -> bool:
+        """Whether the name is one of a known format."""
+
+
+class ReleaseTarget(Protocol):
+    """One server's folder of releases. One thread at a time; a context manager that holds a connection.
+
+    Layout: ``<path>/releases/<name>/``, ``<path>/current`` a symbolic link to one of them.
+    Raises ServerUnavailable when it cannot be reached, ServerRejected when it refuses (host key, login, permission,
+    space, something unexpected in our place), TransferCorrupted.
+    """
+
+    def __enter__(self) -> ReleaseTarget: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def current(self) -> str | None:
+        """The name of the release that ``current`` points to, or None."""
+
+    def upload(
+        self,
+        release: str,
+        files: Sequence[ReleaseFile],
+        read: Callable[[ReleaseFile], BinaryIO],
+        progress: ProgressSink,
+    ) -> None:
+        """Put the files into a fresh folder; an unfinished one of the same name is replaced, ``current`` never."""
+
+    def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:
+        """Compare the hashes on the far side; TransferCorrupted names the files that differ, lack or are too many."""
+
+    def activate(self, release: str) -> str | None:
+        """Point ``current`` at the release in one atomic step; the name it pointed to before. Repeating is fine."""
+
+    def discard(self, release: str) -> None:
+        """Remove a release that is not current."""
+
+    def prune(self, keep: int) -> Sequence[str]:
+        """Remove all but the newest ``keep`` releases, never the current one; their names."""
+
+
+class Servers(Protocol):
+    """The deployment servers of the configuration."""
+
+    def target(self, server: str) -> ReleaseTarget:
+        """A target to be entered. NotFound when the configuration has no such server."""
+
+    def keep(self, server: str) -> int:
+        """How many releases stay on it."""
+
+
+class Mailer(Protocol):
+    """Hands messages to a mail server. Thread-safe."""
+
+    def send(self, message: EmailMessage) -> None:
+        """Send to the message's recipients. Raises MailUnavailable (try later) or MailRejected (give up)."""
+
+    @property
+    def sender(self) -> str:
+        """The From address."""
+
+
+class Renderer(Protocol):
+    """Turns a Report into what people read."""
+
+    def render(self, report: Report) -> Rendered:
+        """Subject, text and HTML. Repository text is data there, never markup."""
+
+
+class Secrets(Protocol):
+    """Secret values by name, resolved when they are needed and never stored."""
+
+    def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
+        """The values. Raises SecretMissing naming every name without one."""
