@@ -1,0 +1,96 @@
+"""What every kind of test may use. Real servers are started on first use, so unit tests pay for none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import docker
+
+    from tests.support.git import GitRepository
+    from tests.support.smtp import SmtpServer
+    from tests.support.sshd import SshServer
+
+TESTS = Path(__file__).parent
+MARKERS = {"integration": "integration", "security": "integration", "e2e": "e2e", "fault": "fault"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder."""
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            marker = MARKERS.get(item.path.relative_to(TESTS).parts[0])
+            if marker:
+                item.add_marker(marker)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerClient]:
+    """A client of the real engine, which is started (on Debian: installed) when none answers. Never skips."""
+    import docker
+
+    from tests.support.engine import RUNNER_IMAGES, run_script
+
+    run_script(RUNNER_IMAGES / "engine")
+    client = docker.from_env(timeout=60)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(docker_engine: docker.DockerClient) -> str:
+    """The tag of the base image of runs, made when it is not there."""
+    from tests.support.engine import BASE_IMAGE, RUNNER_IMAGES, run_script
+
+    run_script(RUNNER_IMAGES / "base" / "make", BASE_IMAGE)
+    return BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def sshd_image(docker_engine: docker.DockerClient, base_image: str) -> str:
+    """The tag of the image that ``sshd_server`` starts."""
+    from tests.support.engine import built
+    from tests.support.sshd import SERVER_FOLDER
+
+    return built(docker_engine, SERVER_FOLDER)
+
+
+@pytest.fixture
+def sshd_server(
+    docker_engine: docker.DockerClient, sshd_image: str, tmp_path: Path
+) -> Iterator[Callable[[], SshServer]]:
+    """Call it for a production server with a real sshd; every server is removed after the test."""
+    from tests.support.sshd import ssh_server
+
+    with ExitStack() as servers:
+        yield lambda: servers.enter_context(ssh_server(docker_engine, sshd_image, tmp_path))
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SmtpServer]:
+    """A real SMTP server that keeps the mails it gets."""
+    from tests.support.smtp import SmtpServer
+
+    server = SmtpServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def git_repository(tmp_path: Path) -> GitRepository:
+    """A real Git repository with a bare remote, on the branch main, without a commit."""
+    from tests.support.git import GitRepository
+
+    folder = tmp_path / "git"
+    folder.mkdir()
+    return GitRepository.create(folder)

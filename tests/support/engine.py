@@ -1,0 +1,57 @@
+"""The real Docker engine and the images that tests use, made by the product's own scripts."""
+
+import fcntl
+import hashlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+from docker.errors import ImageNotFound
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER_IMAGES = ROOT / "runner-images"
+BASE_IMAGE = "mlci/base:1"
+TEST_LABEL = "mlci.test"
+
+
+def run_script(script: Path, *arguments: str) -> None:
+    """Run one of the product's own scripts; a failure shows what it said."""
+    done = subprocess.run(
+        [str(script), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Keep the other test processes out, so that two of them never make the same image."""
+    with Path(tempfile.gettempdir(), f"mlci-tests-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def built(client: docker.DockerClient, folder: Path) -> str:
+    """Build the Dockerfile of ``folder`` unless its content was built before, and return the image's tag."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o777:o}\0".encode())
+        digest.update(path.read_bytes())
+    digest.update(str(client.images.get(BASE_IMAGE).id).encode())
+    tag = f"mlci-test/{folder.name}:{digest.hexdigest()[:12]}"
+    with one_at_a_time(folder.name):
+        try:
+            client.images.get(tag)
+        except ImageNotFound:
+            client.images.build(
+                path=str(folder), tag=tag, rm=True, forcerm=True, labels={TEST_LABEL: "image"}
+            )
+    return tag
