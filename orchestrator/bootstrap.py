@@ -1,0 +1,1 @@
+"""Wires the product together: the only place that knows every layer."""
