@@ -1,0 +1,1 @@
+"""Ticks: calls the services when their time has come, and holds no state of its own."""
