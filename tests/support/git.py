@@ -34,7 +34,7 @@ class GitRepository:
     def commit(
         self, files: Mapping[str, str | bytes | None], message: str = "Change something", *, push: bool = True
     ) -> str:
-        """Write (None: delete) ``files``, commit them on the current branch, push; return the commit's SHA."""
+        """Write (None: delete) ``files``, commit them on the current branch, push; return the SHA."""
         for name, content in files.items():
             path = self.work / name
             if content is None:

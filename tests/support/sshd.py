@@ -23,7 +23,7 @@ SERVER_FOLDER = ROOT / "orchestrator" / "demo" / "server"
 
 @dataclass(frozen=True)
 class SshServer:
-    """Where the server listens, who may log in, and the container, to pause, kill or restart (the port stays)."""
+    """Where the server listens, who may log in, and the container, to kill or restart (the port stays)."""
 
     host: str
     port: int
