@@ -404,9 +404,6 @@ class Deployments(Protocol):
     ) -> Deployment:
         """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server."""
 
-    def restart(self, lease: Lease, deployment: Deployment, at: datetime) -> Deployment:
-        """Back to QUEUED for another try of the same release, from any state before ACTIVATING; journalled."""
-
 
 class Servers(Protocol):
     """Serving processes, so that commands know whether one is up."""
