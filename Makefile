@@ -9,6 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 PYTEST := $(BIN)/pytest
 READY := .venv/.ready
+SUITES := tests/integration tests/security tests/e2e tests/fault
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +24,7 @@ demo: setup engine images ## the whole line on real input, from commit to deploy
 	@$(BIN)/python -m orchestrator.demo $(if $(SERVE),--serve) $(ARGS)
 
 test: check engine images ## everything that continuous integration runs
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup tests/integration tests/security tests/e2e tests/fault $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(wildcard $(SUITES)) $(ARGS)
 
 check: setup ## format, lint, types, import rules and unit tests; needs no Docker engine
 	@$(BIN)/ruff format --check .
