@@ -101,8 +101,9 @@ def choose(
     """Choose a baseline among eligible runs, which come in order of time.
 
     ``best`` looks among the runs on the candidate's own evaluation data first; only where there is none it ranks the
-    others, so that a comparison on equal data is preferred to a higher number on other data. NaN never is best; equal
-    values are won by the older run. ``pins`` maps a pin's name (empty for the plain ``pinned``) to a run's id.
+    others, so that a comparison on equal data is preferred to a higher number on other data. NaN and the
+    infinities are never best; equal values are won by the older run. ``pins`` maps a pin's name (empty for the plain
+    ``pinned``) to a run's id.
     """
     if not history:
         return Chosen(None, "no eligible baseline yet")
@@ -128,7 +129,7 @@ def choose(
             ranked = [
                 (mean, -c.position, c)
                 for c in (same or history)
-                if (mean := c.measured.mean(metric)) is not None and not math.isnan(mean)
+                if (mean := c.measured.mean(metric)) is not None and math.isfinite(mean)
             ]
             if not ranked:
                 return Chosen(None, f"no eligible run has a value of {metric}")

@@ -250,7 +250,7 @@ def _values(candidate: Measured, metric: str) -> tuple[float, ...]:
 
 
 def _seed_warning(values: tuple[float, ...]) -> tuple[str, ...]:
-    if len(values) > 1 and len(set(values)) == 1:
+    if len(values) > 1 and len(set(values)) == 1 and math.isfinite(values[0]):
         return ("all seeds gave the same value: deterministic, or MLCI_SEED is not used",)
     return ()
 
@@ -262,11 +262,11 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
         return CheckResult(
             str(check), check.metric, Outcome.INCONCLUSIVE, f"{check.metric} was not measured: {check} is undecided"
         )
-    holds = check.operator.holds(mean, check.limit)
+    holds = math.isfinite(mean) and check.operator.holds(mean, check.limit)
     outcome = Outcome.PASS if holds else Outcome.FAIL
     shown = format_value(mean)
-    if math.isnan(mean):
-        sentence = f"{check.metric} is NaN ({_seeds(len(values))}), which meets no limit: fail"
+    if not math.isfinite(mean):
+        sentence = f"{check.metric} is {shown} ({_seeds(len(values))}), which meets no limit: fail"
     else:
         verb = "meets" if holds else "misses"
         sentence = f"{check.metric} {shown} ({_seeds(len(values))}) {verb} the limit {check.operator.value} {format_value(check.limit)}: {outcome.value}"
@@ -280,7 +280,7 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
         difference=mean - check.limit,
         test="point",
         candidate_n=len(values),
-        better=None if direction is None or math.isnan(mean) else direction.sign * (mean - check.limit) >= 0,
+        better=None if direction is None or not math.isfinite(mean) else direction.sign * (mean - check.limit) >= 0,
         warnings=_seed_warning(values),
     )
 
@@ -295,12 +295,12 @@ def _judge_comparison(
         return CheckResult(
             text, name, Outcome.INCONCLUSIVE, f"{name} was not measured in this run: {text} is undecided"
         )
-    if math.isnan(mean):
+    if not math.isfinite(mean):
         return CheckResult(
             text,
             name,
             Outcome.FAIL,
-            f"{name} is NaN ({_seeds(len(values))}), which is worse than anything: fail",
+            f"{name} is {format_value(mean)} ({_seeds(len(values))}), which cannot be compared: fail",
             estimate=mean,
             test="point",
             candidate_n=len(values),
@@ -328,7 +328,7 @@ def _judge_comparison(
             baseline_run=measured.run_id,
             baseline_title=measured.title,
         )
-    if other is None or math.isnan(other):
+    if other is None or not math.isfinite(other):
         return CheckResult(
             text,
             name,
