@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from orchestrator.domain.baseline import Measured, Selector, parse_selector
 from orchestrator.domain.errors import InvalidCheck
-from orchestrator.domain.metrics import Direction, format_difference, format_value
+from orchestrator.domain.metrics import Direction, format_apart, format_value
 
 
 class Operator(StrEnum):
@@ -241,6 +241,10 @@ def _combine(gate: Gate, results: tuple[CheckResult, ...]) -> tuple[Outcome, str
     return Outcome.PASS, judged[-1].sentence
 
 
+_NOISE = 1e-12
+"""Numbers that differ by less than this share of themselves are equal: so much comes from binary fractions alone."""
+
+
 def _seeds(n: int) -> str:
     return "1 run" if n == 1 else f"mean of {n} runs"
 
@@ -262,9 +266,11 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
         return CheckResult(
             str(check), check.metric, Outcome.INCONCLUSIVE, f"{check.metric} was not measured: {check} is undecided"
         )
+    if math.isclose(mean, check.limit, rel_tol=_NOISE):
+        mean = check.limit
     holds = math.isfinite(mean) and check.operator.holds(mean, check.limit)
     outcome = Outcome.PASS if holds else Outcome.FAIL
-    shown = format_value(mean)
+    shown = format_apart(mean, check.limit)
     if not math.isfinite(mean):
         sentence = f"{check.metric} is {shown} ({_seeds(len(values))}), which meets no limit: fail"
     else:
@@ -351,10 +357,12 @@ def _compare(
     other: float,
 ) -> CheckResult:
     name = check.metric
+    if math.isclose(mean, other, rel_tol=_NOISE):
+        mean = other
     theirs = measured.values.get(name, ())
     gain = direction.sign * (mean - other)
     margin = check.margin.of(other)
-    tolerance = 1e-12 * max(abs(mean), abs(other))
+    tolerance = _NOISE * max(abs(mean), abs(other))
     if check.claim is Claim.NO_REGRESSION:
         holds = gain >= -margin - tolerance
     else:

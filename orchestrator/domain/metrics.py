@@ -93,6 +93,16 @@ def format_value(value: float) -> str:
     return f"{value:.6g}"
 
 
+def format_apart(value: float, other: float) -> str:
+    """``value`` as :func:`format_value` writes it, with as many more digits as it takes to tell it from ``other``."""
+    text = format_value(value)
+    for digits in range(7, 18):
+        if value == other or text != format_value(other):
+            break
+        text = f"{value:.{digits}g}"
+    return text
+
+
 def format_difference(value: float) -> str:
     """A difference with its sign, at most four significant digits."""
     if math.isnan(value):
