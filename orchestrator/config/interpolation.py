@@ -1,7 +1,7 @@
 """`${{ env.NAME }}` and `${{ file:PATH }}` in the administrator's files.
 
-Where a secret may stand, the references are kept as they are (`Text`) until `resolve` is called at start, so that
-no model, log line or traceback holds the value. Elsewhere only `${{ env.NAME }}` is read, at once.
+Where a secret may stand, the references are kept as they are (`Text`) until `resolve` is called at start,
+so that no model, log line or traceback holds the value. Elsewhere only `${{ env.NAME }}` is read, at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Text:
-    """Text that may hold secrets and references to them. Its repr and str show neither; `resolve` gives the value."""
+    """Text that may be a secret or refer to one. Its repr and str show no value; `resolve` gives it."""
 
     parts: tuple[str | Reference, ...]
 
@@ -57,7 +57,7 @@ class Text:
 
 
 class ReferenceSyntaxError(InvalidInput):
-    """A `${{ … }}` that cannot be read. `remedy` is what was expected, `suggestion` what was probably meant."""
+    """A `${{ … }}` that cannot be read. `expected` and `suggestion` are as in a Problem."""
 
     def __init__(self, message: str, expected: str = EXPECTED, suggestion: str = "") -> None:
         super().__init__(message, f"expected {expected}")
@@ -104,8 +104,8 @@ def _reference(inner: str) -> Reference:
 def resolve(value: Text | str, environ: Mapping[str, str], read_file: Callable[[str], str]) -> str:
     """The value, with every reference replaced by what it points to.
 
-    `read_file` gets the path as it is written; `file_reader` makes one. Raises SecretMissing for an unset or empty
-    variable, and whatever `read_file` raises.
+    `read_file` gets the path as it is written; `file_reader` makes one. Raises SecretMissing for an unset or
+    empty variable, and whatever `read_file` raises.
     """
     if isinstance(value, str):
         return value
@@ -121,15 +121,15 @@ def _value_of(reference: Reference, environ: Mapping[str, str], read_file: Calla
     if not value:
         raise SecretMissing(
             f"the environment variable {reference.name} is not set",
-            f"export {reference.name} before starting, or put the value in a file and write ${{{{ file:PATH }}}}",
+            f"export {reference.name} before starting, or write ${{{{ file:PATH }}}}",
         )
     return value
 
 
 def file_reader(base: Path) -> Callable[[str], str]:
-    """A reader of secret files for `resolve`. Relative paths count from `base`; one trailing line end is dropped.
+    """A reader of secret files for `resolve`. Relative paths count from `base`; one line end is dropped.
 
-    The reader raises SecretMissing where the file is missing, unreadable, empty, larger than 64 KiB or not UTF-8.
+    The reader raises SecretMissing where the file is missing, unreadable, empty, over 64 KiB or not UTF-8.
     """
 
     def read(name: str) -> str:

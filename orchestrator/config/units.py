@@ -1,4 +1,4 @@
-"""Durations, sizes and percentages as people write them."""
+"""Durations and sizes as people write them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _BYTES: Final = {
     "gb": 10**9,
     "tb": 10**12,
 }
-_MARGIN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(%|pp)?")
 _WORDS: Final = {
     "min": "m", "mins": "m", "minute": "m", "minutes": "m",
     "sec": "s", "secs": "s", "second": "s", "seconds": "s",
@@ -35,7 +34,6 @@ _WORDS: Final = {
 LONGEST: Final = timedelta(days=3650)
 DURATION_EXAMPLES: Final = "a duration such as 500ms, 30s, 10m, 2h, 1h30m or 7d"
 SIZE_EXAMPLES: Final = "a size such as 512m, 8g or 8GiB (1024 based), or 8GB (1000 based)"
-MARGIN_EXAMPLES: Final = "0.005, 0.5pp (both absolute) or 2% (relative)"
 
 
 class UnitError(ValueError):
@@ -81,12 +79,3 @@ def parse_size(text: str) -> int:
     if found and found.group(2)[0].lower() in "kmgt":
         raise UnitError(f'"{text}" is not a size', found.group(1) + found.group(2)[0].lower())
     raise UnitError(f'"{text}" is not a size')
-
-
-def parse_margin(text: str) -> tuple[float, bool]:
-    """(value, relative): `2%` is (0.02, True), `0.5pp` is (0.005, False), `0.1` is (0.1, False). Raises UnitError."""
-    found = _MARGIN.fullmatch(text.strip())
-    if not found:
-        raise UnitError(f'"{text}" is not a margin')
-    value = float(found.group(1))
-    return (value / 100 if found.group(2) else value), found.group(2) == "%"

@@ -1,1 +1,1 @@
-"""Frozen pydantic models of the configuration files; durations are timedelta, sizes are bytes, paths absolute."""
+"""Frozen pydantic models of the files: durations are timedelta, sizes are bytes, paths are absolute."""

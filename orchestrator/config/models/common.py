@@ -37,8 +37,8 @@ NOT_YET: Final = "not available in this version"
 class Context:
     """What validation may look at besides the values: pydantic's `context`.
 
-    `base` is the configuration folder, from which relative paths count. `check_paths` asks whether local files and
-    folders exist, `check_references` whether referenced secrets do.
+    `base` is the configuration folder, from which relative paths count. `check_paths` asks whether local
+    files and folders exist, `check_references` whether referenced secrets do.
     """
 
     base: Path = Path()
@@ -77,7 +77,7 @@ def kind_of(value: object) -> str:
 
 
 class Model(BaseModel):
-    """Base of all models: frozen, closed, strict. Keys that start with `x-` are for people and are dropped."""
+    """Base of all models: frozen, closed, strict. Keys that start with `x-` are for people, and dropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 

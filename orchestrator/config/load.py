@@ -1,0 +1,249 @@
+"""Read a configuration folder: everything in it as frozen models, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from orchestrator.config.models.common import Context, Model
+from orchestrator.config.models.email import Email
+from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopback
+from orchestrator.config.models.pipeline import PipelineFile
+from orchestrator.config.models.runner import RunnerFile
+from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
+from orchestrator.config.references import Known, at, check_pipeline, check_runner, keys_at
+from orchestrator.config.validation import validate
+from orchestrator.config.yaml_loader import MAX_BYTES, Document, read
+
+MAIN_FILE: Final = "orchestrator.yaml"
+FOLDERS: Final = ("runners", "pipelines")
+_SUFFIXES: Final = (".yaml", ".yml")
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A valid configuration. `base` is its folder, absolute; `files` tells where each pipeline is written."""
+
+    base: Path
+    orchestrator: OrchestratorFile
+    runners: Mapping[str, RunnerFile]
+    pipelines: Mapping[str, PipelineFile]
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """`configuration` is None if and only if there are errors. Warnings may stand beside a configuration."""
+
+    configuration: Configuration | None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+
+@dataclass
+class _File(Generic[M]):
+    path: Path
+    document: Document | None = None
+    model: M | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def load(
+    folder: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    check_paths: bool = True,
+    check_references: bool = True,
+) -> LoadResult:
+    """Read the configuration in `folder`. Never raises for what is written there; relative paths count from it.
+
+    `environ` defaults to the process's environment. `check_paths` asks whether local repositories, datasets,
+    build folders and key files exist; `check_references` whether the variables and files of secrets do.
+    """
+    if (problem := _folder_problem(folder)) is not None:
+        return LoadResult(None, (problem,))
+    base = folder.absolute()
+    context = Context(base, os.environ if environ is None else environ, check_paths, check_references)
+    main = _read(folder / MAIN_FILE, OrchestratorFile, context)
+    runners = [_read(path, RunnerFile, context) for path in _files(folder / "runners")]
+    pipelines = [_read(path, PipelineFile, context) for path in _files(folder / "pipelines")]
+    problems = list(main.problems)
+    for file in (*runners, *pipelines):
+        problems += file.problems
+    problems += _strays(folder)
+    problems += _duplicates(runners, "runner")
+    problems += _duplicates(pipelines, "pipeline")
+    known = _known(main, runners)
+    for runner in runners:
+        if runner.document is not None:
+            problems += check_runner(runner.document, known)
+    for pipeline in pipelines:
+        if pipeline.document is not None:
+            problems += check_pipeline(pipeline.document, known)
+    problems += _state_in_datasets(main, pipelines)
+    problems += _warnings(main, runners)
+    if not pipelines:
+        message = "there is no pipeline yet, so nothing will run"
+        place = folder / "pipelines"
+        problems.append(
+            Problem(str(place), Position(1, 1), message, "a file such as pipelines/NAME.yaml", "", "warning")
+        )
+    ordered = in_reading_order(problems)
+    if main.model is None or any(problem.severity == "error" for problem in ordered):
+        return LoadResult(None, ordered)
+    configuration = Configuration(
+        base,
+        main.model,
+        {file.model.runner: file.model for file in runners if file.model is not None},
+        {file.model.pipeline: file.model for file in pipelines if file.model is not None},
+        {file.model.pipeline: file.path for file in pipelines if file.model is not None},
+    )
+    return LoadResult(configuration, ordered)
+
+
+def _folder_problem(folder: Path) -> Problem | None:
+    remedy = f"a configuration folder; `orchestrator init {folder}` makes one"
+    start = Position(1, 1)
+    if not folder.exists():
+        return Problem(str(folder), start, "the configuration folder does not exist", remedy)
+    if not folder.is_dir():
+        return Problem(str(folder), start, "this is a file", "the configuration folder", str(folder.parent))
+    if not (folder / MAIN_FILE).is_file():
+        inner = folder / "config"
+        suggestion = str(inner) if (inner / MAIN_FILE).is_file() else ""
+        message = f"there is no {MAIN_FILE} in this folder"
+        return Problem(str(folder), start, message, remedy, suggestion)
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in _SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _strays(folder: Path) -> Iterator[Problem]:
+    """YAML files and folders that nobody reads, because they stand in the wrong place."""
+    for path in sorted(folder.iterdir()):
+        start, name = Position(1, 1), path.name
+        if path.is_dir() and name not in FOLDERS and (meant := closest(name, FOLDERS)):
+            yield Problem(str(path), start, "this folder is not read", any_of(FOLDERS), meant, "warning")
+        if path.suffix in _SUFFIXES and name != MAIN_FILE and path.is_file() and not name.startswith("."):
+            expected = f"{MAIN_FILE} here, runners in runners/, pipelines in pipelines/"
+            yield Problem(str(path), start, "this file is not read", expected, "", "warning")
+
+
+def _read(path: Path, model: type[M], context: Context) -> _File[M]:
+    file: _File[M] = _File(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        problem = Problem(
+            str(path), Position(1, 1), f"the file cannot be read: {error.strerror}", "a readable file"
+        )
+        file.problems.append(problem)
+        return file
+    file.document, problems = read(raw, str(path))
+    file.problems += problems
+    if file.document is None and not problems:
+        file.document = Document(str(path), {})
+    if file.document is not None:
+        file.model, problems = validate(model, file.document, context)
+        file.problems += problems
+    return file
+
+
+def _duplicates(files: list[_File[M]], key: str) -> Iterator[Problem]:
+    first: dict[str, Path] = {}
+    for file in files:
+        name = at(file.document.data, key) if file.document is not None else None
+        if not isinstance(name, str) or file.document is None:
+            continue
+        if name in first:
+            message = f'there is another {key} "{name}" in {first[name]}'
+            yield file.document.problem((key,), message, "a name of its own")
+        first.setdefault(name, file.path)
+
+
+def _known(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Known:
+    names: set[str] = set()
+    for file in runners:
+        # A runner that cannot be read is taken by the name of its file, so that its users are not blamed.
+        name = at(file.document.data, "runner") if file.document is not None else None
+        names.add(name if isinstance(name, str) else file.path.stem)
+    if main.document is None:
+        return Known(frozenset(names), None, None, None, has_email=True)
+    data = main.document.data
+    hosts = at(data, "hosts")
+    return Known(
+        frozenset(names),
+        hosts if isinstance(hosts, dict) else {"local": {}},
+        keys_at(data, "servers"),
+        keys_at(data, "secrets"),
+        has_email=at(data, "email") is not None,
+    )
+
+
+def _state_in_datasets(
+    main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]
+) -> Iterator[Problem]:
+    """The orchestrator's own state must not become a run's input, also not through a symlink."""
+    if main.model is None:
+        return
+    state = Path(os.path.realpath(main.model.storage.path))
+    for file in pipelines:
+        if file.model is None or file.document is None:
+            continue
+        for name, dataset in file.model.datasets.items():
+            real = Path(os.path.realpath(dataset.path))
+            if real.is_relative_to(state) or state.is_relative_to(real):
+                message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
+                expected = "a folder apart from storage.path"
+                yield file.document.problem(("datasets", name, "path"), message, expected)
+
+
+def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:
+    if main.model is not None and main.document is not None:
+        yield from _mail_warnings(main.model.email, main.document)
+        for name, secret in main.model.secrets.items():
+            if secret.is_literal:
+                yield _warning(main.document, ("secrets", name), "a secret is written in the file", name)
+    for file in runners:
+        if file.model is not None and file.document is not None and file.model.uid == 0:
+            position = file.document.value_position(("user",))
+            message = "runs will be root inside their containers"
+            yield Problem(file.document.file, position, message, "a user such as 1000:1000", "", "warning")
+
+
+def _mail_warnings(email: Email | None, document: Document) -> Iterator[Problem]:
+    if email is None or email.password is None or is_loopback(email.server.host):
+        return
+    if email.password.is_literal:
+        yield _warning(
+            document, ("email", "password"), "the password is written in the file", "SMTP_PASSWORD"
+        )
+    if email.server.security == "smtp":
+        position = document.value_position(("email", "smtp"))
+        message = "the password will cross the network in the clear"
+        yield Problem(document.file, position, message, "smtps:// or smtp+starttls://", "", "warning")
+
+
+def _warning(document: Document, path: tuple[str, ...], message: str, variable: str) -> Problem:
+    reference = f"${{{{ env.{variable} }}}}"
+    position = document.value_position(path)
+    return Problem(document.file, position, message, "a reference to where it is kept", reference, "warning")

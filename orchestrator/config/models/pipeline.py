@@ -1,0 +1,380 @@
+"""config/pipelines/*.yaml: what to watch, how to train, how to judge, what to do next."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+
+from orchestrator.config.models.actions import Actions
+from orchestrator.config.models.common import (
+    NOT_YET,
+    Duration,
+    ExistingFolder,
+    Inside,
+    Items,
+    Model,
+    Name,
+    Pause,
+    Size,
+    Str,
+    Variable,
+    Verbatim,
+    absolute,
+    context_of,
+    kind_of,
+    near,
+    plain_text,
+    wrong,
+)
+from orchestrator.config.models.gate import GateRules, MetricName, domain_check
+from orchestrator.config.yaml_loader import Plain
+from orchestrator.domain.gate import Check
+from orchestrator.domain.metrics import Direction, infer_direction
+
+GIB: Final = 1 << 30
+_SCHEMES: Final = ("https", "http", "ssh", "git", "file")
+_SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:(?!//)\S+")
+_PRIVATE: Final = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/etc", "/root/.ssh")
+
+
+def _git(value: Plain, info: ValidationInfo) -> str:
+    text = plain_text(value, info)
+    expected = "a URL (https://, ssh://, git@host:path) or the path of a local repository"
+    if not text or text.startswith("-") or "::" in text or any(ord(c) < 33 for c in text):
+        raise wrong(f'"{text}" is not a repository', expected)
+    if "://" in text:
+        parts = urlsplit(text)
+        if parts.scheme not in _SCHEMES:
+            raise wrong(f'"{parts.scheme}://" is not a way to reach a repository', expected)
+        if parts.password:
+            raise wrong(
+                "a password in a repository's address would be stored and shown",
+                "an address without it, and an SSH key or git's credential store for the orchestrator's user",
+            )
+        return text
+    if _SCP_FORM.fullmatch(text):
+        return text
+    context = context_of(info)
+    path = absolute(text, context.base)
+    if context.check_paths and not _is_repository(path):
+        what = "is not a git repository" if path.exists() else "does not exist"
+        raise wrong(
+            f"{path} {what}", expected + "; relative paths count from the configuration folder", near(path)
+        )
+    return str(path)
+
+
+def _is_repository(path: Path) -> bool:
+    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
+
+
+class Source(Model):
+    """A watched repository."""
+
+    later: ClassVar[Mapping[str, str]] = {
+        "github": "watch it as a plain git source: git: https://github.com/OWNER/NAME",
+        "pull_requests": "",
+        "paths": "",
+        "submodules": "",
+        "token": "",
+    }
+
+    git: Annotated[Str, BeforeValidator(_git)] = Field(
+        description="URL or path of the repository; a relative path counts from the configuration folder.",
+        examples=["https://github.com/acme/wine", "git@example.org:acme/wine.git", "../repository"],
+    )
+    name: Name | None = Field(
+        default=None,
+        description="Its name in listings; without it, the last part of its address.",
+        examples=["wine"],
+    )
+    branches: Annotated[Items[Verbatim], Field(min_length=1)] = Field(
+        default=("main",),
+        description="Branches to watch: names, or patterns with * and ?.",
+        examples=[["main", "release/*"]],
+    )
+    poll: Duration = Field(
+        default=timedelta(seconds=60), description="How often it is asked for new commits.", examples=["60s"]
+    )
+
+    @property
+    def title(self) -> str:
+        """The name, given or derived from the address."""
+        if self.name is not None:
+            return self.name
+        last = re.split(r"[/:]", self.git.rstrip("/"))[-1].removesuffix(".git")
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:63] or "source"
+
+
+def _dataset_path(value: Path) -> Path:
+    real = Path(os.path.realpath(value))
+    for candidate in (value, real):
+        if candidate == Path("/") or any(candidate.is_relative_to(folder) for folder in _PRIVATE):
+            raise wrong(
+                f"{candidate} belongs to the system, and its content would be given to every run",
+                "a folder that holds nothing but data",
+            )
+    return value
+
+
+def _no_remote_data(value: Plain) -> Plain:
+    if isinstance(value, str) and (found := re.match(r"([a-z0-9]+)(://|:)", value)):
+        raise wrong(f"data by {found.group(1)}: are {NOT_YET}", "the path of a local folder")
+    return value
+
+
+class Dataset(Model):
+    """Watched data in a local folder."""
+
+    later: ClassVar[Mapping[str, str]] = {
+        "url": "fetch the data into a folder and write path:",
+        "command": "",
+    }
+
+    path: Annotated[ExistingFolder, BeforeValidator(_no_remote_data)] = Field(
+        description="The folder; a relative path counts from the configuration folder.",
+        examples=["/data/wine"],
+    )
+    role: Literal["train", "evaluation"] = Field(
+        default="train",
+        description="train: learned from; evaluation: measured on, so that metrics from before a change of it "
+        "cannot be compared.",
+        examples=["train"],
+    )
+    poll: Duration = Field(
+        default=timedelta(seconds=30), description="How often it is looked at for changes.", examples=["30s"]
+    )
+    settle: Pause = Field(
+        default=timedelta(seconds=10),
+        description="How long it must be still before a change counts, so that no half-written data are used.",
+        examples=["10s"],
+    )
+    include: Annotated[Items[Inside], Field(min_length=1)] = Field(
+        default=("**",), description="Files that count, as patterns.", examples=[["**"]]
+    )
+    exclude: Items[Inside] = Field(default=(), description="Files that do not count.", examples=[["*.tmp"]])
+
+    @model_validator(mode="after")
+    def _nothing_of_the_system(self) -> Dataset:
+        _dataset_path(self.path)
+        return self
+
+
+class Concurrency(Model):
+    """What becomes of older runs when a newer change comes."""
+
+    later: ClassVar[Mapping[str, str]] = {"group": ""}
+
+    cancel_in_progress: bool = Field(
+        default=False, description="Cancel unfinished runs of the same branch.", examples=[True]
+    )
+
+
+class Setup(Model):
+    """Preparation whose result is kept as an image layer."""
+
+    run: Verbatim = Field(
+        min_length=1,
+        description="Command for `sh -c`, run in the repository.",
+        examples=["pip install -r requirements.txt"],
+    )
+    key: Annotated[Items[Inside], Field(min_length=1)] = Field(
+        description="Files of the repository on which the result depends; it is made again when one changes.",
+        examples=[["requirements.txt"]],
+    )
+
+
+def _command_kind(value: object) -> str:
+    return "<text>" if isinstance(value, str) else "<list>"
+
+
+def _command(value: Plain) -> Plain:
+    if not isinstance(value, str | list):
+        raise wrong(f"this is no command, found {kind_of(value)}", "text for `sh -c`, or a list of arguments")
+    if not value or (isinstance(value, str) and not value.strip()):
+        raise wrong("the command is empty", "text for `sh -c`, or a list of arguments")
+    return value
+
+
+Command: TypeAlias = Annotated[
+    Annotated[Verbatim, Tag("<text>")] | Annotated[Items[Verbatim], Tag("<list>")],
+    Discriminator(_command_kind),
+    BeforeValidator(_command),
+]
+
+
+class Retry(Model):
+    """What is tried again."""
+
+    later: ClassVar[Mapping[str, str]] = {"failed": "a training that fails is not tried again"}
+
+    infrastructure: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=2,
+        description="How often an attempt is tried again when the host or the orchestrator failed.",
+        examples=[2],
+        json_schema_extra={"x-unit": "tries"},
+    )
+
+
+class Execution(Model):
+    """How one attempt runs."""
+
+    later: ClassVar[Mapping[str, str]] = {"checkpoint_copy": "", "lost_after": "", "matrix": ""}
+
+    runner: Name = Field(description="A runner of config/runners/.", examples=["cpu"])
+    setup: Setup | None = Field(
+        default=None, description="Preparation whose result is kept as an image layer."
+    )
+    command: Command = Field(
+        description="The training: text for `sh -c`, or a list of arguments.",
+        examples=["python train.py --data $MLCI_DATA_WINE", ["python", "train.py"]],
+    )
+    env: Mapping[Variable, Verbatim] = Field(
+        default={},
+        description="Environment variables, stored and shown: not for secrets.",
+        examples=[{"EPOCHS": "20"}],
+    )
+    secrets: Items[Variable] = Field(
+        default=(),
+        description="Names of secrets of orchestrator.yaml that the run gets as environment variables.",
+        examples=[["WANDB_API_KEY"]],
+    )
+    timeout: Duration = Field(
+        default=timedelta(hours=24), description="Longest time that the command may take.", examples=["2h"]
+    )
+    retry: Retry = Field(default=Retry(), description="What is tried again.")
+    log_limit: Size = Field(
+        default=2 * GIB, description="Longest log; a run that writes more fails.", examples=["100m"]
+    )
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command as an argument list."""
+        return ("sh", "-c", self.command) if isinstance(self.command, str) else self.command
+
+
+class MetricDeclaration(Model):
+    """What is known about a metric. A declared metric that a run does not leave behind makes the run fail."""
+
+    later: ClassVar[Mapping[str, str]] = {"predictions": "", "id": "", "scale": ""}
+
+    direction: Literal["higher", "lower"] | None = Field(
+        default=None,
+        description="Which way is good; without it, the name must say so (accuracy, f1, auc, r2: higher; "
+        "loss, error, rmse, latency: lower).",
+        examples=["higher"],
+    )
+    unit: Verbatim = Field(default="", description="Shown behind its values.", examples=["points"])
+
+
+def _replicates(value: Plain) -> Plain:
+    if isinstance(value, dict):
+        raise wrong(f"replicates in several looks are {NOT_YET}", "a number such as 3")
+    return value
+
+
+def _collected(value: Plain) -> Plain:
+    if isinstance(value, dict):
+        raise wrong(f"collecting with a pattern is {NOT_YET}", "the path of a JSON file")
+    return value
+
+
+class PipelineFile(Model):
+    """config/pipelines/NAME.yaml: what to watch, how to train, how to judge, what to do next."""
+
+    later: ClassVar[Mapping[str, str]] = {
+        "schedule": "start it by `orchestrator run`",
+        "on": "write source: and datasets:",
+        "baselines": "name a baseline in the check: best, previous, last_deployed, branch:NAME, run:ID",
+        "plots": "name the files under artifacts:",
+        "benchmark": "",
+        "holdout": "",
+        "noise": "",
+        "drift": "",
+        "checkpoint_copy": "",
+    }
+
+    pipeline: Name = Field(description="Its name.", examples=["wine-quality"])
+    project: Name = Field(default="default", description="The group that it belongs to.", examples=["wine"])
+    source: Source | None = Field(
+        default=None, description="The repository to watch.", examples=[{"git": "../repository"}]
+    )
+    sources: Items[Source] = Field(
+        default=(), description="Several repositories, in place of `source`; each makes runs of its own."
+    )
+    datasets: Mapping[Name, Dataset] = Field(
+        default={},
+        description="Watched data by name; a run finds NAME at $MLCI_DATA_NAME.",
+        examples=[{"wine": {"path": "/data/wine"}}],
+    )
+    concurrency: Concurrency = Field(default=Concurrency(), description="What becomes of older runs.")
+    deploy_branches: Items[Verbatim] | None = Field(
+        default=None,
+        description="Branches whose runs may deploy and be baselines; without it, the repository's default branch.",
+        examples=[["main"]],
+    )
+    run: Execution = Field(description="How one attempt runs.")
+    replicates: Annotated[int, Field(ge=1, le=100), BeforeValidator(_replicates)] = Field(
+        default=1,
+        description="How many times each change is trained, each with its own seed.",
+        examples=[3],
+        json_schema_extra={"x-unit": "attempts"},
+    )
+    collect: Items[Annotated[Inside, BeforeValidator(_collected)]] = Field(
+        default=(),
+        description="JSON files with metrics that must be there after the run.",
+        examples=[["metrics.json"]],
+    )
+    metrics: Mapping[MetricName, MetricDeclaration] = Field(
+        default={}, description="Metrics by name.", examples=[{"accuracy": {"direction": "higher"}}]
+    )
+    artifacts: Items[Inside] = Field(
+        default=(), description="Files to keep, as patterns.", examples=[["model.*", "predictions.csv"]]
+    )
+    gate: GateRules = Field(default=GateRules(), description="What a run must show to pass.")
+    actions: Actions = Field(
+        default_factory=lambda: Actions.model_validate({}), description="What happens on which outcome."
+    )
+
+    @model_validator(mode="after")
+    def _sources_are_clear(self) -> PipelineFile:
+        if (self.source is None) == (not self.sources):
+            message = "both source and sources are given" if self.source else "there is nothing to watch"
+            raise wrong(
+                message, "source: {git: URL or path}, or sources: [...]", key="sources" if self.source else ""
+            )
+        return self
+
+    @property
+    def all_sources(self) -> tuple[Source, ...]:
+        return self.sources if self.source is None else (self.source,)
+
+    def direction_of(self, metric: str) -> Direction | None:
+        """The declared direction, or the one that the name says, or None."""
+        declared = self.metrics.get(metric)
+        if declared is not None and declared.direction is not None:
+            return Direction(declared.direction)
+        return infer_direction(metric)
+
+    def checks(self) -> tuple[Check, ...]:
+        """The gate's checks as the domain judges them. The configuration must be free of problems."""
+        return tuple(domain_check(check, self.direction_of) for check in self.gate.checks)
+
+
+def dataset_variable(name: str) -> str:
+    """The environment variable that tells a run where a dataset is."""
+    return "MLCI_DATA_" + "".join(c if c.isalnum() else "_" for c in name.upper())

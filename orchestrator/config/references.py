@@ -1,0 +1,213 @@
+"""What one file says about another: names that must exist, rules that span several places.
+
+These checks look at the raw documents, not at the models, so that they are made although a file has other
+problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.config.models.pipeline import dataset_variable
+from orchestrator.config.problems import ItemPath, Problem, any_of, closest
+from orchestrator.config.yaml_loader import Document, Plain
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.domain.gate import Comparison, parse_check
+from orchestrator.domain.metrics import infer_direction
+
+
+@dataclass(frozen=True)
+class Known:
+    """Names that other files define; None where they are unknown because that file cannot be read."""
+
+    runners: frozenset[str] | None
+    hosts: dict[str, Plain] | None
+    servers: frozenset[str] | None
+    secrets: frozenset[str] | None
+    has_email: bool
+
+
+def at(data: Plain, *path: str | int) -> Plain:
+    """The value at a path, or None."""
+    for part in path:
+        if isinstance(data, dict) and isinstance(part, str):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def keys_at(data: Plain, *path: str | int) -> frozenset[str]:
+    found = at(data, *path)
+    return frozenset(found) if isinstance(found, dict) else frozenset()
+
+
+def _texts(data: Plain, *path: str | int) -> Iterator[tuple[ItemPath, str]]:
+    found = at(data, *path)
+    for index, item in enumerate(found if isinstance(found, list) else []):
+        if isinstance(item, str):
+            yield (*path, index), item
+
+
+def _unknown(
+    document: Document, path: ItemPath, what: str, name: str, known: Iterable[str], remedy: str
+) -> Problem:
+    names = sorted(known)
+    expected = any_of(names) if names else remedy
+    return document.problem(path, f'there is no {what} "{name}"', expected, closest(name, names))
+
+
+def check_runner(document: Document, known: Known) -> Iterator[Problem]:
+    """The hosts that a runner asks for."""
+    hosts = known.hosts
+    if hosts is None:
+        return
+    for path, name in _texts(document.data, "hosts"):
+        if name not in hosts:
+            yield _unknown(document, path, "host", name, hosts, "a host under hosts: of orchestrator.yaml")
+    wanted = at(document.data, "hosts", "labels")
+    if isinstance(wanted, dict) and wanted:
+        fitting = [name for name in hosts if wanted.items() <= _labels(hosts[name]).items()]
+        if not fitting:
+            labels = {f"{key}: {value}" for host in hosts.values() for key, value in _labels(host).items()}
+            yield document.problem(
+                ("hosts", "labels"),
+                "no host has all of these labels",
+                "labels that one host of orchestrator.yaml has"
+                + (f" ({', '.join(sorted(labels))})" if labels else ""),
+            )
+
+
+def _labels(host: Plain) -> dict[str, Plain]:
+    labels = at(host, "labels")
+    return labels if isinstance(labels, dict) else {}
+
+
+def check_pipeline(document: Document, known: Known) -> Iterator[Problem]:
+    """Runner, secrets, servers, datasets, mail and metrics that a pipeline names."""
+    runner = at(document.data, "run", "runner")
+    if isinstance(runner, str) and known.runners is not None and runner not in known.runners:
+        yield _unknown(document, ("run", "runner"), "runner", runner, known.runners, "a file under runners/")
+    yield from _check_environment(document, known)
+    yield from _check_datasets(document)
+    yield from _check_sources(document)
+    yield from _check_gate(document)
+    yield from _check_actions(document, known)
+
+
+def _check_environment(document: Document, known: Known) -> Iterator[Problem]:
+    variables = keys_at(document.data, "run", "env")
+    for path, name in _texts(document.data, "run", "secrets"):
+        if known.secrets is not None and name not in known.secrets:
+            remedy = f'{name}: "${{{{ env.{name} }}}}" under secrets: of orchestrator.yaml'
+            yield _unknown(document, path, "secret", name, known.secrets, remedy)
+        if name in variables:
+            yield document.problem(path, f"{name} stands under env, too", "each variable once")
+        if name.startswith("MLCI_"):
+            yield document.problem(path, f"{name} is one of the orchestrator's own", "a name without MLCI_")
+    for name in sorted(variables):
+        if name.startswith("MLCI_"):
+            position = document.key_position(("run", "env", name))
+            message = f"{name} is one of the orchestrator's own variables"
+            yield Problem(document.file, position, message, "a name without MLCI_")
+
+
+def _check_datasets(document: Document) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    datasets = at(document.data, "datasets")
+    for name in datasets if isinstance(datasets, dict) else {}:
+        variable = dataset_variable(name)
+        if variable in seen:
+            position = document.key_position(("datasets", name))
+            message = f'"{name}" and "{seen[variable]}" would both be at ${variable}'
+            yield Problem(document.file, position, message, "names that differ in letters or digits")
+        seen.setdefault(variable, name)
+
+
+def _check_sources(document: Document) -> Iterator[Problem]:
+    seen: set[str] = set()
+    sources = at(document.data, "sources")
+    for index in range(len(sources) if isinstance(sources, list) else 0):
+        title = _source_title(at(document.data, "sources", index))
+        if title and title in seen:
+            yield document.problem(
+                ("sources", index), f'a second source is called "{title}"', "a name: of its own"
+            )
+        seen.add(title)
+
+
+def _source_title(source: Plain) -> str:
+    name, git = at(source, "name"), at(source, "git")
+    if isinstance(name, str):
+        return name
+    return re.split(r"[/:]", git.rstrip("/"))[-1].removesuffix(".git") if isinstance(git, str) else ""
+
+
+def _check_gate(document: Document) -> Iterator[Problem]:
+    declared = at(document.data, "metrics")
+    checks = at(document.data, "gate", "checks")
+    for index, check in enumerate(checks if isinstance(checks, list) else []):
+        metric = _metric_to_compare(check)
+        if metric is None or infer_direction(metric) is not None:
+            continue
+        if at(declared, metric, "direction") not in ("higher", "lower"):
+            expected = f"metrics: {{{metric}: {{direction: higher}}}}, or lower"
+            message = f'nothing says whether a higher or a lower "{metric}" is better'
+            known = list(declared) if isinstance(declared, dict) else []
+            yield document.problem(
+                ("gate", "checks", index), message, expected, closest(metric, set(known) - {metric})
+            )
+
+
+def _metric_to_compare(check: Plain) -> str | None:
+    if isinstance(check, str):
+        try:
+            parsed = parse_check(check)
+        except InvalidInput:
+            return None
+        return parsed.metric if isinstance(parsed, Comparison) else None
+    metric = at(check, "metric")
+    return metric if isinstance(metric, str) else None
+
+
+def _check_actions(document: Document, known: Known) -> Iterator[Problem]:
+    actions = at(document.data, "actions")
+    for trigger, items in (actions if isinstance(actions, dict) else {}).items():
+        for index, action in enumerate(items if isinstance(items, list) else []):
+            path: ItemPath = ("actions", trigger, index)
+            if isinstance(action, dict) and "deploy" in action:
+                yield from _check_deploy(document, path, trigger, known)
+            if isinstance(action, dict) and "email" in action and not known.has_email:
+                message = "mail cannot be sent: orchestrator.yaml has no email:"
+                yield document.problem(
+                    (*path, "email"), message, "email: {smtp: …, from: …} in orchestrator.yaml"
+                )
+
+
+def _check_deploy(document: Document, path: ItemPath, trigger: str, known: Known) -> Iterator[Problem]:
+    if trigger != "pass":
+        yield Problem(
+            document.file,
+            document.key_position((*path, "deploy")),
+            f"deploy stands under {trigger}, and only what passed its gate may be deployed",
+            "deploy under actions: pass:",
+        )
+    deploy = at(document.data, *path, "deploy")
+    server = at(deploy, "server")
+    if isinstance(server, str) and known.servers is not None and server not in known.servers:
+        remedy = "a server under servers: of orchestrator.yaml"
+        yield _unknown(document, (*path, "deploy", "server"), "server", server, known.servers, remedy)
+    datasets = keys_at(document.data, "datasets")
+    for place, name in _texts(document.data, *path, "deploy", "data"):
+        if name not in datasets:
+            yield _unknown(document, place, "dataset", name, datasets, "a dataset of this pipeline")
+    nothing = not at(deploy, "files") and not at(deploy, "data") and not at(document.data, "artifacts")
+    if isinstance(deploy, dict) and nothing:
+        message = "there is nothing to deploy: no files, no data, and the pipeline keeps no artifacts"
+        yield document.problem(
+            (*path, "deploy"), message, 'artifacts: ["model.*"] in the pipeline, or files: here'
+        )
