@@ -75,7 +75,7 @@ class Measured:
         deviations = [value - values[0] for value in values]
         if not all(map(math.isfinite, deviations)):
             return sum(values) / len(values)
-        return values[0] + math.fsum(deviations) / len(values)
+        return values[0] + math.fsum(d / len(values) for d in deviations)
 
 
 @dataclass(frozen=True, slots=True)
