@@ -16,11 +16,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from orchestrator.domain.baseline import Measured, Selector, parse_selector
 from orchestrator.domain.errors import InvalidCheck
-from orchestrator.domain.metrics import Direction, format_apart, format_value
+from orchestrator.domain.metrics import Direction, format_apart, format_exact, format_value
 
 
 class Operator(StrEnum):
@@ -56,7 +57,7 @@ class Margin:
         return self.value * abs(baseline) if self.relative else self.value
 
     def __str__(self) -> str:
-        return f"{format_value(self.value * 100)}%" if self.relative else format_value(self.value)
+        return f"{format_exact(Decimal(repr(self.value)) * 100)}%" if self.relative else format_exact(self.value)
 
 
 class Claim(StrEnum):
@@ -76,7 +77,7 @@ class Threshold:
     kind: str = "threshold"
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.operator.value} {format_value(self.limit)}"
+        return f"{self.metric} {self.operator.value} {format_exact(self.limit)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def parse_check(text: str) -> Check:
     if match := _THRESHOLD.fullmatch(re.sub(r"\s*(>=|<=|>|<)\s*", r" \1 ", stripped, count=1)):
         if match["unit"] == "pp":
             raise InvalidCheck(f"'{text}': pp is for differences", "write a threshold as a plain number or with %")
-        limit = float(match["limit"]) / (100 if match["unit"] else 1)
+        limit = _number(text, match["limit"], match["unit"])
         return Threshold(match["metric"], Operator(match["op"]), limit)
     if match := _COMPARISON.fullmatch(stripped):
         claim = Claim.SUPERIOR if match["words"].startswith("better") else Claim.NO_REGRESSION
@@ -143,10 +144,17 @@ def parse_check(text: str) -> Check:
 def parse_margin(text: str) -> Margin:
     """Read ``0.005``, ``0.5pp`` (0.005) or ``5%`` (relative). Raises InvalidCheck; a margin is never negative."""
     match = re.fullmatch(rf"({_NUMBER})\s*(%|pp)?", text.strip())
-    if not match or float(match[1]) < 0:
+    if not match or Decimal(match[1]) < 0:
         raise InvalidCheck(f"'{text}' is no margin", "write a number of at least 0: 0.005, 0.5pp or 5%")
-    value = float(match[1])
-    return Margin(value / 100 if match[2] else value, relative=match[2] == "%")
+    return Margin(_number(text, match[1], match[2]), relative=match[2] == "%")
+
+
+def _number(text: str, digits: str, unit: str | None) -> float:
+    # Divided as a decimal: 0.7 % is to be 0.007, not 0.006999999999999999.
+    value = float(Decimal(digits) / (100 if unit else 1))
+    if not math.isfinite(value):
+        raise InvalidCheck(f"'{text}': {digits} is too large", "write a smaller number")
+    return value
 
 
 class Outcome(StrEnum):
@@ -275,7 +283,7 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
         sentence = f"{check.metric} is {shown} ({_seeds(len(values))}), which meets no limit: fail"
     else:
         verb = "meets" if holds else "misses"
-        sentence = f"{check.metric} {shown} ({_seeds(len(values))}) {verb} the limit {check.operator.value} {format_value(check.limit)}: {outcome.value}"
+        sentence = f"{check.metric} {shown} ({_seeds(len(values))}) {verb} the limit {check.operator.value} {format_exact(check.limit)}: {outcome.value}"
     return CheckResult(
         str(check),
         check.metric,

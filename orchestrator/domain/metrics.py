@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -91,6 +92,15 @@ def format_value(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.6g}"
+
+
+def format_exact(value: float | Decimal) -> str:
+    """A finite number with all its digits, for what a person wrote and may read again: ``0.9``, ``12``, ``1e-7``."""
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not exact:
+        return "0"
+    exact = exact.normalize()
+    return f"{exact:f}" if -7 < exact.adjusted() < 15 else f"{exact:e}"
 
 
 def format_apart(value: float, other: float) -> str:
