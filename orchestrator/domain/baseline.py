@@ -42,12 +42,12 @@ def parse_selector(text: str) -> Selector:
 
     Raises InvalidSelector with what was expected.
     """
-    name, _, argument = text.strip().partition(":")
-    if name in _PLAIN and not argument:
+    name, colon, argument = text.strip().partition(":")
+    if name in _PLAIN and not colon:
         return Selector(_PLAIN[name])
     if name == "pinned":
         return Selector(SelectorKind.PINNED, argument)
-    if name == "branch" and argument:
+    if name == "branch" and argument and not re.search(r"\s", argument):
         return Selector(SelectorKind.BRANCH, argument)
     if name == "run" and re.fullmatch(r"[1-9][0-9]*", argument):
         return Selector(SelectorKind.RUN, argument)
