@@ -83,12 +83,16 @@ class ManifestDiff:
         """One short phrase, such as ``+2 files, 1 changed``."""
         parts = []
         if self.added:
-            parts.append(f"+{len(self.added)} files")
+            parts.append(f"+{_files(len(self.added))}")
         if self.removed:
-            parts.append(f"-{len(self.removed)} files")
+            parts.append(f"-{_files(len(self.removed))}")
         if self.changed:
             parts.append(f"{len(self.changed)} changed")
         return ", ".join(parts) or "no file differs"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> ManifestDiff:
@@ -137,11 +141,9 @@ def same_evaluation_data(one: Change, other: Change) -> bool:
 def what_changed(current: Change, reference: Change) -> str:
     """Say in a few words what differs from the reference: code, data, both or nothing."""
     code = current.revision.commit != reference.revision.commit
-    moved = [
-        v.dataset
-        for v in current.datasets
-        if (ref := reference.version_of(v.dataset)) is None or ref.fingerprint != v.fingerprint
-    ]
+    now = {v.dataset: v.fingerprint for v in current.datasets}
+    then = {v.dataset: v.fingerprint for v in reference.datasets}
+    moved = [name for name in {**now, **then} if now.get(name) != then.get(name)]
     if code and moved:
         return f"code and data ({', '.join(moved)}) changed"
     if code:
