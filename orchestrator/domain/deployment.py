@@ -88,7 +88,7 @@ def release_name(run: Run, now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run.id}"
 
 
-RELEASE_PATTERN = re.compile(r"\d{8}T\d{6}Z-\d+")
+RELEASE_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9]+")
 """What a release folder of ours is called; nothing else under ``releases/`` is ever removed."""
 
 _DEPLOYING_CAUSES = frozenset({Cause.FIRST_SIGHT, Cause.PUSH, Cause.DATA, Cause.MANUAL, Cause.RERUN})
