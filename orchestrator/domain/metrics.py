@@ -65,13 +65,20 @@ def flatten(document: Json, source: str, reader: str) -> tuple[Metric, ...]:
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
 
 
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer beyond what a float holds
+        return math.inf if number > 0 else -math.inf
+
+
 def _numbers(node: Json, prefix: str) -> Iterator[tuple[str, float]]:
     match node:
         case bool() | None:
             return
         case int() | float():
             if prefix:
-                yield prefix, float(node)
+                yield prefix, _as_float(node)
         case str():
             if prefix and node.strip().lower() in _SPECIAL:
                 yield prefix, _SPECIAL[node.strip().lower()]
