@@ -209,12 +209,14 @@ class StopCause(StrEnum):
 _SIGKILL = 137
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
+_NOT_STARTED = 128
 
 
 def classify(exit: Exit, stopped: StopCause | None) -> Reason:
     """The reason behind a container's end.
 
-    Our own stop outranks what the kernel reports. 137 without the out-of-memory flag and without a stop of ours is
+    Our own stop outranks what the kernel reports. An engine that could not start the container for a reason other
+    than its command reports 128 and an error: that is not the project's fault. 137 without the out-of-memory flag and without a stop of ours is
     a kill by somebody else. An exit code of 0 is success even when a child process ran out of memory: that is a
     warning, see :func:`warnings_of`.
     """
@@ -231,6 +233,8 @@ def classify(exit: Exit, stopped: StopCause | None) -> Reason:
             pass
     if exit.error and exit.code in (_NOT_EXECUTABLE, _NOT_FOUND):
         return Reason.START
+    if exit.error and exit.code == _NOT_STARTED:
+        return Reason.ENGINE_REFUSED
     if exit.code == 0:
         return Reason.COMPLETED
     if exit.oom_killed:
