@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -368,13 +368,16 @@ def progress(attempts: Sequence[Attempt], infrastructure_retries: int, cancellin
 
     A replicate that ended for a retryable reason is tried again, ``infrastructure_retries`` times at most. While any
     replicate is not final the run stays. A crashed replicate is never dropped: when all have ended, the worst one
-    decides (cancelled, then failed, then errored); all succeeded means the gate may judge.
+    decides (cancelled, then failed, then errored); all succeeded means the gate may judge. A run that is to be
+    cancelled does not wait for what no worker has begun: its queued attempts count as cancelled, without a reason.
     """
     latest = latest_tries(attempts)
     tries: list[NewTry] = []
     ended: list[Attempt] = []
     for attempt in latest:
         if not attempt.state.final:
+            if cancelling and attempt.state is AttemptState.QUEUED:
+                ended.append(replace(attempt, state=AttemptState.CANCELLED))
             continue
         consequence = CONSEQUENCES[attempt.reason] if attempt.reason else None
         limit = min(1 + infrastructure_retries, _MAX_TRIES)
