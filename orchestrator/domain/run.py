@@ -390,5 +390,5 @@ def progress(attempts: Sequence[Attempt], infrastructure_retries: int, cancellin
     bad = [attempt for attempt in ended if attempt.state is not AttemptState.SUCCEEDED]
     if not bad:
         return Progress(state=RunState.EVALUATING)
-    worst = min(bad, key=lambda a: (_RANK[a.state], a.replicate))
+    worst = min(bad, key=lambda a: (_RANK[a.state], a.reason is None, a.replicate))
     return Progress(state=_OUTCOME[worst.state], reason=worst.reason, message=worst.message)
