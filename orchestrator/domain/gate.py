@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from enum import StrEnum
 
 from orchestrator.domain.baseline import Measured, Selector, parse_selector
@@ -144,16 +144,19 @@ def parse_check(text: str) -> Check:
 def parse_margin(text: str) -> Margin:
     """Read ``0.005``, ``0.5pp`` (0.005) or ``5%`` (relative). Raises InvalidCheck; a margin is never negative."""
     match = re.fullmatch(rf"({_NUMBER})\s*(%|pp)?", text.strip())
-    if not match or Decimal(match[1]) < 0:
+    if not match or float(match[1]) < 0:
         raise InvalidCheck(f"'{text}' is no margin", "write a number of at least 0: 0.005, 0.5pp or 5%")
     return Margin(_number(text, match[1], match[2]), relative=match[2] == "%")
 
 
 def _number(text: str, digits: str, unit: str | None) -> float:
     # Divided as a decimal: 0.7 % is to be 0.007, not 0.006999999999999999.
-    value = float(Decimal(digits) / (100 if unit else 1))
+    try:
+        value = float(Decimal(digits) / (100 if unit else 1))
+    except DecimalException:
+        value = math.inf
     if not math.isfinite(value):
-        raise InvalidCheck(f"'{text}': {digits} is too large", "write a smaller number")
+        raise InvalidCheck(f"'{text}': {digits} is out of range", "write a number between -1e300 and 1e300")
     return value
 
 
