@@ -42,7 +42,10 @@ def to_plain(value: object) -> Any:
 
 def from_plain(kind: type[T], plain: object) -> T:
     """Rebuild a value of ``kind``. Raises ValueError when the plain value does not fit it."""
-    return cast(T, _build(kind, plain))
+    try:
+        return cast(T, _build(kind, plain))
+    except (TypeError, OverflowError) as error:  # a field that lacks, a text where a number belongs
+        raise ValueError(f"no {kind} can be made: {error}") from error
 
 
 @functools.cache
@@ -62,6 +65,8 @@ def _build(hint: Any, plain: Any) -> Any:
         return tuple(_build(arg, item) for arg, item in zip(args, _sequence(plain), strict=True))
     if origin is not None and issubclass(origin, Mapping):
         key, value = get_args(hint)
+        if not isinstance(plain, Mapping):
+            raise ValueError(f"expected an object, got {type(plain).__name__}")
         return {_build(key, k): _build(value, v) for k, v in plain.items()}
     if dataclasses.is_dataclass(hint):
         if not isinstance(plain, Mapping):
