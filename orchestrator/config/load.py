@@ -67,7 +67,7 @@ def load(
     check_paths: bool = True,
     check_references: bool = True,
 ) -> LoadResult:
-    """Read the configuration in `folder`. Never raises for what is written there; relative paths count from it.
+    """Read the configuration in `folder`. Relative paths count from it.
 
     `environ` defaults to the process's environment. `check_paths` asks whether local repositories, datasets,
     build folders and key files exist; `check_references` whether the variables and files of secrets do.
@@ -80,8 +80,10 @@ def load(
     runners = [_read(path, RunnerFile, context) for path in _files(folder / "runners")]
     pipelines = [_read(path, PipelineFile, context) for path in _files(folder / "pipelines")]
     problems = list(main.problems)
-    for file in (*runners, *pipelines):
-        problems += file.problems
+    for runner in runners:
+        problems += runner.problems
+    for pipeline in pipelines:
+        problems += pipeline.problems
     problems += _strays(folder)
     problems += _duplicates(runners, "runner")
     problems += _duplicates(pipelines, "pipeline")

@@ -101,11 +101,10 @@ def _unknown_key(model: type[Model], document: Document, path: ItemPath, details
     position = document.key_position(path)
     if not (isinstance(owner, type) and issubclass(owner, Model)):
         return Problem(document.file, position, f'unknown key "{name}"')
-    if name in owner.later:
-        return Problem(
-            document.file, position, f'"{name}" is {NOT_YET}', owner.later[name] or "no such key yet"
-        )
     known = [field.alias or own for own, field in owner.model_fields.items()]
+    if name in owner.later:
+        hint = f" ({owner.later[name]})" if owner.later[name] else ""
+        return Problem(document.file, position, f'"{name}" is {NOT_YET}{hint}', any_of(known, 24))
     return Problem(document.file, position, f'unknown key "{name}"', any_of(known, 24), closest(name, known))
 
 
@@ -115,7 +114,9 @@ def _explain(kind: str, details: ErrorDetails) -> tuple[str, str, str]:
     if kind in _TYPE_NAMES:
         wanted = _TYPE_NAMES[kind]
         found = f'"{value}"' if isinstance(value, str) and len(value) < 40 else kind_of(value)
-        return f"this must be {wanted}, found {found}", wanted, _conversion(kind, value)
+        if isinstance(value, str) and value.strip().isdecimal() and kind != "bool_type":
+            return f"{found} is text, because of its quotes", f"{wanted} without quotes", ""
+        return f"{found} is not possible here", wanted, _boolean(value) if kind == "bool_type" else ""
     if kind in _LIMITS:
         word, phrase, name = _LIMITS[kind]
         return f"{value} is {word}", f"{phrase} {context.get(name)}", ""
@@ -130,13 +131,9 @@ def _explain(kind: str, details: ErrorDetails) -> tuple[str, str, str]:
     return details["msg"], "", ""
 
 
-def _conversion(kind: str, value: object) -> str:
-    if kind == "bool_type":
-        word = str(value).lower()
-        return "true" if word in _TRUE_WORDS else "false" if word in _FALSE_WORDS else ""
-    if kind in ("int_type", "float_type", "int_from_float") and isinstance(value, str):
-        return value.strip() if value.strip().isdecimal() else ""
-    return ""
+def _boolean(value: object) -> str:
+    word = str(value).lower()
+    return "true" if word in _TRUE_WORDS else "false" if word in _FALSE_WORDS else ""
 
 
 def _example(field: FieldInfo | None, name: str) -> str:

@@ -35,7 +35,7 @@ class Deploy(Model):
     server: Name = Field(description="A server of orchestrator.yaml.", examples=["prod"])
     files: Items[Inside] = Field(
         default=(),
-        description="Collected files to deploy, as paths or patterns; without it, all that `artifacts` names.",
+        description="Collected files to deploy, as patterns; without it, all that `artifacts` names.",
         examples=[["model.*", "metrics.json"]],
     )
     data: Items[Name] = Field(

@@ -96,8 +96,8 @@ def _as_tuple(value: Plain) -> tuple[Plain, ...]:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str):
-        raise wrong("this must be a list, found text", "a list", f"[{value}]")
-    raise wrong(f"this must be a list, found {kind_of(value)}", "a list")
+        raise wrong("one text stands here", "a list", f"[{value}]")
+    raise wrong(f"{kind_of(value)} is not possible here", "a list")
 
 
 Items: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
@@ -105,19 +105,13 @@ Items: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 
 
 def text_of(value: Plain) -> str:
-    """The value, which must be text. A number or boolean gets its quoted form as the suggestion."""
+    """The value, which must be text."""
     if isinstance(value, str):
         return value
-    suggestion = ""
-    if isinstance(value, bool):
-        suggestion = f"'{str(value).lower()}'"
-    elif isinstance(value, int | float):
-        suggestion = f"'{value}'"
-    raise wrong(
-        f"this must be text, found {kind_of(value)}",
-        "text, in quotes where it looks like a number",
-        suggestion,
-    )
+    if isinstance(value, bool | int | float):
+        quoted = str(value).lower() if isinstance(value, bool) else str(value)
+        raise wrong(f"{kind_of(value)} stands here", f'text, so in quotes: "{quoted}"')
+    raise wrong(f"{kind_of(value)} is not possible here", "text")
 
 
 def plain_text(value: Plain, info: ValidationInfo) -> str:
@@ -166,7 +160,7 @@ def _unset(name: str) -> PydanticCustomError:
 
 def _secret(value: Plain, info: ValidationInfo) -> Text:
     if not isinstance(value, str):
-        raise wrong(f"this must be text, found {kind_of(value)}", "text in quotes, or ${{ env.NAME }}")
+        raise wrong(f"{kind_of(value)} is not possible here", "text in quotes, or ${{ env.NAME }}")
     text = parse_references(value)
     context = context_of(info)
     if context.check_references:

@@ -92,8 +92,8 @@ class ComparisonCheck(Model):
     )
     margin: MarginText = Field(
         default="0",
-        description="The tolerance: a number, or with pp, is absolute (0.5pp is 0.005); with % it is relative "
-        "to the baseline.",
+        description="The tolerance: a number, or with pp, is absolute (0.5pp is 0.005); with % relative to "
+        "the baseline.",
         examples=["0.5pp", "2%", 0.005],
     )
 
@@ -135,7 +135,7 @@ AnyCheck: TypeAlias = Annotated[
 
 
 class GateRules(Model):
-    """What a run must show to pass. All checks must hold; a gate without checks passes every completed run."""
+    """What a run must show to pass. All checks must hold; without checks, every completed run passes."""
 
     later: ClassVar[Mapping[str, str]] = {
         "alpha": _NO_STATISTICS,

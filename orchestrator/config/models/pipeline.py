@@ -151,8 +151,8 @@ class Dataset(Model):
     )
     role: Literal["train", "evaluation"] = Field(
         default="train",
-        description="train: learned from; evaluation: measured on, so that metrics from before a change of it "
-        "cannot be compared.",
+        description="train: learned from; evaluation: measured on, so that metrics from before a change "
+        "of it cannot be compared.",
         examples=["train"],
     )
     poll: Duration = Field(
@@ -160,7 +160,7 @@ class Dataset(Model):
     )
     settle: Pause = Field(
         default=timedelta(seconds=10),
-        description="How long it must be still before a change counts, so that no half-written data are used.",
+        description="How long it must be still before a change counts, lest half-written data be used.",
         examples=["10s"],
     )
     include: Annotated[Items[Inside], Field(min_length=1)] = Field(
@@ -324,7 +324,7 @@ class PipelineFile(Model):
     concurrency: Concurrency = Field(default=Concurrency(), description="What becomes of older runs.")
     deploy_branches: Items[Verbatim] | None = Field(
         default=None,
-        description="Branches whose runs may deploy and be baselines; without it, the repository's default branch.",
+        description="Branches whose runs may deploy and be baselines; without it, the default branch.",
         examples=[["main"]],
     )
     run: Execution = Field(description="How one attempt runs.")

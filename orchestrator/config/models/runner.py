@@ -152,7 +152,7 @@ class RunnerFile(Model):
 
     runner: Name = Field(description="Name by which pipelines ask for it.", examples=["cpu"])
     image: ImageSource = Field(
-        description="The image: a NAME (found on the host, else pulled), {build: FOLDER} or {dockerfile: FILE}.",
+        description="The image: a NAME (on the host, else pulled), {build: FOLDER} or {dockerfile: FILE}.",
         examples=["python:3.12-slim", {"build": "../runner-images/cpu"}, {"dockerfile": "Dockerfile"}],
     )
     resources: Resources = Field(default=Resources(), description="Limits of one container.")
