@@ -106,8 +106,8 @@ def action_key(run_id: int, trigger: Trigger, position: int) -> str:
 def is_due(action: Action, siblings: Sequence[Action]) -> bool:
     """Whether an action may be carried out now, its time apart.
 
-    Actions of one run happen in the order written, except that a report waits for all actions of its run that are
-    not reports, because it tells what became of them.
+    Actions of one run happen in the order written, except that a report waits for all actions of its run that
+    are not reports, because it tells what became of them.
     """
     if action.state is not ActionState.PENDING:
         return False

@@ -67,7 +67,7 @@ class Measured:
     values: Mapping[str, tuple[float, ...]]
 
     def mean(self, metric: str) -> float | None:
-        """The mean over replicates, NaN if any replicate has none or NaN; None if no replicate has the metric."""
+        """The mean over replicates: NaN if any has none or NaN, None if no replicate has the metric."""
         values = self.values.get(metric)
         if not values:
             return None
@@ -80,7 +80,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An eligible run of the past. ``position`` grows with time; ``evaluation_digest`` names its evaluation data."""
+    """An eligible run of the past.
+
+    ``position`` grows with time; ``evaluation_digest`` names its evaluation data.
+    """
 
     measured: Measured
     position: int
@@ -106,10 +109,10 @@ def choose(
 ) -> Chosen:
     """Choose a baseline among eligible runs, which come in order of time.
 
-    ``best`` looks among the runs on the candidate's own evaluation data first; only where there is none it ranks the
-    others, so that a comparison on equal data is preferred to a higher number on other data. NaN and the
-    infinities are never best; equal values are won by the older run. ``pins`` maps a pin's name (empty for the plain
-    ``pinned``) to a run's id.
+    ``best`` looks among the runs on the candidate's own evaluation data first; only where there is none it
+    ranks the others, so that a comparison on equal data is preferred to a higher number on other data. NaN
+    and the infinities are never best; equal values are won by the older run. ``pins`` maps a pin's name
+    (empty for the plain ``pinned``) to a run's id.
     """
     if not history:
         return Chosen(None, "no eligible baseline yet")
@@ -126,7 +129,9 @@ def choose(
             return Chosen(on_branch[-1])
         case SelectorKind.PINNED:
             if selector.argument not in pins:
-                return Chosen(None, f"no run is pinned{f' as {selector.argument}' if selector.argument else ''}")
+                return Chosen(
+                    None, f"no run is pinned{f' as {selector.argument}' if selector.argument else ''}"
+                )
             return _by_id(history, pins[selector.argument], "the pinned run")
         case SelectorKind.RUN:
             return _by_id(history, int(selector.argument), "run")

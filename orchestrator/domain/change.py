@@ -19,7 +19,10 @@ class Cause(StrEnum):
 
 
 class DatasetRole(StrEnum):
-    """What a Dataset is for: a change of evaluation data makes metrics incomparable, one of training data does not."""
+    """What a Dataset is for.
+
+    A change of evaluation data makes metrics incomparable, one of training data does not.
+    """
 
     TRAIN = "train"
     EVALUATION = "evaluation"
@@ -45,7 +48,10 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a DatasetVersion. ``path`` is relative with ``/``; ``sha256`` is hexadecimal; ``size`` in bytes."""
+    """One file of a DatasetVersion.
+
+    ``path`` is relative with ``/``; ``sha256`` is hexadecimal; ``size`` in bytes.
+    """
 
     path: str
     size: int
@@ -54,7 +60,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class DatasetVersion:
-    """One state of a Dataset. ``number`` counts the versions of this dataset from 1; 0 while it is not stored."""
+    """One state of a Dataset.
+
+    ``number`` counts the versions of this dataset from 1; 0 while it is not stored.
+    """
 
     dataset: str
     fingerprint: str

@@ -1,8 +1,9 @@
 """Domain values to and from plain JSON values, driven by their type hints.
 
-Dataclasses become objects, enums their value, tuples arrays, datetimes ISO 8601 in UTC. A union of dataclasses is told
-apart by their ``kind`` field. Fields that are absent take their default, so that old rows stay readable; unknown ones
-are ignored. NaN and the infinities, which JSON lacks, become the strings that :func:`float` reads.
+Dataclasses become objects, enums their value, tuples arrays, datetimes ISO 8601 in UTC. A union of
+dataclasses is told apart by their ``kind`` field. Fields that are absent take their default, so that old rows
+stay readable; unknown ones are ignored. NaN and the infinities, which JSON lacks, become the strings that
+:func:`float` reads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin
 T = TypeVar("T")
 
 
-def to_plain(value: object) -> Any:
+def to_plain(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type that callers could use
     """A value as JSON can hold it. Raises TypeError for a type that no domain value uses."""
     match value:
         case Enum():
@@ -54,7 +55,7 @@ def _fields(cls: type) -> tuple[tuple[str, Any], ...]:
     return tuple((f.name, hints[f.name]) for f in dataclasses.fields(cls))
 
 
-def _build(hint: Any, plain: Any) -> Any:
+def _build(hint: Any, plain: Any) -> Any:  # noqa: ANN401 - type hints are values of any type
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _build_union(get_args(hint), plain)
@@ -89,7 +90,7 @@ def _sequence(plain: object) -> Sequence[object]:
     return plain
 
 
-def _build_union(options: tuple[Any, ...], plain: Any) -> Any:
+def _build_union(options: tuple[Any, ...], plain: Any) -> Any:  # noqa: ANN401 - the same
     if plain is None and type(None) in options:
         return None
     concrete = [option for option in options if option is not type(None)]

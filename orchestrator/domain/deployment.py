@@ -41,8 +41,10 @@ class DeploymentState(StrEnum):
 _STOPPED = frozenset({DeploymentState.FAILED, DeploymentState.CANCELLED, DeploymentState.SUPERSEDED})
 
 DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
-    DeploymentState.QUEUED: frozenset({DeploymentState.AWAITING_APPROVAL, DeploymentState.UPLOADING}) | _STOPPED,
-    DeploymentState.AWAITING_APPROVAL: frozenset({DeploymentState.REJECTED, DeploymentState.UPLOADING}) | _STOPPED,
+    DeploymentState.QUEUED: frozenset({DeploymentState.AWAITING_APPROVAL, DeploymentState.UPLOADING})
+    | _STOPPED,
+    DeploymentState.AWAITING_APPROVAL: frozenset({DeploymentState.REJECTED, DeploymentState.UPLOADING})
+    | _STOPPED,
     DeploymentState.UPLOADING: frozenset({DeploymentState.VERIFYING}) | _STOPPED,
     DeploymentState.VERIFYING: frozenset({DeploymentState.ACTIVATING}) | _STOPPED,
     DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.ROLLED_BACK}) | _STOPPED,
@@ -76,7 +78,10 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFile:
-    """One file of a release. ``path`` is relative with ``/``; ``blob`` names stored content by its SHA-256."""
+    """One file of a release.
+
+    ``path`` is relative with ``/``; ``blob`` names stored content by its SHA-256.
+    """
 
     path: str
     size: int
@@ -110,7 +115,10 @@ def why_not_trusted(run: Run, pipeline: Pipeline) -> str | None:
 
 
 def why_not_deploy(run: Run, pipeline: Pipeline) -> str | None:
-    """Why a run may not deploy, or None when it may: it must be trusted, meant for training, and have passed."""
+    """Why a run may not deploy, or None when it may.
+
+    It must be trusted, meant for training, and have passed.
+    """
     if run.purpose is not Purpose.TRAIN:
         return f"a {run.purpose.value} run never deploys"
     if run.state is not RunState.PASSED:

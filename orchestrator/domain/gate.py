@@ -1,13 +1,14 @@
 """Gates: one claim per check, three verdicts, and the evidence in one plain sentence.
 
-This judges points: plain values, or means over replicates, compared within a tolerance. Every sentence says so,
-because a single number cannot be told from noise. The grammar of the short forms::
+This judges points: plain values, or means over replicates, compared within a tolerance. Every sentence says
+so, because a single number cannot be told from noise. The grammar of the short forms::
 
     METRIC >= NUMBER                    also >, <=, <
     METRIC not worse than BASELINE [by MARGIN]
     METRIC better than BASELINE [by MARGIN]
 
-A margin is absolute as a plain number or with ``pp`` (percentage points: ``0.5pp`` is 0.005), relative with ``%``.
+A margin is absolute as a plain number or with ``pp`` (percentage points: ``0.5pp`` is 0.005), relative with
+``%``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Margin:
         return self.value * abs(baseline) if self.relative else self.value
 
     def __str__(self) -> str:
-        return f"{format_exact(Decimal(repr(self.value)) * 100)}%" if self.relative else format_exact(self.value)
+        if self.relative:
+            return f"{format_exact(Decimal(repr(self.value)) * 100)}%"
+        return format_exact(self.value)
 
 
 class Claim(StrEnum):
@@ -128,7 +131,9 @@ def parse_check(text: str) -> Check:
     stripped = text.strip()
     if match := _THRESHOLD.fullmatch(re.sub(r"\s*(>=|<=|>|<)\s*", r" \1 ", stripped, count=1)):
         if match["unit"] == "pp":
-            raise InvalidCheck(f"'{text}': pp is for differences", "write a threshold as a plain number or with %")
+            raise InvalidCheck(
+                f"'{text}': pp is for differences", "write a threshold as a plain number or with %"
+            )
         limit = _number(text, match["limit"], match["unit"])
         return Threshold(match["metric"], Operator(match["op"]), limit)
     if match := _COMPARISON.fullmatch(stripped):
@@ -142,7 +147,10 @@ def parse_check(text: str) -> Check:
 
 
 def parse_margin(text: str) -> Margin:
-    """Read ``0.005``, ``0.5pp`` (0.005) or ``5%`` (relative). Raises InvalidCheck; a margin is never negative."""
+    """Read ``0.005``, ``0.5pp`` (0.005) or ``5%`` (relative).
+
+    Raises InvalidCheck; a margin is never negative.
+    """
     match = re.fullmatch(rf"({_NUMBER})\s*(%|pp)?", text.strip())
     if not match or float(match[1]) < 0:
         raise InvalidCheck(f"'{text}' is no margin", "write a number of at least 0: 0.005, 0.5pp or 5%")
@@ -221,7 +229,10 @@ def judge(
     references: Mapping[Comparison, Reference],
     directions: Mapping[str, Direction],
 ) -> Verdict:
-    """Judge a candidate. ``references`` holds an entry for each Comparison of the gate, ``directions`` for its metrics."""
+    """Judge a candidate.
+
+    ``references`` holds an entry for each Comparison of the gate, ``directions`` for its metrics.
+    """
     results = tuple(
         _judge_threshold(check, candidate, directions.get(check.metric))
         if isinstance(check, Threshold)
@@ -253,7 +264,7 @@ def _combine(gate: Gate, results: tuple[CheckResult, ...]) -> tuple[Outcome, str
 
 
 _NOISE = 1e-12
-"""Numbers that differ by less than this share of themselves are equal: so much comes from binary fractions alone."""
+"""Numbers that differ by less than this share of themselves are equal: binary fractions alone do that."""
 
 
 def _seeds(n: int) -> str:
@@ -275,18 +286,24 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
     mean = candidate.mean(check.metric)
     if mean is None:
         return CheckResult(
-            str(check), check.metric, Outcome.INCONCLUSIVE, f"{check.metric} was not measured: {check} is undecided"
+            str(check),
+            check.metric,
+            Outcome.INCONCLUSIVE,
+            f"{check.metric} was not measured: {check} is undecided",
         )
     if math.isclose(mean, check.limit, rel_tol=_NOISE):
         mean = check.limit
+    gain = None if direction is None or not math.isfinite(mean) else direction.sign * (mean - check.limit)
     holds = math.isfinite(mean) and check.operator.holds(mean, check.limit)
     outcome = Outcome.PASS if holds else Outcome.FAIL
     shown = format_apart(mean, check.limit)
     if not math.isfinite(mean):
         sentence = f"{check.metric} is {shown} ({_seeds(len(values))}), which meets no limit: fail"
     else:
-        verb = "meets" if holds else "misses"
-        sentence = f"{check.metric} {shown} ({_seeds(len(values))}) {verb} the limit {check.operator.value} {format_exact(check.limit)}: {outcome.value}"
+        limit = (
+            f"{'meets' if holds else 'misses'} the limit {check.operator.value} {format_exact(check.limit)}"
+        )
+        sentence = f"{check.metric} {shown} ({_seeds(len(values))}) {limit}: {outcome.value}"
     return CheckResult(
         str(check),
         check.metric,
@@ -297,7 +314,7 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
         difference=mean - check.limit,
         test="point",
         candidate_n=len(values),
-        better=None if direction is None or not math.isfinite(mean) else direction.sign * (mean - check.limit) >= 0,
+        better=None if gain is None else gain >= 0,
         warnings=_seed_warning(values),
     )
 
@@ -374,21 +391,16 @@ def _compare(
     gain = direction.sign * (mean - other)
     margin = check.margin.of(other)
     tolerance = _NOISE * max(abs(mean), abs(other))
-    if check.claim is Claim.NO_REGRESSION:
-        holds = gain >= -margin - tolerance
-    else:
-        holds = gain > margin + tolerance
+    guard = check.claim is Claim.NO_REGRESSION
+    holds = gain >= -margin - tolerance if guard else gain > margin + tolerance
     outcome = Outcome.PASS if holds else Outcome.FAIL
     identical = bool(_seed_warning(values)) and (len(theirs) == 1 or bool(_seed_warning(theirs)))
     label = "deterministic: point test" if identical else "point test"
     unreplicated = len(values) == 1 and len(theirs) == 1
     note = ", unreplicated" if unreplicated else ", noise not estimated" if not identical else ""
     amount = format_value(abs(mean - other))
-    if mean == other:
-        finding = "no difference"
-    else:
-        finding = f"{'better' if gain > 0 else 'worse'} by {amount}"
-    if check.claim is Claim.NO_REGRESSION:
+    finding = "no difference" if mean == other else f"{'better' if gain > 0 else 'worse'} by {amount}"
+    if guard:
         allowed = f"a loss of up to {format_value(margin)} is allowed" if margin else "no loss is allowed"
     else:
         allowed = f"a gain of more than {format_value(margin)} is asked for"

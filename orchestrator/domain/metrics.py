@@ -25,7 +25,10 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One value. ``name`` is flattened with ``/``; ``value`` may be NaN or infinite; ``source`` is the file it came from."""
+    """One value.
+
+    ``name`` is flattened with ``/``; ``value`` may be NaN or infinite; ``source`` is the file it came from.
+    """
 
     name: str
     value: float
@@ -33,14 +36,33 @@ class Metric:
     reader: str = ""
 
 
-_LOWER = {"loss", "error", "err", "rmse", "mse", "mae", "mape", "latency", "perplexity", "logloss", "wer", "cer"}
-_HIGHER = {"accuracy", "acc", "f1", "auc", "auroc", "r2", "precision", "recall", "bleu", "map", "ndcg", "iou", "dice"}
+_LOWER = frozenset(
+    ["loss", "error", "err", "rmse", "mse", "mae", "mape", "latency", "perplexity", "logloss", "wer", "cer"]
+)
+_HIGHER = frozenset(
+    [
+        "accuracy",
+        "acc",
+        "f1",
+        "auc",
+        "auroc",
+        "r2",
+        "precision",
+        "recall",
+        "bleu",
+        "map",
+        "ndcg",
+        "iou",
+        "dice",
+    ]
+)
 
 
 def infer_direction(name: str) -> Direction | None:
     """The direction that a metric's name says unmistakably, else None.
 
-    The name is split at everything that is not a letter or digit; words for both directions, or none, say nothing.
+    The name is split at everything that is not a letter or digit; words for both directions, or none, say
+    nothing.
     """
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
     lower, higher = bool(words & _LOWER), bool(words & _HIGHER)
@@ -50,7 +72,7 @@ def infer_direction(name: str) -> Direction | None:
 
 
 # What a JSON document may hold once it is parsed.
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 def flatten(document: Json, source: str, reader: str) -> tuple[Metric, ...]:
@@ -102,7 +124,7 @@ def format_value(value: float) -> str:
 
 
 def format_exact(value: float | Decimal) -> str:
-    """A finite number with all its digits, for what a person wrote and may read again: ``0.9``, ``12``, ``1e-7``."""
+    """A finite number with all its digits, for what a person wrote: ``0.9``, ``12``, ``1e-7``."""
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact:
         return "0"
@@ -111,7 +133,7 @@ def format_exact(value: float | Decimal) -> str:
 
 
 def format_apart(value: float, other: float) -> str:
-    """``value`` as :func:`format_value` writes it, with as many more digits as it takes to tell it from ``other``."""
+    """As :func:`format_value`, with as many more digits as it takes to tell it from ``other``."""
     text = format_value(value)
     for digits in range(7, 18):
         if value == other or text != format_value(other):

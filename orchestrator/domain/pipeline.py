@@ -21,7 +21,10 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A watched repository. ``location`` is a URL or an absolute path; ``branches`` are names or fnmatch patterns."""
+    """A watched repository.
+
+    ``location`` is a URL or an absolute path; ``branches`` are names or fnmatch patterns.
+    """
 
     name: str
     location: str
@@ -35,7 +38,10 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Watched data in a local folder (absolute path). ``settle``: how long it must be still before it is a version."""
+    """Watched data in a local folder (absolute path).
+
+    ``settle``: how long it must be still before it is a version.
+    """
 
     name: str
     path: str
@@ -47,7 +53,7 @@ class DatasetSpec:
 
     @property
     def key(self) -> str:
-        """What identifies the watched data whatever it is called: 16 hexadecimal digits over path and patterns."""
+        """What identifies the data whatever they are called: 16 hexadecimal digits over path and patterns."""
         text = "\0".join((self.path, *self.include, "", *self.exclude))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -67,7 +73,10 @@ class Network(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Limits of one container. ``cpus`` in cores, the others in bytes or processes; None: the engine's own limit."""
+    """Limits of one container.
+
+    ``cpus`` in cores, the others in bytes or processes; None: the engine's own limit.
+    """
 
     cpus: float | None = None
     memory: int | None = None
@@ -126,8 +135,13 @@ class HostSpec:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def eligible_hosts(runner: RunnerSpec, hosts: Sequence[HostSpec], wish: str | None = None) -> tuple[HostSpec, ...]:
-    """The hosts that may execute this runner's attempts, most wanted first; a person's wish leaves only that host."""
+def eligible_hosts(
+    runner: RunnerSpec, hosts: Sequence[HostSpec], wish: str | None = None
+) -> tuple[HostSpec, ...]:
+    """The hosts that may execute this runner's attempts, most wanted first.
+
+    A person's wish leaves only that host.
+    """
     if wish is not None:
         return tuple(h for h in hosts if h.name == wish)
     if runner.host_names:
@@ -146,7 +160,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How one attempt runs. ``command`` is an argument list; ``secrets`` are names put into the environment."""
+    """How one attempt runs.
+
+    ``command`` is an argument list; ``secrets`` are names put into the environment.
+    """
 
     command: tuple[str, ...]
     setup: Setup | None = None

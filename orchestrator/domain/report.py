@@ -47,7 +47,10 @@ def is_broken(state: RunState, previous: RunState | None) -> bool:
 
 
 def word_for(state: RunState, previous: RunState | None) -> Word:
-    """The word for a run's state, given the last judged state on its branch (passed, rejected or failed; or None)."""
+    """The word for a run's state.
+
+    ``previous`` is the last judged state on its branch: passed, rejected, failed, or None.
+    """
     if is_fixed(state, previous):
         return Word.FIXED
     if is_broken(state, previous):
@@ -89,7 +92,10 @@ class ArtifactRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything one rendering tells. ``log_tail`` is masked already; ``url`` is empty when there is no web page."""
+    """Everything one rendering tells.
+
+    ``log_tail`` is masked already; ``url`` is empty when there is no web page.
+    """
 
     run: Run
     word: Word
@@ -116,7 +122,7 @@ class Report:
 
     @property
     def subject(self) -> str:
-        """The mail's subject, which carries the news: ``[wine] fixed: accuracy 0.931 (+0.012), deployed to prod``."""
+        """What carries the news in a mail: ``[wine] fixed: accuracy 0.931 (+0.012), deployed to prod``."""
         news = ", ".join(part for part in (self.key_metric or self.headline, self.outcome) if part)
         return f"[{self.run.pipeline}] {self.word.value}: {news}"
 
@@ -131,7 +137,7 @@ class Rendered:
 
 
 def key_metric(checks: tuple[CheckResult, ...]) -> str:
-    """The judged metric that tells the news: the first failing check's, else the first compared one's, else the first."""
+    """The metric that tells the news: of the first failing check, else the first compared, else the first."""
     measured = [c for c in checks if c.estimate is not None]
     if not measured:
         return ""

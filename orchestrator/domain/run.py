@@ -212,13 +212,13 @@ _NOT_FOUND = 127
 _NOT_STARTED = 128
 
 
-def classify(exit: Exit, stopped: StopCause | None) -> Reason:
+def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - the domain's word
     """The reason behind a container's end.
 
-    Our own stop outranks what the kernel reports. An engine that could not start the container for a reason other
-    than its command reports 128 and an error: that is not the project's fault. 137 without the out-of-memory flag and without a stop of ours is
-    a kill by somebody else. An exit code of 0 is success even when a child process ran out of memory: that is a
-    warning, see :func:`warnings_of`.
+    Our own stop outranks what the kernel reports. An engine that could not start the container for a reason
+    other than its command reports 128 and an error: that is not the project's fault. 137 without the
+    out-of-memory flag and without a stop of ours is a kill by somebody else. An exit code of 0 is success
+    even when a child process ran out of memory: that is a warning, see :func:`warnings_of`.
     """
     match stopped:
         case StopCause.TIMEOUT:
@@ -244,7 +244,7 @@ def classify(exit: Exit, stopped: StopCause | None) -> Reason:
     return Reason.EXIT_CODE
 
 
-def warnings_of(exit: Exit) -> tuple[str, ...]:
+def warnings_of(exit: Exit) -> tuple[str, ...]:  # noqa: A002 - the domain's word
     """What a person should know although the attempt did not fail by it."""
     if exit.oom_killed and exit.code == 0:
         return ("a child process was killed for lack of memory, yet the command ended with 0",)
@@ -338,7 +338,10 @@ class NewTry:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a Run's attempts mean for it: ``state`` to go to (None: stay), its reason, and new tries to enqueue."""
+    """What a Run's attempts mean for it.
+
+    ``state`` is where to go (None: stay), with its reason; ``new_tries`` are to be enqueued.
+    """
 
     state: RunState | None = None
     reason: Reason | None = None
@@ -366,10 +369,11 @@ _OUTCOME = {
 def progress(attempts: Sequence[Attempt], infrastructure_retries: int, cancelling: bool = False) -> Progress:
     """Decide what a RUNNING run does next.
 
-    A replicate that ended for a retryable reason is tried again, ``infrastructure_retries`` times at most. While any
-    replicate is not final the run stays. A crashed replicate is never dropped: when all have ended, the worst one
-    decides (cancelled, then failed, then errored); all succeeded means the gate may judge. A run that is to be
-    cancelled does not wait for what no worker has begun: its queued attempts count as cancelled, without a reason.
+    A replicate that ended for a retryable reason is tried again, ``infrastructure_retries`` times at most.
+    While any replicate is not final the run stays. A crashed replicate is never dropped: when all have ended,
+    the worst one decides (cancelled, then failed, then errored); all succeeded means the gate may judge. A
+    run that is to be cancelled does not wait for what no worker has begun: its queued attempts count as
+    cancelled, without a reason.
     """
     latest = latest_tries(attempts)
     tries: list[NewTry] = []
