@@ -79,3 +79,21 @@ def parse_size(text: str) -> int:
     if found and found.group(2)[0].lower() in "kmgt":
         raise UnitError(f'"{text}" is not a size', found.group(1) + found.group(2)[0].lower())
     raise UnitError(f'"{text}" is not a size')
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest form with one unit: 90 minutes are `90m`, 24 hours are `24h`."""
+    milliseconds = round(duration / timedelta(milliseconds=1))
+    for unit in ("h", "m", "s"):
+        factor = int(_SECONDS[unit] * 1000)
+        if milliseconds and milliseconds % factor == 0:
+            return f"{milliseconds // factor}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form: 2147483648 is `2g`."""
+    for unit in ("t", "g", "m", "k"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}b"

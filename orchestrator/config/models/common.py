@@ -19,6 +19,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import units
@@ -76,10 +77,17 @@ def kind_of(value: object) -> str:
             return type(value).__name__
 
 
+def _tell_later(schema: JsonDict, model: type[Model]) -> None:
+    if model.later:
+        schema["x-later"] = dict(model.later)
+
+
 class Model(BaseModel):
     """Base of all models: frozen, closed, strict. Keys that start with `x-` are for people, and dropped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, json_schema_extra=_tell_later
+    )
 
     later: ClassVar[Mapping[str, str]] = {}
     """Keys that the design knows and this version does not, with what to write meanwhile (may be empty)."""

@@ -256,7 +256,7 @@ class Execution(Model):
     timeout: Duration = Field(
         default=timedelta(hours=24), description="Longest time that the command may take.", examples=["2h"]
     )
-    retry: Retry = Field(default=Retry(), description="What is tried again.")
+    retry: Retry = Field(default=Retry(), description="How often an attempt is tried again.")
     log_limit: Size = Field(
         default=2 * GIB, description="Longest log; a run that writes more fails.", examples=["100m"]
     )
@@ -327,7 +327,7 @@ class PipelineFile(Model):
         description="Branches whose runs may deploy and be baselines; without it, the default branch.",
         examples=[["main"]],
     )
-    run: Execution = Field(description="How one attempt runs.")
+    run: Execution = Field(description="The training, and in what it executes.")
     replicates: Annotated[int, Field(ge=1, le=100), BeforeValidator(_replicates)] = Field(
         default=1,
         description="How many times each change is trained, each with its own seed.",
