@@ -1,0 +1,115 @@
+"""Why an attempt ended, whose fault that is, and how a container's end is told apart."""
+
+import pytest
+
+from orchestrator.domain.run import (
+    ATTEMPT_TRANSITIONS,
+    CONSEQUENCES,
+    AttemptState,
+    Exit,
+    Reason,
+    StopCause,
+    classify,
+    warnings_of,
+)
+
+THE_PROJECT = {
+    "exit_code",
+    "out_of_memory",
+    "timeout",
+    "log_limit",
+    "image_build",
+    "setup",
+    "start",
+    "missing_metrics",
+    "invalid_metrics",
+}
+OURS_OR_THE_HOST = {
+    "killed",
+    "lost",
+    "engine_unavailable",
+    "engine_refused",
+    "disk_full",
+    "image_not_found",
+    "host_unknown",
+    "source_unavailable",
+    "revision_gone",
+    "data_unavailable",
+    "data_moved",
+    "secret_missing",
+    "internal",
+}
+RETRYABLE = {"killed", "lost", "engine_unavailable", "source_unavailable", "data_unavailable"}
+
+
+def with_state(state: AttemptState) -> set[str]:
+    return {reason.value for reason in Reason if CONSEQUENCES[reason].state is state}
+
+
+def test_every_reason_has_a_consequence_on_the_side_at_fault() -> None:
+    assert set(CONSEQUENCES) == set(Reason)
+    assert with_state(AttemptState.SUCCEEDED) == {"completed"}
+    assert with_state(AttemptState.FAILED) == THE_PROJECT
+    assert with_state(AttemptState.ERRORED) == OURS_OR_THE_HOST
+    assert with_state(AttemptState.CANCELLED) == {"cancelled_by_person", "superseded"}
+
+
+def test_only_passing_trouble_of_the_infrastructure_is_tried_again() -> None:
+    assert {r.value for r in Reason if CONSEQUENCES[r].retryable} == RETRYABLE
+    assert RETRYABLE <= OURS_OR_THE_HOST
+
+
+def test_every_consequence_can_be_reached_from_an_active_state() -> None:
+    active = [state for state in AttemptState if state.active]
+    for consequence in CONSEQUENCES.values():
+        assert any(consequence.state in ATTEMPT_TRANSITIONS[state] for state in active)
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        pytest.param(Exit(0), Reason.COMPLETED, id="success"),
+        pytest.param(Exit(1), Reason.EXIT_CODE, id="traceback"),
+        pytest.param(Exit(255), Reason.EXIT_CODE, id="255"),
+        pytest.param(Exit(143), Reason.EXIT_CODE, id="ended itself by SIGTERM"),
+        pytest.param(Exit(137, oom_killed=True), Reason.OUT_OF_MEMORY, id="process 1 out of memory"),
+        pytest.param(Exit(1, oom_killed=True), Reason.OUT_OF_MEMORY, id="child out of memory, parent gave up"),
+        pytest.param(Exit(0, oom_killed=True), Reason.COMPLETED, id="child out of memory, parent went on"),
+        pytest.param(Exit(137), Reason.KILLED, id="docker kill"),
+        pytest.param(Exit(127, error="exec: nope: not found"), Reason.START, id="command not found"),
+        pytest.param(Exit(126, error="permission denied"), Reason.START, id="command not executable"),
+        pytest.param(Exit(127), Reason.EXIT_CODE, id="a shell that did not find its command"),
+        pytest.param(Exit(126), Reason.EXIT_CODE, id="a shell that could not execute its command"),
+        pytest.param(Exit(128, error="no such device"), Reason.ENGINE_REFUSED, id="engine could not start it"),
+        pytest.param(Exit(128), Reason.EXIT_CODE, id="a command that ends with 128"),
+    ],
+)
+def test_a_container_that_ended_by_itself_is_classified_by_its_exit(ended: Exit, reason: Reason) -> None:
+    assert classify(ended, None) is reason
+
+
+@pytest.mark.parametrize(
+    ("stopped", "reason"),
+    [
+        (StopCause.TIMEOUT, Reason.TIMEOUT),
+        (StopCause.LOG_LIMIT, Reason.LOG_LIMIT),
+        (StopCause.CANCELLED, Reason.CANCELLED_BY_PERSON),
+        (StopCause.SUPERSEDED, Reason.SUPERSEDED),
+    ],
+)
+@pytest.mark.parametrize(
+    "ended",
+    [Exit(0), Exit(1), Exit(137), Exit(143), Exit(137, oom_killed=True), Exit(127, error="not found")],
+    ids=str,
+)
+def test_our_own_stop_outranks_how_the_container_ended(
+    ended: Exit, stopped: StopCause, reason: Reason
+) -> None:
+    assert classify(ended, stopped) is reason
+
+
+def test_a_child_out_of_memory_is_a_warning_when_the_command_succeeds() -> None:
+    (warning,) = warnings_of(Exit(0, oom_killed=True))
+    assert "lack of memory" in warning
+    assert warnings_of(Exit(137, oom_killed=True)) == ()
+    assert warnings_of(Exit(0)) == ()
