@@ -1,0 +1,294 @@
+"""What people learn of the running system, and what must never show in it: masking, structured logs.
+
+Importing this module costs next to nothing: structlog is loaded when the first line is logged.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+SHORTEST_SECRET = 6
+"""Values with fewer characters are not masked: they would hit half of all words."""
+
+_MASK = b"***"
+_WRAPS = (64, 76)
+
+
+def _base64_forms(value: bytes) -> Iterator[bytes]:
+    """The text that ``value`` becomes inside a longer base64 text, at each of the three alignments.
+
+    Characters that also depend on the neighbours are left out. The encoding of the value alone is there too,
+    whole and in the lines that openssl (64 characters) and coreutils (76) break it into.
+    """
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + value)
+        own = encoded[-(-before * 8 // 6) : (before + len(value)) * 8 // 6]
+        yield own
+        yield own.translate(bytes.maketrans(b"+/", b"-_"))
+    alone = base64.b64encode(value)
+    yield alone
+    for width in _WRAPS:
+        yield from (alone[start : start + width] for start in range(0, len(alone), width))
+
+
+def _forms(value: str) -> Iterator[bytes]:
+    """All byte strings that give a value away."""
+    raw = value.encode("utf-8", "surrogateescape")
+    yield raw
+    yield from _base64_forms(raw)
+    yield json.dumps(value)[1:-1].encode()
+    yield json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
+    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        yield quoted.encode()
+        yield re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), quoted).encode()
+
+
+class Masker:
+    """Replaces secret values, and the forms in which they commonly show, by ``***``.
+
+    Forms: the value, each of its lines, base64 at any alignment, percent-encoded, as a JSON string. Safe to
+    use and to extend from any thread; a value that is added counts from then on.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._forms: set[bytes] = set()
+        self._state: tuple[re.Pattern[bytes] | None, int] = (None, 0)
+        self.add(*values)
+
+    def add(self, *values: str) -> None:
+        """Mask these values too. Values and lines of fewer than 6 characters are left alone."""
+        new: set[bytes] = set()
+        for value in values:
+            for part in {value, value.strip(), *(line.strip() for line in value.splitlines())}:
+                if len(part) >= SHORTEST_SECRET:
+                    new.update(form for form in _forms(part) if len(form) >= SHORTEST_SECRET)
+        with self._lock:
+            if new <= self._forms:
+                return
+            self._forms |= new
+            ordered = sorted(self._forms, key=lambda form: (-len(form), form))
+            pattern = re.compile(b"|".join(re.escape(form) for form in ordered))
+            self._state = (pattern, len(ordered[0]))
+
+    @property
+    def longest(self) -> int:
+        """The length in bytes of the longest text that is masked; 0 when nothing is."""
+        return self._state[1]
+
+    def spans(self, text: bytes) -> list[tuple[int, int]]:
+        """Where secrets lie in ``text``: (start, end), in order, overlapping ones as one."""
+        pattern = self._state[0]
+        found: list[tuple[int, int]] = []
+        if pattern is None:
+            return found
+        match = pattern.search(text)
+        while match is not None:
+            start, end = match.span()
+            if found and start < found[-1][1]:
+                found[-1] = (found[-1][0], max(end, found[-1][1]))
+            else:
+                found.append((start, end))
+            match = pattern.search(text, start + 1)
+        return found
+
+    def mask_bytes(self, text: bytes) -> bytes:
+        """``text`` with every secret in it replaced."""
+        pieces: list[bytes] = []
+        position = 0
+        for start, end in self.spans(text):
+            pieces += (text[position:start], _MASK)
+            position = end
+        return b"".join((*pieces, text[position:])) if pieces else text
+
+    def mask_text(self, text: str) -> str:
+        """The same for text; whatever UTF-8 cannot hold comes through as it is."""
+        encoded = text.encode("utf-8", "surrogatepass")
+        masked = self.mask_bytes(encoded)
+        return text if masked is encoded else masked.decode("utf-8", "surrogatepass")
+
+
+class MaskingStream:
+    """Masks a stream that arrives in chunks cut anywhere, with the same result as for the whole in one piece.
+
+    Holds back fewer bytes than the longest secret has. One thread at a time.
+    """
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self._held = b""
+        self._covered = 0
+        """So many of the held bytes belong to a secret whose mask has been given out."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; what is certain by now."""
+        text = self._held + chunk
+        return self._give(text, max(0, len(text) - max(self._masker.longest - 1, 0)))
+
+    def flush(self) -> bytes:
+        """The rest, at the end of the stream."""
+        return self._give(self._held, len(self._held))
+
+    def _give(self, text: bytes, certain: int) -> bytes:
+        pieces: list[bytes] = []
+        position = self._covered
+        for start, end in self._masker.spans(text):
+            if start >= certain:
+                break
+            if start >= position:
+                pieces += (text[position:start], _MASK)
+            position = max(position, end)
+        pieces.append(text[position:certain])
+        self._held = text[certain:]
+        self._covered = max(0, position - certain)
+        return b"".join(pieces)
+
+
+class Log:
+    """A named log whose lines are structured: an event and its values.
+
+    Lines carry what :func:`bound` put on them. Thread-safe.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, event: str, **values: object) -> None:
+        """For whoever looks for a defect."""
+        self._write(logging.DEBUG, event, values)
+
+    def info(self, event: str, **values: object) -> None:
+        """Something happened as it should."""
+        self._write(logging.INFO, event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Something is odd, and the work goes on. ``exc_info=True`` adds the exception being handled."""
+        self._write(logging.WARNING, event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Something failed. ``exc_info=True`` adds the exception being handled."""
+        self._write(logging.ERROR, event, values)
+
+    def _write(self, level: int, event: str, values: dict[str, object]) -> None:
+        import structlog
+
+        structlog.stdlib.get_logger(self._name).log(level, event, **values)
+
+
+@contextmanager
+def bound(**values: object) -> Iterator[None]:
+    """Put values such as ``run=7`` on each line that this thread logs within the block."""
+    import structlog
+
+    with structlog.contextvars.bound_contextvars(**values):
+        yield
+
+
+def configure_logging(
+    level: str = "INFO", *, json: bool = False, masker: Masker | None = None, stream: TextIO | None = None
+) -> None:
+    """Send all logs, those of libraries included, to standard error (or ``stream``), masked. May be repeated.
+
+    ``json``: one object per line, else lines for people. The values are masked before anything renders them,
+    and the rendered line is masked again, for what was no text before.
+    """
+    import structlog
+
+    masker = masker or Masker()
+    out = stream or sys.stderr
+
+    def mask_values(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+        return {key: _masked(masker, value) for key, value in event.items()}
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.ExceptionRenderer(),
+        mask_values,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: Processor = structlog.processors.JSONRenderer() if json else _ConsoleLine(_wants_colour(out))
+
+    def render_masked(logger: object, name: str, event: MutableMapping[str, object]) -> str:
+        return masker.mask_text(str(render(logger, name, event)))
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render_masked],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for chatty in ("paramiko", "apscheduler", "docker", "urllib3", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def _masked(masker: Masker, value: object) -> object:
+    if isinstance(value, str):
+        return masker.mask_text(value)
+    if isinstance(value, bytes):
+        return masker.mask_bytes(value).decode("utf-8", "backslashreplace")
+    return value
+
+
+def _wants_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
+
+
+class _ConsoleLine:
+    """One line per event: time, level, event, then values. Control characters show as escapes, never act."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+
+    def __call__(self, _: object, __: str, event: MutableMapping[str, object]) -> str:
+        level = str(event.pop("level", "info"))
+        time = str(event.pop("timestamp", ""))[11:19]
+        what = _printable(str(event.pop("event", "")))
+        traceback = str(event.pop("exception", ""))
+        event.pop("logger", None)
+        values = " ".join(f"{key}={_value(value)}" for key, value in sorted(event.items()))
+        shown = f"\x1b[{_COLOURS.get(level, '0')}m{level:<7}\x1b[0m" if self._colour else f"{level:<7}"
+        line = f"{time} {shown} {what}  {values}".rstrip()
+        return "\n".join((line, *(f"    {_printable(part)}" for part in traceback.splitlines())))
+
+
+def _value(value: object) -> str:
+    text = _printable(str(value))
+    return json.dumps(text, ensure_ascii=False) if not text or " " in text or "=" in text else text
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

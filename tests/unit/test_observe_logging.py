@@ -1,0 +1,95 @@
+"""Structured logs: what a line holds, and what it never holds."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from orchestrator import observe
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[..., io.StringIO]]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def configure(*, as_json: bool, secrets: tuple[str, ...] = (), level: str = "INFO") -> io.StringIO:
+        stream = io.StringIO()
+        observe.configure_logging(level, json=as_json, masker=observe.Masker(secrets), stream=stream)
+        return stream
+
+    yield configure
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_line_carries_its_values_and_those_bound_around_it(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=True)
+    with observe.bound(run=7, pipeline="wine"):
+        observe.Log("execute").info("attempt started", host="local")
+    observe.Log("execute").info("idle")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    shown = {key: value for key, value in first.items() if key not in ("timestamp", "logger")}
+    assert shown == {
+        "event": "attempt started",
+        "run": 7,
+        "pipeline": "wine",
+        "host": "local",
+        "level": "info",
+    }
+    assert first["logger"] == "execute"
+    assert "run" not in second
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_secret_shows_nowhere_in_a_line(logged: Callable[..., io.StringIO], as_json: bool) -> None:
+    secret = "pa ss\nword-42"
+    stream = logged(as_json=as_json, secrets=(secret,))
+    with observe.bound(where=f"https://x:{secret}@host"):
+        try:
+            int(secret)
+        except ValueError:
+            observe.Log("a").error(
+                f"failed with {secret}", raw=secret.encode(), nested=[secret], exc_info=True
+            )
+    logging.getLogger("library").warning("said %s", secret)
+    text = stream.getvalue()
+    assert text.count("***") >= 5
+    assert "word-42" not in text
+    assert "ValueError" in text
+
+
+def test_lines_of_libraries_look_like_ours(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=True)
+    logging.getLogger("library").warning("said %s", "this")
+    assert json.loads(stream.getvalue())["event"] == "said this"
+
+
+def test_lines_below_the_level_are_dropped(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=False, level="warning")
+    observe.Log("a").info("quiet")
+    observe.Log("a").warning("loud")
+    assert "loud" in stream.getvalue()
+    assert "quiet" not in stream.getvalue()
+
+
+def test_a_value_cannot_forge_a_line_or_command_a_terminal(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=False)
+    observe.Log("a").info("pushed", branch="x\n12:00:00 error   forged\x1b[2J")
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+    assert r"\n" in stream.getvalue()
+
+
+def test_the_masker_alone_does_not_load_structlog() -> None:
+    code = (
+        "import sys; from orchestrator.observe import Masker; "
+        "Masker(['abcdef']); sys.exit('structlog' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
