@@ -1,0 +1,37 @@
+"""The deployment servers of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.adapters.sftp.settings import SshServer
+from orchestrator.domain.errors import NotFound
+from orchestrator.ports.world import ReleaseTarget
+
+
+class ConfiguredServers:
+    """Servers by name. ``owner`` names this installation in the lock that it takes on a server."""
+
+    def __init__(self, servers: Mapping[str, SshServer], owner: str = "orchestrator") -> None:
+        self._servers = dict(servers)
+        self._owner = owner
+
+    def target(self, server: str) -> ReleaseTarget:
+        """A target to be entered. NotFound when the configuration has no such server."""
+        # paramiko costs half a second to import, which only a deployment should pay.
+        from orchestrator.adapters.sftp.target import SftpTarget
+
+        return SftpTarget(self._find(server), self._owner)
+
+    def keep(self, server: str) -> int:
+        """How many releases stay on it. NotFound when the configuration has no such server."""
+        return self._find(server).keep
+
+    def _find(self, server: str) -> SshServer:
+        found = self._servers.get(server)
+        if found is None:
+            known = ", ".join(sorted(self._servers)) or "none"
+            raise NotFound(
+                f"there is no deployment server '{server}'", f"the configuration under servers: has {known}"
+            )
+        return found

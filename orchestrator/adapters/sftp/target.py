@@ -1,0 +1,291 @@
+"""One server's folder of releases, over SSH."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import secrets
+import shlex
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import paramiko
+
+from orchestrator.adapters.sftp.connection import Connection
+from orchestrator.adapters.sftp.lock import ServerLock
+from orchestrator.adapters.sftp.settings import SshServer
+from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_names
+from orchestrator.domain.deployment import RELEASE_PATTERN, ReleaseFile
+from orchestrator.domain.errors import DeploymentError, ServerRejected
+from orchestrator.domain.report import format_size
+from orchestrator.ports.world import ProgressEvent, ProgressSink
+
+_UNVERIFIED = 0o700
+_PATIENCE = 20.0
+_FULL = 1024 * 1024
+_LINK = re.compile(r"\.mlci-current-[0-9a-f]{16}")
+
+
+class SftpTarget:
+    """Implements ReleaseTarget. Entering it connects and locks the folder; leaving gives both back.
+
+    A release is readable by us alone until it is verified, and only a verified one can be activated.
+    """
+
+    def __init__(self, server: SshServer, owner: str, patience: float = _PATIENCE) -> None:
+        self._server = server
+        self._owner = owner
+        self._patience = patience
+        self._open: tuple[Connection, ServerLock] | None = None
+        self._user = 0
+        self._path = server.path.rstrip("/")
+        self._releases = posixpath.join(self._path, "releases")
+        self._link = posixpath.join(self._path, "current")
+
+    def __enter__(self) -> SftpTarget:
+        connection = Connection(self._server)
+        try:
+            with connection.errors(f"prepare {self._path}"):
+                lock = self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._open = connection, lock
+        connection.beat = lock.refresh
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        connection, lock = self._there
+        self._open = None
+        try:
+            with connection.errors("give the lock back"):
+                lock.release()
+        except DeploymentError:
+            # The work is done or has failed for a reason of its own; a lock that stays behind runs out.
+            return
+        finally:
+            connection.close()
+
+    def current(self) -> str | None:
+        """The name of the release that ``current`` points to, or None."""
+        with self._doing(f"read {self._link}") as connection:
+            return self._current(connection)
+
+    def upload(
+        self,
+        release: str,
+        files: Sequence[ReleaseFile],
+        read: Callable[[ReleaseFile], BinaryIO],
+        progress: ProgressSink,
+    ) -> None:
+        """Put the files into a fresh folder; a release that is current already stays as it is."""
+        folder = self._folder(release)
+        check_names(files)
+        with self._doing(f"upload release {release}") as connection:
+            if self._current(connection) == release:
+                progress(ProgressEvent("upload", line=f"{release} is current already"))
+                return
+            self._remove(connection, folder)
+            need = sum(file.size for file in files)
+            self._check_room(connection, need, len(files))
+            connection.sftp.mkdir(folder, _UNVERIFIED)
+            connection.sftp.chmod(folder, _UNVERIFIED)
+            try:
+                Transfer(connection, folder, self._there[1].refresh).send(files, read, progress)
+            except (OSError, ServerRejected):
+                # A full disk shows itself as a nameless failure: look again before passing that on.
+                self._blame_full_disk(connection)
+                raise
+
+    def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:
+        """Compare the hashes on the far side, then let others read the release."""
+        folder = self._folder(release)
+        check_names(files)
+        with self._doing(f"verify release {release}") as connection:
+            self._require(connection, folder)
+            Transfer(connection, folder, self._there[1].refresh).compare(files)
+            connection.sftp.chmod(folder, FOLDER_MODE)
+
+    def activate(self, release: str) -> str | None:
+        """Point ``current`` at the release in one atomic step; the name it pointed to before."""
+        folder = self._folder(release)
+        with self._doing(f"activate release {release}") as connection:
+            if stat.S_IMODE(self._require(connection, folder).st_mode or 0) == _UNVERIFIED:
+                raise ServerRejected(
+                    f"{self._server}: release {release} was never verified", "deploy it again"
+                )
+            before = self._current(connection)
+            self._there[1].check()
+            if before != release:
+                self._switch(connection, release)
+            if self._current(connection) != release:
+                raise ServerRejected(
+                    f"{self._server}: {self._link} was changed by somebody else at the same moment"
+                )
+            return before
+
+    def discard(self, release: str) -> None:
+        """Remove a release that is not current; one that is not there is fine."""
+        folder = self._folder(release)
+        with self._doing(f"remove release {release}") as connection:
+            if self._current(connection) == release:
+                raise ServerRejected(f"{self._server}: release {release} is current and stays")
+            self._remove(connection, folder)
+
+    def prune(self, keep: int) -> Sequence[str]:
+        """Remove all but the newest ``keep`` verified releases, never the current one; their names."""
+        with self._doing("remove old releases") as connection:
+            current = self._current(connection)
+            verified: list[str] = []
+            unfinished: list[str] = []
+            for entry in connection.sftp.listdir_attr(self._releases):
+                if RELEASE_PATTERN.fullmatch(entry.filename) and stat.S_ISDIR(entry.st_mode or 0):
+                    ready = stat.S_IMODE(entry.st_mode or 0) != _UNVERIFIED
+                    (verified if ready else unfinished).append(entry.filename)
+            verified.sort(key=_age, reverse=True)
+            old = [name for name in (*verified[keep:], *unfinished) if name != current]
+            for name in old:
+                self._there[1].refresh()
+                connection.remove_tree(posixpath.join(self._releases, name))
+            return tuple(old)
+
+    @property
+    def _there(self) -> tuple[Connection, ServerLock]:
+        if self._open is None:
+            raise RuntimeError("an SftpTarget is used inside a with statement")
+        return self._open
+
+    @contextmanager
+    def _doing(self, what: str) -> Iterator[Connection]:
+        connection, _ = self._there
+        with connection.errors(what):
+            yield connection
+
+    def _prepare(self, connection: Connection) -> ServerLock:
+        """Have ``path`` and ``releases`` as folders that nobody else can change, and the lock."""
+        self._ensure_folder(connection, self._path)
+        lock = ServerLock(connection, self._path, self._owner, self._patience)
+        self._user = lock.acquire()
+        try:
+            self._ensure_folder(connection, self._releases)
+            for name in connection.sftp.listdir(self._path):
+                if _LINK.fullmatch(name):
+                    connection.sftp.remove(posixpath.join(self._path, name))
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
+    def _ensure_folder(self, connection: Connection, path: str) -> None:
+        entry = connection.lstat(path)
+        if entry is None:
+            parent = posixpath.dirname(path)
+            if connection.lstat(parent) is None:
+                raise ServerRejected(
+                    f"{self._server}: there is no folder {parent} for {self._path}",
+                    "on the server: "
+                    f"sudo install -d -o {shlex.quote(self._server.user)} {shlex.quote(self._path)}",
+                )
+            connection.sftp.mkdir(path, FOLDER_MODE)
+            connection.sftp.chmod(path, FOLDER_MODE)
+            return
+        mode = entry.st_mode or 0
+        if stat.S_ISLNK(mode):
+            raise ServerRejected(
+                f"{self._server}: {path} is a symbolic link, which could lead anywhere; nothing was sent",
+                "write the folder it leads to as the server's path, or remove the link",
+            )
+        if not stat.S_ISDIR(mode):
+            raise ServerRejected(
+                f"{self._server}: {path} is no folder", "move it away or choose another path"
+            )
+        if mode & stat.S_IWOTH:
+            raise ServerRejected(
+                f"{self._server}: everybody on the server may write in {path}, and so replace the model",
+                f"on the server: chmod o-w {shlex.quote(path)}",
+            )
+
+    def _folder(self, release: str) -> str:
+        if not RELEASE_PATTERN.fullmatch(release):
+            raise ServerRejected(f"{release!r} is no name of a release")
+        return posixpath.join(self._releases, release)
+
+    def _require(self, connection: Connection, folder: str) -> paramiko.SFTPAttributes:
+        entry = self._own_folder(connection, folder)
+        if entry is None:
+            raise ServerRejected(
+                f"{self._server}: there is no release {posixpath.basename(folder)}", "deploy it again"
+            )
+        return entry
+
+    def _own_folder(self, connection: Connection, folder: str) -> paramiko.SFTPAttributes | None:
+        """The folder, which has to be one and ours; None when nothing is there."""
+        entry = connection.lstat(folder)
+        if entry is None:
+            return None
+        if not stat.S_ISDIR(entry.st_mode or 0) or entry.st_uid != self._user:
+            what = "belongs to another user" if stat.S_ISDIR(entry.st_mode or 0) else "is no folder"
+            raise ServerRejected(
+                f"{self._server}: {folder} was put there by somebody else: it {what}",
+                f"look at it on the server, then remove it: rm {shlex.quote(folder)}",
+            )
+        return entry
+
+    def _remove(self, connection: Connection, folder: str) -> None:
+        if self._own_folder(connection, folder) is not None:
+            connection.remove_tree(folder)
+
+    def _current(self, connection: Connection) -> str | None:
+        entry = connection.lstat(self._link)
+        if entry is None:
+            return None
+        if not stat.S_ISLNK(entry.st_mode or 0):
+            raise ServerRejected(
+                f"{self._server}: {self._link} is no symbolic link, and is not replaced",
+                f"on the server: mv {shlex.quote(self._link)} {shlex.quote(self._link + '.old')}",
+            )
+        leads = posixpath.normpath(posixpath.join(self._path, connection.sftp.readlink(self._link) or ""))
+        if posixpath.dirname(leads) != posixpath.normpath(self._releases):
+            raise ServerRejected(
+                f"{self._server}: {self._link} leads to {leads}, which is no release, and is not replaced",
+                f"on the server: rm {shlex.quote(self._link)}",
+            )
+        return posixpath.basename(leads)
+
+    def _switch(self, connection: Connection, release: str) -> None:
+        temporary = posixpath.join(self._path, f".mlci-current-{secrets.token_hex(8)}")
+        connection.sftp.symlink(f"releases/{release}", temporary)
+        try:
+            connection.sftp.posix_rename(temporary, self._link)
+        except OSError:
+            connection.sftp.remove(temporary)
+            raise
+        if connection.shell:
+            connection.run(f"sync -f -- {shlex.quote(self._path)} 2>/dev/null || true")
+
+    def _check_room(self, connection: Connection, need: int, files: int) -> None:
+        space = connection.sftp.space(self._path)
+        if space is None:
+            return
+        need += files * space.block
+        if space.free < need:
+            raise ServerRejected(
+                f"{self._server}: the release needs {format_size(need)} in {self._path}, "
+                f"and {format_size(space.free)} are free",
+                "make room on the server, or lower the server's keep",
+            )
+
+    def _blame_full_disk(self, connection: Connection) -> None:
+        space = connection.sftp.space(self._path)
+        if space is not None and space.free < _FULL:
+            raise ServerRejected(
+                f"{self._server}: the disk of {self._path} ran full while the release was sent",
+                "make room on the server, or lower the server's keep",
+            )
+
+
+def _age(name: str) -> tuple[str, int]:
+    when, _, run = name.partition("-")
+    return when, int(run)
