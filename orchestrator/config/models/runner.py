@@ -155,7 +155,9 @@ class RunnerFile(Model):
         description="The image: a NAME (on the host, else pulled), {build: FOLDER} or {dockerfile: FILE}.",
         examples=["python:3.12-slim", {"build": "../runner-images/cpu"}, {"dockerfile": "Dockerfile"}],
     )
-    resources: Resources = Field(default=Resources(), description="How much of the host one container may use.")
+    resources: Resources = Field(
+        default=Resources(), description="How much of the host one container may use."
+    )
     hosts: HostChoice | None = Field(
         default=None,
         description="Which hosts may execute it: names, most wanted first, or {labels: …}; without it, all.",
