@@ -73,14 +73,18 @@ def test_every_consequence_can_be_reached_from_an_active_state() -> None:
         pytest.param(Exit(255), Reason.EXIT_CODE, id="255"),
         pytest.param(Exit(143), Reason.EXIT_CODE, id="ended itself by SIGTERM"),
         pytest.param(Exit(137, oom_killed=True), Reason.OUT_OF_MEMORY, id="process 1 out of memory"),
-        pytest.param(Exit(1, oom_killed=True), Reason.OUT_OF_MEMORY, id="child out of memory, parent gave up"),
+        pytest.param(
+            Exit(1, oom_killed=True), Reason.OUT_OF_MEMORY, id="child out of memory, parent gave up"
+        ),
         pytest.param(Exit(0, oom_killed=True), Reason.COMPLETED, id="child out of memory, parent went on"),
         pytest.param(Exit(137), Reason.KILLED, id="docker kill"),
         pytest.param(Exit(127, error="exec: nope: not found"), Reason.START, id="command not found"),
         pytest.param(Exit(126, error="permission denied"), Reason.START, id="command not executable"),
         pytest.param(Exit(127), Reason.EXIT_CODE, id="a shell that did not find its command"),
         pytest.param(Exit(126), Reason.EXIT_CODE, id="a shell that could not execute its command"),
-        pytest.param(Exit(128, error="no such device"), Reason.ENGINE_REFUSED, id="engine could not start it"),
+        pytest.param(
+            Exit(128, error="no such device"), Reason.ENGINE_REFUSED, id="engine could not start it"
+        ),
         pytest.param(Exit(128), Reason.EXIT_CODE, id="a command that ends with 128"),
     ],
 )
