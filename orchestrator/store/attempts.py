@@ -1,0 +1,340 @@
+"""Attempts, their leases, the slots of hosts, and what attempts left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Update, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.errors import IllegalTransition, NotFound
+from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
+from orchestrator.ports.store import AttemptResult, Lease, StoredArtifact
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import (
+    ActionRow,
+    ArtifactRow,
+    AttemptRow,
+    MetricRow,
+    OutboxRow,
+    RunRow,
+    SlotRow,
+    StagedRow,
+)
+from orchestrator.store.transitions import (
+    NO_LEASE,
+    Tokens,
+    TooLate,
+    changed,
+    extend,
+    granted,
+    inserted,
+    is_free,
+    lost,
+    put,
+    record,
+    require_legal,
+)
+
+_ACTIVE = tuple(state for state in AttemptState if state.active)
+_CLAIMABLE = (RunState.QUEUED, RunState.RUNNING)
+
+
+class SqlAttempts:
+    """Implements ``ports.store.Attempts``."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    def of_run(self, run_id: int) -> Sequence[Attempt]:
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(AttemptRow)
+                .where(AttemptRow.run_id == run_id)
+                .order_by(AttemptRow.replicate, AttemptRow.number)
+            )
+            return [_attempt(row) for row in rows]
+
+    def get(self, attempt_id: int) -> Attempt:
+        with self._database.reading() as session:
+            return _get(session, attempt_id)
+
+    def queued(self, at: datetime) -> Sequence[Attempt]:
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(AttemptRow)
+                .join(RunRow, RunRow.id == AttemptRow.run_id)
+                .where(
+                    AttemptRow.state == AttemptState.QUEUED,
+                    RunRow.state.in_(_CLAIMABLE),
+                    or_(AttemptRow.not_before.is_(None), AttemptRow.not_before <= at),
+                )
+                .order_by(AttemptRow.id)
+            )
+            return [_attempt(row) for row in rows]
+
+    def claim(
+        self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
+    ) -> Lease | None:
+        try:
+            with self._database.writing() as session:
+                return self._claim(session, attempt_id, host, slots, container, owner, at, seconds)
+        except TooLate:
+            return None
+
+    def _claim(
+        self,
+        session: Session,
+        attempt_id: int,
+        host: str,
+        slots: int,
+        container: str,
+        owner: str,
+        at: datetime,
+        seconds: float,
+    ) -> Lease:
+        run_id = session.scalar(select(AttemptRow.run_id).where(AttemptRow.id == attempt_id))
+        if run_id is None:
+            raise NotFound(f"there is no attempt {attempt_id}")
+        # Always the run before its attempts: whoever ends the run locks in this order too.
+        run_state = session.scalar(select(RunRow.state).where(RunRow.id == run_id).with_for_update())
+        lease = self._lease(attempt_id, owner, at, seconds)
+        guarded = (
+            update(AttemptRow)
+            .where(AttemptRow.id == attempt_id, AttemptRow.state == AttemptState.QUEUED)
+            .values(
+                state=AttemptState.PREPARING,
+                host=host,
+                container=container,
+                **granted(lease, at),
+            )
+        )
+        if run_state not in _CLAIMABLE or not changed(session, guarded):
+            raise TooLate
+        _take_slot(session, host, slots, attempt_id)
+        before, after = AttemptState.QUEUED.value, AttemptState.PREPARING.value
+        record(
+            session, at, owner, f"attempt {attempt_id}", run_id, before, after, f"on {host} as {container}"
+        )
+        if run_state is RunState.QUEUED:
+            changed(
+                session,
+                update(RunRow)
+                .where(RunRow.id == run_id, RunRow.state == RunState.QUEUED)
+                .values(state=RunState.RUNNING, started_at=at),
+            )
+            queued, running = RunState.QUEUED.value, RunState.RUNNING.value
+            record(session, at, owner, f"run {run_id}", run_id, queued, running)
+        return lease
+
+    def _lease(self, attempt_id: int, owner: str, at: datetime, seconds: float) -> Lease:
+        return Lease("attempt", attempt_id, owner, self._tokens(), at + timedelta(seconds=seconds))
+
+    def take_over(self, owner: str, dead: Sequence[str], at: datetime, seconds: float) -> Sequence[Lease]:
+        orphaned = or_(is_free(AttemptRow, at), AttemptRow.lease_owner.in_(dead))
+        candidates = (
+            select(AttemptRow.id, AttemptRow.run_id, AttemptRow.state, AttemptRow.lease_owner)
+            .where(AttemptRow.state.in_(_ACTIVE), orphaned)
+            .order_by(AttemptRow.id)
+        )
+        # Most of the time there is none, and then no writer should have to wait for this look.
+        with self._database.reading() as session:
+            if session.execute(candidates.limit(1)).first() is None:
+                return []
+        taken = []
+        with self._database.writing() as session:
+            for attempt_id, run_id, state, former in session.execute(candidates.with_for_update()).all():
+                lease = self._lease(attempt_id, owner, at, seconds)
+                changed(
+                    session,
+                    update(AttemptRow).where(AttemptRow.id == attempt_id).values(**granted(lease, at)),
+                )
+                why = f"taken over from {former}" if former else "taken over after its release"
+                record(session, at, owner, f"attempt {attempt_id}", run_id, state.value, state.value, why)
+                taken.append(lease)
+        return taken
+
+    def lease_owners(self) -> Sequence[str]:
+        with self._database.reading() as session:
+            owners: set[str] = set()
+            for row in (AttemptRow, ActionRow, OutboxRow):
+                found = session.scalars(
+                    select(row.lease_owner).where(row.lease_owner.is_not(None)).distinct()
+                )
+                owners.update(owner for owner in found if owner is not None)
+            return sorted(owners)
+
+    def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
+        with self._database.writing() as session:
+            return extend(session, AttemptRow, lease, at, seconds)
+
+    def release(self, lease: Lease) -> None:
+        with self._database.writing() as session:
+            if not changed(session, _held(lease).values(**NO_LEASE)):
+                raise lost(lease)
+
+    def advance(
+        self,
+        lease: Lease,
+        before: AttemptState,
+        after: AttemptState,
+        at: datetime,
+        container_id: str = "",
+        image_digest: str = "",
+    ) -> Attempt:
+        _require_legal(lease, before, after)
+        if not (before.active and after.active):
+            raise IllegalTransition(
+                f"attempt {lease.id}: advancing from {before.value} to {after.value} is no move between "
+                "active states; they begin with a claim and end with finish"
+            )
+        values: dict[str, object] = {"state": after}
+        if container_id:
+            values["container_id"] = container_id
+        if image_digest:
+            values["image_digest"] = image_digest
+        if after is AttemptState.RUNNING:
+            values["started_at"] = at
+        with self._database.writing() as session:
+            if not changed(session, _held(lease).where(AttemptRow.state == before).values(**values)):
+                raise lost(lease)
+            attempt = _get(session, lease.id)
+            _record(session, lease, attempt, before, at)
+            return attempt
+
+    def note_stop(self, lease: Lease, cause: StopCause, at: datetime) -> None:
+        with self._database.writing() as session:
+            if changed(session, _held(lease).where(AttemptRow.stop_cause.is_(None)).values(stop_cause=cause)):
+                run_id = _get(session, lease.id).run_id
+                what = f"to be stopped: {cause.value}"
+                record(session, at, lease.owner, f"attempt {lease.id}", run_id, "", "", what)
+            elif (
+                session.scalar(select(AttemptRow.lease_token).where(AttemptRow.id == lease.id)) != lease.token
+            ):
+                raise lost(lease)
+
+    def finish(self, lease: Lease, before: AttemptState, result: AttemptResult, at: datetime) -> Attempt:
+        _require_legal(lease, before, result.state)
+        if not (before.active and result.state.final):
+            raise IllegalTransition(
+                f"attempt {lease.id} cannot finish from {before.value} as {result.state.value}: "
+                "an active attempt ends in a final state"
+            )
+        with self._database.writing() as session:
+            ended = (
+                _held(lease)
+                .where(AttemptRow.state == before)
+                .values(
+                    state=result.state,
+                    reason=result.reason,
+                    message=result.message,
+                    exit=None if result.exit is None else to_plain(result.exit),
+                    warnings=list(result.warnings),
+                    left_out=list(result.left_out),
+                    finished_at=at,
+                    **NO_LEASE,
+                )
+            )
+            if not changed(session, ended):
+                raise lost(lease)
+            changed(session, delete(SlotRow).where(SlotRow.attempt_id == lease.id))
+            session.add_all(
+                MetricRow(attempt_id=lease.id, name=m.name, value=m.value, source=m.source, reader=m.reader)
+                for m in result.metrics
+            )
+            session.add_all(
+                ArtifactRow(attempt_id=lease.id, kind=a.kind, path=a.path, size=a.size, sha256=a.sha256)
+                for a in result.artifacts
+            )
+            attempt = _get(session, lease.id)
+            why = f"{result.reason.value}: {result.message}" if result.message else result.reason.value
+            _record(session, lease, attempt, before, at, why)
+            return attempt
+
+    def artifacts(self, attempt_id: int) -> Sequence[StoredArtifact]:
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(ArtifactRow)
+                .where(ArtifactRow.attempt_id == attempt_id)
+                .order_by(ArtifactRow.path, ArtifactRow.kind)
+            )
+            return [StoredArtifact(row.path, row.size, row.sha256, row.kind) for row in rows]
+
+    def left_out(self, attempt_id: int) -> Sequence[str]:
+        with self._database.reading() as session:
+            plain = session.scalar(select(AttemptRow.left_out).where(AttemptRow.id == attempt_id))
+        return [] if plain is None else from_plain(tuple[str, ...], plain)
+
+    def slots_in_use(self) -> Mapping[str, int]:
+        with self._database.reading() as session:
+            rows = session.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
+            return dict(rows.tuples())
+
+    def is_staged(self, host: str, volume: str) -> bool:
+        with self._database.reading() as session:
+            return session.get(StagedRow, (host, volume)) is not None
+
+    def mark_staged(self, host: str, volume: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            put(session, StagedRow(host=host, volume=volume, staged_at=at))
+
+
+def _held(lease: Lease) -> Update:
+    """An update of the attempt that this lease, and no newer one, is about."""
+    return update(AttemptRow).where(AttemptRow.id == lease.id, AttemptRow.lease_token == lease.token)
+
+
+def _require_legal(lease: Lease, before: AttemptState, after: AttemptState) -> None:
+    require_legal(f"attempt {lease.id}", ATTEMPT_TRANSITIONS, before, after)
+
+
+def _record(
+    session: Session, lease: Lease, attempt: Attempt, before: AttemptState, at: datetime, why: str = ""
+) -> None:
+    subject = f"attempt {attempt.id}"
+    record(session, at, lease.owner, subject, attempt.run_id, before.value, attempt.state.value, why)
+
+
+def _take_slot(session: Session, host: str, slots: int, attempt_id: int) -> None:
+    """Take the first free slot of a host; TooLate when there is none."""
+    taken = set(session.scalars(select(SlotRow.index).where(SlotRow.host == host)))
+    for index in range(slots):
+        if index not in taken and inserted(session, SlotRow(host=host, index=index, attempt_id=attempt_id)):
+            return
+    raise TooLate
+
+
+def _get(session: Session, attempt_id: int) -> Attempt:
+    row = session.scalar(
+        select(AttemptRow).where(AttemptRow.id == attempt_id).execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise NotFound(f"there is no attempt {attempt_id}")
+    return _attempt(row)
+
+
+def _attempt(row: AttemptRow) -> Attempt:
+    return Attempt(
+        id=row.id,
+        run_id=row.run_id,
+        replicate=row.replicate,
+        number=row.number,
+        seed=row.seed,
+        state=row.state,
+        host=row.host,
+        container=row.container,
+        container_id=row.container_id,
+        image_digest=row.image_digest,
+        reason=row.reason,
+        message=row.message,
+        exit=None if row.exit is None else from_plain(Exit, row.exit),
+        stop_cause=row.stop_cause,
+        warnings=tuple(row.warnings),
+        not_before=row.not_before,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

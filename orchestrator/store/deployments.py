@@ -1,0 +1,159 @@
+"""Deployments, guarded by the lease of the action that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.action import ActionState
+from orchestrator.domain.deployment import DEPLOYMENT_TRANSITIONS, Deployment, DeploymentState
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.run import Run
+from orchestrator.ports.store import Lease
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import ActionRow, DeploymentRow, PipelineRow
+from orchestrator.store.transitions import changed, lost, record, require_legal
+
+
+class SqlDeployments:
+    """Implements ``ports.store.Deployments``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_action(self, action_id: int) -> Deployment | None:
+        with self._database.reading() as session:
+            return _of_action(session, action_id)
+
+    def of_run(self, run_id: int) -> Sequence[Deployment]:
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(DeploymentRow).where(DeploymentRow.run_id == run_id).order_by(DeploymentRow.id)
+            )
+            return [_deployment(row) for row in rows]
+
+    def listing(self, server: str | None = None, limit: int = 50) -> Sequence[Deployment]:
+        wanted = select(DeploymentRow).order_by(DeploymentRow.id.desc()).limit(limit)
+        if server is not None:
+            wanted = wanted.where(DeploymentRow.server == server)
+        with self._database.reading() as session:
+            return [_deployment(row) for row in session.scalars(wanted)]
+
+    def live(self, pipeline: str, server: str) -> Deployment | None:
+        with self._database.reading() as session:
+            row = session.scalar(
+                select(DeploymentRow).where(
+                    DeploymentRow.pipeline == pipeline,
+                    DeploymentRow.server == server,
+                    DeploymentRow.state == DeploymentState.ACTIVE,
+                )
+            )
+            return _deployment(row) if row else None
+
+    def begin(self, lease: Lease, run: Run, server: str, release: str, at: datetime) -> Deployment:
+        with self._database.writing() as session:
+            _require_lease(session, lease)
+            if (existing := _of_action(session, lease.id)) is not None:
+                return existing
+            row = DeploymentRow(
+                run_id=run.id,
+                action_id=lease.id,
+                pipeline=run.pipeline,
+                server=server,
+                release=release,
+                state=DeploymentState.QUEUED,
+                change_id=run.change.id,
+                message="",
+                created_at=at,
+            )
+            session.add(row)
+            session.flush()
+            what = f"{release} to {server}"
+            record(session, at, lease.owner, f"deployment {row.id}", run.id, "", row.state.value, what)
+            return _deployment(row)
+
+    def move(
+        self, lease: Lease, deployment: Deployment, after: DeploymentState, at: datetime, message: str = ""
+    ) -> Deployment:
+        subject = f"deployment {deployment.id}"
+        require_legal(subject, DEPLOYMENT_TRANSITIONS, deployment.state, after)
+        values: dict[str, object] = {"state": after, "message": message}
+        if after is DeploymentState.ACTIVE:
+            values["activated_at"] = at
+        with self._database.writing() as session:
+            _require_lease(session, lease)
+            if after is DeploymentState.ACTIVE:
+                _retire_others(session, lease, deployment, at)
+            guarded = (
+                update(DeploymentRow)
+                .where(
+                    DeploymentRow.id == deployment.id,
+                    DeploymentRow.action_id == lease.id,
+                    DeploymentRow.state == deployment.state,
+                )
+                .values(**values)
+            )
+            if not changed(session, guarded):
+                raise LeaseLost(f"{subject} is not {deployment.state.value} any more, or not this action's")
+            before = deployment.state.value
+            record(session, at, lease.owner, subject, deployment.run_id, before, after.value, message)
+            return _deployment(_row(session, deployment.id))
+
+
+def _require_lease(session: Session, lease: Lease) -> None:
+    """Raise LeaseLost unless the action is this worker's; it stays so until the transaction ends."""
+    held = select(ActionRow.id).where(
+        ActionRow.id == lease.id,
+        ActionRow.state == ActionState.RUNNING,
+        ActionRow.lease_token == lease.token,
+    )
+    if session.scalar(held.with_for_update()) is None:
+        raise lost(lease)
+
+
+def _retire_others(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
+    # Two releases that become active at once must see each other: the pipeline's row puts them in order.
+    session.execute(
+        select(PipelineRow.name).where(PipelineRow.name == deployment.pipeline).with_for_update()
+    ).all()
+    others = session.execute(
+        select(DeploymentRow.id, DeploymentRow.run_id).where(
+            DeploymentRow.pipeline == deployment.pipeline,
+            DeploymentRow.server == deployment.server,
+            DeploymentRow.state == DeploymentState.ACTIVE,
+            DeploymentRow.id != deployment.id,
+        )
+    ).all()
+    active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
+    for other, run_id in others:
+        changed(session, update(DeploymentRow).where(DeploymentRow.id == other).values(state=retired))
+        why = f"{deployment.release} took its place"
+        record(session, at, lease.owner, f"deployment {other}", run_id, active.value, retired.value, why)
+
+
+def _row(session: Session, deployment_id: int) -> DeploymentRow:
+    return session.scalars(select(DeploymentRow).where(DeploymentRow.id == deployment_id)).one()
+
+
+def _of_action(session: Session, action_id: int) -> Deployment | None:
+    row = session.scalar(select(DeploymentRow).where(DeploymentRow.action_id == action_id))
+    return _deployment(row) if row else None
+
+
+def _deployment(row: DeploymentRow) -> Deployment:
+    return Deployment(
+        id=row.id,
+        run_id=row.run_id,
+        action_id=row.action_id,
+        pipeline=row.pipeline,
+        server=row.server,
+        release=row.release,
+        state=row.state,
+        change_id=row.change_id,
+        message=row.message,
+        created_at=row.created_at,
+        activated_at=row.activated_at,
+    )

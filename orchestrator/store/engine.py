@@ -1,0 +1,197 @@
+"""Connections and transactions: the one place that knows which database it talks to.
+
+SQLite runs in write-ahead mode, so that readers never wait. A transaction that will write says so at its
+start (``BEGIN IMMEDIATE``): one that turns from reading to writing fails at once, whatever the timeout, when
+another writer was quicker. Commits are synced to the disk: what a row promises must survive a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, cast
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import exc as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
+
+_BUSY_SECONDS: Final = 30.0
+_WRITES: Final = "orchestrator_writes"
+_MIGRATION_LOCK: Final = 0x6D6C6369
+"""An arbitrary number that all our processes share: PostgreSQL's advisory locks are numbers."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the library's errors into ours: the only place that does."""
+    try:
+        yield
+    except (sa.OperationalError, sa.InterfaceError, sa.TimeoutError) as error:
+        raise StoreUnavailable(f"the database did not answer: {_said(error)}") from error
+    except sa.DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable(f"the database closed the connection: {_said(error)}") from error
+        raise StoreError(f"the database refused a statement: {_said(error)}") from error
+    except sa.StatementError as error:
+        # A value was refused before it reached the database: the caller's own mistake, said in its own words.
+        raise error.orig or error from None
+
+
+def _said(error: sa.SQLAlchemyError) -> str:
+    """What the driver said, without the statement and its values."""
+    original = error.orig if isinstance(error, sa.StatementError) else None
+    return str(original or error).strip().replace("\n", " ")
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL; ``postgresql://`` means the psycopg 3 driver. Raises InvalidInput."""
+    try:
+        parsed = make_url(url)
+    except sa.ArgumentError:
+        # The text is not repeated: it may hold a password.
+        raise InvalidInput(
+            "the database URL cannot be read", "write sqlite:////absolute/path or postgresql://user@host/name"
+        ) from None
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database and parsed.database != ":memory:" and "mode" not in parsed.query:
+            return parsed
+        case "sqlite":
+            raise InvalidInput(
+                "the database URL names no file",
+                "write sqlite:////absolute/path: threads and processes share it",
+            )
+        case "postgresql":
+            return parsed.set(drivername="postgresql+psycopg")
+        case other:
+            raise InvalidInput(f"{other} databases are not supported", "write a sqlite or a postgresql URL")
+
+
+def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
+    """An engine whose transactions behave as the module's docstring says.
+
+    ``for_migrations`` leaves foreign keys unchecked on SQLite, where changing a table means making it anew.
+    """
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    connect_args = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
+    # Room for every worker thread at once: threads wait for the file, not for the pool.
+    engine = create_engine(
+        url, hide_parameters=True, connect_args=connect_args, pool_size=10, max_overflow=90
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # The driver begins no transaction by itself: `begin` below does, for reads and changes of tables too.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute(f"PRAGMA foreign_keys = {'OFF' if for_migrations else 'ON'}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = for_migrations or connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def make_room(url: URL) -> None:
+    """Create the SQLite file and its folder, for our user alone; else do nothing. Raises StoreUnavailable."""
+    if url.get_backend_name() != "sqlite":
+        return
+    path = _file(url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"the database {path} cannot be created: {error.strerror}") from error
+
+
+def exists(url: URL) -> bool:
+    """Whether there is anything to connect to; a database server is taken to be there."""
+    return url.get_backend_name() != "sqlite" or _file(url).exists()
+
+
+def lock_for_migration(connection: Connection) -> None:
+    """Let one process at a time change tables, until the transaction ends. On SQLite all writers do."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+class Database:
+    """Transactions for the rest of the store."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._engine = open_engine(url)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that only reads: on SQLite it sees one moment and never waits."""
+        with translated(), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that writes: committed at the end, rolled back by any exception."""
+        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def size(self) -> int:
+        """Bytes that the database occupies."""
+        if self.url.get_backend_name() == "sqlite":
+            path = _file(self.url)
+            files = (path, path.with_name(f"{path.name}-wal"))
+            return sum(file.stat().st_size for file in files if file.exists())
+        with self.reading() as session:
+            return int(session.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+
+    def backup(self, path: Path) -> None:
+        """Copy a SQLite database as it is at one moment, while others write.
+
+        The file appears complete or not at all, readable by our user alone. Raises StoreError when the
+        database is not SQLite, or the file exists or cannot be written.
+        """
+        if self.url.get_backend_name() != "sqlite":
+            raise StoreError("this database is not a SQLite file", "use its own tool: pg_dump")
+        if path.exists():
+            raise StoreError(f"{path} exists already", "name a new file")
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with (
+                translated(),
+                closing(self._engine.raw_connection()) as source,
+                closing(_plain(part)) as copy,
+            ):
+                cast(sqlite3.Connection, source.driver_connection).backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.rename(path)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"the backup {path} could not be written: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Free all connections."""
+        self._engine.dispose()
+
+
+def _file(url: URL) -> Path:
+    return Path(cast(str, url.database))
+
+
+def _plain(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)

@@ -1,0 +1,184 @@
+"""How a change becomes a run: heads are moved, and with them everything that is owed, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.action import ActionState, action_key
+from orchestrator.domain.codec import to_plain
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.run import AttemptState, Purpose, RunState, seed_for
+from orchestrator.ports.store import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.store.tables import (
+    ActionRow,
+    AttemptRow,
+    ChangeRow,
+    DataHeadRow,
+    HeadRow,
+    PipelineRow,
+    RunRow,
+)
+from orchestrator.store.transitions import TooLate, changed, inserted, record
+
+
+def apply_moves(session: Session, pipeline: str, moves: Sequence[HeadMove | DataMove]) -> str:
+    """Move heads and return the key of the change that this is; TooLate when one is no longer where it was.
+
+    The key names each move by its count, so that a commit that comes back is a change of its own.
+    """
+    # One order for everybody: two servers with the same moves wait for each other instead of both failing.
+    return " + ".join(_apply(session, pipeline, move) for move in sorted(moves, key=_order))
+
+
+def _order(move: HeadMove | DataMove) -> tuple[str, str, str]:
+    match move:
+        case HeadMove():
+            return ("head", move.source, move.branch)
+        case DataMove():
+            return ("data", move.dataset, "")
+
+
+def _apply(session: Session, pipeline: str, move: HeadMove | DataMove) -> str:
+    match move:
+        case HeadMove(source, branch, old, new):
+            here = (HeadRow.pipeline == pipeline, HeadRow.source == source, HeadRow.branch == branch)
+            guarded = (
+                update(HeadRow)
+                .where(*here, HeadRow.commit.is_not_distinct_from(old))
+                .values(commit=new, moves=HeadRow.moves + 1)
+            )
+            first = HeadRow(pipeline=pipeline, source=source, branch=branch, commit=new, moves=1)
+            if not changed(session, guarded) and not (old is None and inserted(session, first)):
+                raise TooLate
+            return f"head {source}:{branch}@{session.scalar(select(HeadRow.moves).where(*here))}"
+        case DataMove(dataset, old, new):
+            there = (DataHeadRow.pipeline == pipeline, DataHeadRow.dataset == dataset)
+            moved = (
+                update(DataHeadRow)
+                .where(*there, DataHeadRow.fingerprint == old)
+                .values(fingerprint=new, moves=DataHeadRow.moves + 1)
+            )
+            seen = DataHeadRow(pipeline=pipeline, dataset=dataset, fingerprint=new, moves=1)
+            if not (inserted(session, seen) if old is None else changed(session, moved)):
+                raise TooLate
+            return f"data {dataset}@{session.scalar(select(DataHeadRow.moves).where(*there))}"
+
+
+def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
+    """Insert the change, the run, its attempts and its start actions, and return the run's id."""
+    pipeline = new.pipeline
+    change = ChangeRow(
+        pipeline=pipeline.name,
+        key=key,
+        cause=new.cause,
+        branch=new.revision.branch,
+        revision=to_plain(new.revision),
+        datasets=to_plain(new.datasets),
+        note=new.note,
+        requested_by=new.requested_by,
+    )
+    session.add(change)
+    session.flush()
+    run = RunRow(
+        number=_next_number(session, pipeline.name),
+        pipeline=pipeline.name,
+        project=pipeline.project,
+        purpose=new.purpose,
+        state=RunState.QUEUED,
+        change_id=change.id,
+        created_at=at,
+        replicates=new.replicates or pipeline.replicates,
+        host_wish=new.host_wish,
+        rerun_of=None,
+        seed_run_id=0,
+        message="",
+        definition=to_plain(pipeline),
+    )
+    session.add(run)
+    session.flush()
+    run.seed_run_id = _seed_run_id(session, new, run.id)
+    run.rerun_of = new.rerun_of
+    record(session, at, new.requested_by, f"run {run.id}", run.id, "", run.state.value, new.cause.value)
+    for replicate in range(run.replicates):
+        add_attempt(session, run.id, replicate, 1, seed_for(run.seed_run_id, replicate), None, at)
+    add_actions(session, run.id, new.start_actions, new.requested_by, at)
+    return run.id
+
+
+def _next_number(session: Session, pipeline: str) -> int:
+    """Count the pipeline's runs; the counter's row stays locked until the transaction ends."""
+    count = (
+        update(PipelineRow)
+        .where(PipelineRow.name == pipeline)
+        .values(last_number=PipelineRow.last_number + 1)
+    )
+    if not changed(session, count) and not inserted(session, PipelineRow(name=pipeline, last_number=1)):
+        changed(session, count)
+    return session.scalars(select(PipelineRow.last_number).where(PipelineRow.name == pipeline)).one()
+
+
+def _seed_run_id(session: Session, new: NewRun, run_id: int) -> int:
+    """The run whose id the seeds derive from. To reproduce a reproduction is to reproduce its original."""
+    original = None
+    if new.rerun_of is not None:
+        original = session.scalar(select(RunRow.seed_run_id).where(RunRow.id == new.rerun_of))
+        if original is None:
+            raise NotFound(f"there is no run {new.rerun_of} to run again")
+    if new.purpose is not Purpose.REPRODUCE:
+        return run_id
+    if original is None:
+        raise NotFound("the run to reproduce was not named")
+    return original
+
+
+def add_attempt(
+    session: Session,
+    run_id: int,
+    replicate: int,
+    number: int,
+    seed: int,
+    not_before: datetime | None,
+    at: datetime,
+) -> None:
+    """Insert a QUEUED attempt; one that is there already stays as it is."""
+    row = AttemptRow(
+        run_id=run_id,
+        replicate=replicate,
+        number=number,
+        seed=seed,
+        state=AttemptState.QUEUED,
+        container="",
+        container_id="",
+        image_digest="",
+        message="",
+        warnings=[],
+        left_out=[],
+        not_before=not_before,
+        created_at=at,
+    )
+    if inserted(session, row):
+        what = f"replicate {replicate}, try {number}"
+        record(session, at, "", f"attempt {row.id}", run_id, "", row.state.value, what)
+
+
+def add_actions(session: Session, run_id: int, actions: Sequence[NewAction], who: str, at: datetime) -> None:
+    """Insert PENDING actions; one that is owed already stays as it is."""
+    for action in actions:
+        row = ActionRow(
+            run_id=run_id,
+            key=action_key(run_id, action.trigger, action.position),
+            trigger=action.trigger,
+            position=action.position,
+            spec=to_plain(action.spec),
+            state=ActionState.PENDING,
+            tries=0,
+            message="",
+            created_at=at,
+        )
+        if inserted(session, row):
+            what = f"{action.spec.kind} on {action.trigger.value}"
+            record(session, at, who, f"action {row.id}", run_id, "", row.state.value, what)

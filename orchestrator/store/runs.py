@@ -1,0 +1,305 @@
+"""Runs with their changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.change import Change, DatasetVersion, Revision
+from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.errors import LeaseLost, NotFound
+from orchestrator.domain.gate import Verdict
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import (
+    CONSEQUENCES,
+    RUN_TRANSITIONS,
+    AttemptState,
+    Purpose,
+    Reason,
+    Run,
+    RunState,
+)
+from orchestrator.ports.store import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.store.engine import Database
+from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
+from orchestrator.store.tables import AttemptRow, ChangeRow, DeploymentRow, MetricRow, PinRow, RunRow
+from orchestrator.store.transitions import Tokens, TooLate, changed, put, record, require_legal
+
+_REFERENCE = re.compile(r"(?:(?P<pipeline>.+?)\s*#)?(?P<number>[1-9][0-9]{0,17})")
+_UNFINISHED = tuple(state for state in RunState if not state.final)
+_JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.FAILED)
+
+
+class SqlRuns:
+    """Implements ``ports.store.Runs``."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    def enqueue(
+        self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
+    ) -> Run | None:
+        if new is not None and new.pipeline.name != pipeline:
+            raise ValueError(f"moves of pipeline {pipeline} cannot make a run of {new.pipeline.name}")
+        try:
+            with self._database.writing() as session:
+                key = apply_moves(session, pipeline, moves)
+                if new is None:
+                    return None
+                run_id = add_run(session, new, key or f"manual {self._tokens()}", at)
+                return _get(session, run_id)
+        except TooLate:
+            return None
+
+    def get(self, run_id: int) -> Run:
+        with self._database.reading() as session:
+            return _get(session, run_id)
+
+    def find(self, reference: str) -> Run:
+        match = _REFERENCE.fullmatch(reference.strip())
+        if match is None:
+            raise NotFound(
+                f"'{reference}' names no run", "write a run's id (12) or pipeline and number (name#42)"
+            )
+        if match["pipeline"] is None:
+            return self.get(int(match["number"]))
+        named = _RUNS.where(RunRow.pipeline == match["pipeline"], RunRow.number == int(match["number"]))
+        with self._database.reading() as session:
+            if found := _fetch(session, named):
+                return found[0]
+        raise NotFound(f"there is no run {reference.strip()}")
+
+    def definition(self, run_id: int) -> Pipeline:
+        with self._database.reading() as session:
+            plain = session.scalar(select(RunRow.definition).where(RunRow.id == run_id))
+        if plain is None:
+            raise NotFound(f"there is no run {run_id}")
+        return from_plain(Pipeline, plain)
+
+    def listing(
+        self,
+        pipeline: str | None = None,
+        states: Sequence[RunState] = (),
+        branch: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> Sequence[Run]:
+        wanted = _RUNS.order_by(RunRow.id.desc()).limit(limit)
+        if pipeline is not None:
+            wanted = wanted.where(RunRow.pipeline == pipeline)
+        if states:
+            wanted = wanted.where(RunRow.state.in_(states))
+        if branch is not None:
+            wanted = wanted.where(ChangeRow.branch == branch)
+        if before is not None:
+            wanted = wanted.where(RunRow.id < before)
+        with self._database.reading() as session:
+            return _fetch(session, wanted)
+
+    def unfinished(self) -> Sequence[Run]:
+        with self._database.reading() as session:
+            return _fetch(session, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
+
+    def previous_state(self, run: Run) -> RunState | None:
+        with self._database.reading() as session:
+            return session.scalar(
+                select(RunRow.state)
+                .join(ChangeRow, ChangeRow.id == RunRow.change_id)
+                .where(
+                    RunRow.pipeline == run.pipeline,
+                    RunRow.state.in_(_JUDGED),
+                    RunRow.purpose == Purpose.TRAIN,
+                    RunRow.id < run.id,
+                    ChangeRow.branch == run.change.revision.branch,
+                )
+                .order_by(RunRow.id.desc())
+                .limit(1)
+            )
+
+    def measured_runs(self, pipeline: str) -> Sequence[Run]:
+        passed = _RUNS.where(RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED).order_by(RunRow.id)
+        with self._database.reading() as session:
+            return _fetch(session, passed)
+
+    def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
+        with self._database.reading() as session:
+            tries = session.execute(
+                select(AttemptRow.replicate, AttemptRow.id)
+                .where(AttemptRow.run_id == run_id)
+                .order_by(AttemptRow.replicate, AttemptRow.number)
+            )
+            latest = dict(tries.tuples())
+            found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
+            rows = session.scalars(
+                select(MetricRow).where(MetricRow.attempt_id.in_(found)).order_by(MetricRow.id)
+            )
+            for row in rows:
+                found[row.attempt_id].append(Metric(row.name, row.value, row.source, row.reader))
+        return {replicate: found[attempt_id] for replicate, attempt_id in latest.items()}
+
+    def deployed_ids(self, pipeline: str) -> Sequence[int]:
+        with self._database.reading() as session:
+            return session.scalars(
+                select(DeploymentRow.run_id)
+                .where(DeploymentRow.pipeline == pipeline, DeploymentRow.activated_at.is_not(None))
+                .group_by(DeploymentRow.run_id)
+                .order_by(func.min(DeploymentRow.activated_at), func.min(DeploymentRow.id))
+            ).all()
+
+    def pins(self, pipeline: str) -> Mapping[str, int]:
+        with self._database.reading() as session:
+            rows = session.execute(select(PinRow.name, PinRow.run_id).where(PinRow.pipeline == pipeline))
+            return dict(rows.tuples())
+
+    def pin(self, pipeline: str, name: str, run_id: int, who: str, reason: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            if session.scalar(select(RunRow.pipeline).where(RunRow.id == run_id)) != pipeline:
+                raise NotFound(f"pipeline {pipeline} has no run {run_id}")
+            put(session, PinRow(pipeline=pipeline, name=name, run_id=run_id))
+            what = f"pinned as {name}" if name else "pinned"
+            record(session, at, who, f"run {run_id}", run_id, "", "", f"{what}: {reason}" if reason else what)
+
+    def move(
+        self,
+        run_id: int,
+        before: RunState,
+        after: RunState,
+        at: datetime,
+        reason: Reason | None = None,
+        message: str = "",
+        who: str = "",
+        verdict: Verdict | None = None,
+        actions: Sequence[NewAction] = (),
+    ) -> Run:
+        require_legal(f"run {run_id}", RUN_TRANSITIONS, before, after)
+        values: dict[str, object] = {"state": after, "reason": reason, "message": message}
+        if verdict is not None:
+            values["verdict"] = to_plain(verdict)
+        if after is RunState.RUNNING:
+            values["started_at"] = func.coalesce(RunRow.started_at, at)
+        if after.final:
+            values["finished_at"] = at
+        with self._database.writing() as session:
+            guarded = update(RunRow).where(RunRow.id == run_id, RunRow.state == before).values(**values)
+            if not changed(session, guarded):
+                raise LeaseLost(f"run {run_id} is not {before.value} any more")
+            why = ": ".join(part for part in (reason.value if reason else "", message) if part)
+            record(session, at, who, f"run {run_id}", run_id, before.value, after.value, why)
+            if after.final:
+                _cancel_queued(session, run_id, reason, who, at)
+            add_actions(session, run_id, actions, who, at)
+            return _get(session, run_id)
+
+    def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
+        with self._database.writing() as session:
+            # Locked, so that a run which ends at this moment leaves no attempt behind.
+            state = session.scalar(select(RunRow.state).where(RunRow.id == run_id).with_for_update())
+            seed = session.scalar(
+                select(AttemptRow.seed)
+                .where(AttemptRow.run_id == run_id, AttemptRow.replicate == replicate)
+                .limit(1)
+            )
+            if state is None or seed is None:
+                raise NotFound(f"run {run_id} has no replicate {replicate}")
+            if state.final:
+                raise LeaseLost(f"run {run_id} has ended: {state.value}")
+            add_attempt(session, run_id, replicate, number, seed, not_before, at)
+
+    def request_cancel(self, run_id: int, who: str, reason: Reason, at: datetime) -> bool:
+        with self._database.writing() as session:
+            state = session.scalar(select(RunRow.state).where(RunRow.id == run_id).with_for_update())
+            if state is None:
+                raise NotFound(f"there is no run {run_id}")
+            if state.final:
+                return False
+            first = (
+                update(RunRow)
+                .where(RunRow.id == run_id, RunRow.cancel_reason.is_(None))
+                .values(cancel_requested_by=who, cancel_reason=reason)
+            )
+            if changed(session, first):
+                what = f"asked to end: {reason.value}"
+                record(session, at, who, f"run {run_id}", run_id, "", "", what)
+            return True
+
+    def cancel_reason(self, run_id: int) -> Reason | None:
+        with self._database.reading() as session:
+            return session.scalar(select(RunRow.cancel_reason).where(RunRow.id == run_id))
+
+
+def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
+    queued = session.scalars(
+        select(AttemptRow.id)
+        .where(AttemptRow.run_id == run_id, AttemptRow.state == AttemptState.QUEUED)
+        .order_by(AttemptRow.id)
+        .with_for_update()
+    ).all()
+    if not queued:
+        return
+    # Whatever made the run fail did not make this attempt fail: it never began.
+    fits = reason is not None and CONSEQUENCES[reason].state is AttemptState.CANCELLED
+    changed(
+        session,
+        update(AttemptRow)
+        .where(AttemptRow.id.in_(queued), AttemptRow.state == AttemptState.QUEUED)
+        .values(
+            state=AttemptState.CANCELLED,
+            reason=reason if fits else None,
+            message="the run ended before this attempt began",
+            finished_at=at,
+        ),
+    )
+    before, after = AttemptState.QUEUED.value, AttemptState.CANCELLED.value
+    for attempt_id in queued:
+        record(session, at, who, f"attempt {attempt_id}", run_id, before, after, "the run ended")
+
+
+_RUNS: Select[RunRow, ChangeRow] = select(RunRow, ChangeRow).join(ChangeRow, ChangeRow.id == RunRow.change_id)
+
+
+def _fetch(session: Session, wanted: Select[RunRow, ChangeRow]) -> list[Run]:
+    return [_run(run, change) for run, change in session.execute(wanted)]
+
+
+def _get(session: Session, run_id: int) -> Run:
+    found = _fetch(session, _RUNS.where(RunRow.id == run_id))
+    if not found:
+        raise NotFound(f"there is no run {run_id}")
+    return found[0]
+
+
+def _run(row: RunRow, change: ChangeRow) -> Run:
+    return Run(
+        id=row.id,
+        number=row.number,
+        pipeline=row.pipeline,
+        project=row.project,
+        purpose=row.purpose,
+        state=row.state,
+        change=Change(
+            id=change.id,
+            pipeline=change.pipeline,
+            key=change.key,
+            cause=change.cause,
+            revision=from_plain(Revision, change.revision),
+            datasets=tuple(from_plain(DatasetVersion, version) for version in change.datasets),
+            note=change.note,
+            requested_by=change.requested_by,
+        ),
+        created_at=row.created_at,
+        replicates=row.replicates,
+        host_wish=row.host_wish,
+        rerun_of=row.rerun_of,
+        reason=row.reason,
+        message=row.message,
+        verdict=None if row.verdict is None else from_plain(Verdict, row.verdict),
+        cancel_requested_by=row.cancel_requested_by,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

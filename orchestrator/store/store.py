@@ -1,0 +1,126 @@
+"""The whole database, opened by its URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from orchestrator.domain.errors import StoreError
+from orchestrator.store import migrations
+from orchestrator.store.actions import SqlActions
+from orchestrator.store.attempts import SqlAttempts
+from orchestrator.store.deployments import SqlDeployments
+from orchestrator.store.detection import SqlDetection
+from orchestrator.store.engine import Database, exists, make_room, parse_url
+from orchestrator.store.journal import SqlJournal
+from orchestrator.store.runs import SqlRuns
+from orchestrator.store.servers import SqlServers
+from orchestrator.store.tables import MetaRow
+from orchestrator.store.transitions import Tokens, inserted
+
+
+def new_token() -> str:
+    """32 random hexadecimal digits."""
+    return uuid4().hex
+
+
+class SqlStore:
+    """Implements ``ports.store.Store`` on a database whose tables are those of this version."""
+
+    def __init__(self, database: Database, tokens: Tokens = new_token) -> None:
+        self._database = database
+        self._detection = SqlDetection(database)
+        self._runs = SqlRuns(database, tokens)
+        self._attempts = SqlAttempts(database, tokens)
+        self._actions = SqlActions(database, tokens)
+        self._deployments = SqlDeployments(database)
+        self._servers = SqlServers(database)
+        self._journal = SqlJournal(database)
+        self._instance = _instance(database, tokens)
+
+    @property
+    def instance(self) -> str:
+        return self._instance
+
+    @property
+    def detection(self) -> SqlDetection:
+        return self._detection
+
+    @property
+    def runs(self) -> SqlRuns:
+        return self._runs
+
+    @property
+    def attempts(self) -> SqlAttempts:
+        return self._attempts
+
+    @property
+    def actions(self) -> SqlActions:
+        return self._actions
+
+    @property
+    def deployments(self) -> SqlDeployments:
+        return self._deployments
+
+    @property
+    def servers(self) -> SqlServers:
+        return self._servers
+
+    @property
+    def journal(self) -> SqlJournal:
+        return self._journal
+
+    def backup(self, path: Path) -> None:
+        """Copy the database as it is at one moment to a new file, while runs execute.
+
+        Raises StoreError when the database is not SQLite, or the file exists or cannot be written.
+        """
+        self._database.backup(path)
+
+    def database_size(self) -> int:
+        """Bytes that the database occupies."""
+        return self._database.size()
+
+    def close(self) -> None:
+        """Free connections."""
+        self._database.close()
+
+
+def open_store(url: str, *, create: bool = True, tokens: Tokens = new_token) -> SqlStore:
+    """Open a database. With ``create`` an empty one gets its tables; one of another version is never changed.
+
+    ``tokens`` makes the tokens of leases. Raises InvalidInput when the URL is none of ours, StoreUnavailable
+    when the database does not answer, StoreError when it is empty (without ``create``) or of another version.
+    """
+    parsed = parse_url(url)
+    if create:
+        make_room(parsed)
+    elif not exists(parsed):
+        raise StoreError(
+            f"there is no database {parsed.database}", "start the server once, or correct the path"
+        )
+    found = migrations.current(url)
+    if found is None and create:
+        migrations.upgrade(url)
+    elif found is None:
+        raise StoreError("the database is empty", "run `orchestrator db upgrade`")
+    elif found != migrations.head():
+        raise StoreError(
+            f"the database is at revision {found}, this version needs {migrations.head()}",
+            "make a backup and run `orchestrator db upgrade`, or install the version that fits",
+        )
+    return SqlStore(Database(parsed), tokens)
+
+
+def _instance(database: Database, tokens: Tokens) -> str:
+    """This database's id, made when it is opened for the first time, whoever is first."""
+    wanted = select(MetaRow.value).where(MetaRow.name == "instance")
+    with database.reading() as session:
+        known = session.scalar(wanted)
+    if known is not None:
+        return known
+    with database.writing() as session:
+        inserted(session, MetaRow(name="instance", value=tokens()))
+        return session.scalars(wanted).one()

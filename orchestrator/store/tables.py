@@ -1,0 +1,365 @@
+"""The tables. Names of constraints follow one convention, so that migrations can name them everywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.change import Cause
+from orchestrator.domain.deployment import DeploymentState
+from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, StopCause
+from orchestrator.store.columns import Measurement, UtcDateTime, Word
+
+Plain = Any
+"""What ``domain.codec.to_plain`` returns: JSON."""
+
+# Containers, keys and seeds derive from ids: none is given out twice, not even after its row was deleted.
+_NEVER_REUSED = {"sqlite_autoincrement": True}
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime(),
+        str: Text(),
+        Trigger: Word(Trigger),
+        Cause: Word(Cause),
+        RunState: Word(RunState),
+        AttemptState: Word(AttemptState),
+        ActionState: Word(ActionState),
+        DeploymentState: Word(DeploymentState),
+        Purpose: Word(Purpose),
+        Reason: Word(Reason),
+        StopCause: Word(StopCause),
+    }
+
+
+class Leased:
+    """The columns of a lease. No token: nobody works on the row, or it was released."""
+
+    lease_owner: Mapped[str | None]
+    lease_token: Mapped[str | None]
+    lease_heartbeat: Mapped[datetime | None]
+    lease_expires_at: Mapped[datetime | None]
+
+
+class MetaRow(Base):
+    """Facts about the database itself."""
+
+    __tablename__ = "meta"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class PipelineRow(Base):
+    """A pipeline's counter of runs. Its row is also what is locked to put two deployments in order."""
+
+    __tablename__ = "pipelines"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    last_number: Mapped[int]
+
+
+class HeadRow(Base):
+    """A branch as a pipeline has seen it. ``moves`` counts: a commit that comes back is a new change."""
+
+    __tablename__ = "heads"
+
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    branch: Mapped[str] = mapped_column(primary_key=True)
+    commit: Mapped[str | None]
+    """None: the branch is gone. Its row stays, because its moves count on."""
+    moves: Mapped[int]
+
+
+class DataHeadRow(Base):
+    """A dataset as a pipeline has seen it."""
+
+    __tablename__ = "data_heads"
+
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    dataset: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    moves: Mapped[int]
+
+
+class DatasetWatchRow(Base):
+    """What is remembered between two looks at a dataset."""
+
+    __tablename__ = "dataset_watches"
+
+    dataset_key: Mapped[str] = mapped_column(primary_key=True)
+    signature: Mapped[str]
+    fingerprint: Mapped[str | None]
+    pending: Mapped[str | None]
+    pending_since: Mapped[datetime | None]
+
+
+class DatasetVersionRow(Base):
+    """One state of a dataset."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (
+        UniqueConstraint("dataset_key", "fingerprint"),
+        UniqueConstraint("dataset_key", "number"),
+        _NEVER_REUSED,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_key: Mapped[str]
+    number: Mapped[int]
+    fingerprint: Mapped[str]
+    files: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class ManifestRow(Base):
+    """The files of a dataset version: apart, because it can be large."""
+
+    __tablename__ = "manifests"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    entries: Mapped[Plain] = mapped_column(JSON)
+
+
+class ChangeRow(Base):
+    """What became new."""
+
+    __tablename__ = "changes"
+    __table_args__ = (UniqueConstraint("pipeline", "key"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pipeline: Mapped[str]
+    key: Mapped[str]
+    cause: Mapped[Cause]
+    branch: Mapped[str]
+    """The revision's, once more, to select by."""
+    revision: Mapped[Plain] = mapped_column(JSON)
+    datasets: Mapped[Plain] = mapped_column(JSON)
+    note: Mapped[str]
+    requested_by: Mapped[str]
+
+
+class RunRow(Base):
+    """A change judged by a pipeline."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        UniqueConstraint("pipeline", "number"),
+        Index(None, "state"),
+        Index(None, "pipeline", "state"),
+        _NEVER_REUSED,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    pipeline: Mapped[str]
+    project: Mapped[str]
+    purpose: Mapped[Purpose]
+    state: Mapped[RunState]
+    change_id: Mapped[int] = mapped_column(ForeignKey("changes.id"), index=True)
+    created_at: Mapped[datetime]
+    replicates: Mapped[int]
+    host_wish: Mapped[str | None]
+    rerun_of: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    seed_run_id: Mapped[int]
+    """The run whose id the seeds derive from: its own, or that of the run that it reproduces."""
+    reason: Mapped[Reason | None]
+    message: Mapped[str]
+    verdict: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    cancel_requested_by: Mapped[str | None]
+    cancel_reason: Mapped[Reason | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    # Large, and few readers want it: a listing of runs never loads it.
+    definition: Mapped[Plain] = mapped_column(JSON, deferred=True)
+
+
+class AttemptRow(Leased, Base):
+    """One container execution of a run."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (UniqueConstraint("run_id", "replicate", "number"), Index(None, "state"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    replicate: Mapped[int]
+    number: Mapped[int]
+    seed: Mapped[int]
+    state: Mapped[AttemptState]
+    host: Mapped[str | None]
+    container: Mapped[str]
+    container_id: Mapped[str]
+    image_digest: Mapped[str]
+    reason: Mapped[Reason | None]
+    message: Mapped[str]
+    exit: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    stop_cause: Mapped[StopCause | None]
+    warnings: Mapped[Plain] = mapped_column(JSON)
+    left_out: Mapped[Plain] = mapped_column(JSON, deferred=True)
+    not_before: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class SlotRow(Base):
+    """A taken slot of a host. Its primary key is why two attempts never share one."""
+
+    __tablename__ = "slots"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), unique=True)
+
+
+class MetricRow(Base):
+    """A value that an attempt left."""
+
+    __tablename__ = "metrics"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), index=True)
+    name: Mapped[str]
+    value: Mapped[float] = mapped_column(Measurement, nullable=True)
+    source: Mapped[str]
+    reader: Mapped[str]
+
+
+class ArtifactRow(Base):
+    """A file that an attempt left."""
+
+    __tablename__ = "artifacts"
+
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+
+
+class PinRow(Base):
+    """A run that somebody pinned as a baseline."""
+
+    __tablename__ = "pins"
+
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+
+
+class StagedRow(Base):
+    """A dataset's volume on a host that was filled and verified."""
+
+    __tablename__ = "staged_volumes"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    volume: Mapped[str] = mapped_column(primary_key=True)
+    staged_at: Mapped[datetime]
+
+
+class ActionRow(Leased, Base):
+    """An act owed by a run."""
+
+    __tablename__ = "actions"
+    __table_args__ = (UniqueConstraint("key"), Index(None, "state"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    key: Mapped[str]
+    trigger: Mapped[Trigger]
+    position: Mapped[int]
+    spec: Mapped[Plain] = mapped_column(JSON)
+    state: Mapped[ActionState]
+    tries: Mapped[int]
+    not_before: Mapped[datetime | None]
+    message: Mapped[str]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class OutboxRow(Leased, Base):
+    """A mail that is owed."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (UniqueConstraint("key"), Index(None, "state"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    action_id: Mapped[int] = mapped_column(ForeignKey("actions.id"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    key: Mapped[str]
+    recipients: Mapped[Plain] = mapped_column(JSON)
+    subject: Mapped[str]
+    message: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[str]
+    tries: Mapped[int]
+    not_before: Mapped[datetime | None]
+    last_error: Mapped[str]
+    delivered_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class DeploymentRow(Base):
+    """A run's artifacts on a server."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        UniqueConstraint("action_id"),
+        Index(None, "pipeline", "server", "state"),
+        _NEVER_REUSED,
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    action_id: Mapped[int] = mapped_column(ForeignKey("actions.id"))
+    pipeline: Mapped[str]
+    server: Mapped[str]
+    release: Mapped[str]
+    state: Mapped[DeploymentState]
+    change_id: Mapped[int] = mapped_column(ForeignKey("changes.id"))
+    message: Mapped[str]
+    created_at: Mapped[datetime]
+    activated_at: Mapped[datetime | None]
+
+
+class ServerRecord(Base):
+    """A serving process."""
+
+    __tablename__ = "servers"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class JournalRow(Base):
+    """One line of history. ``run_id`` is the run that it belongs to, where there is one."""
+
+    __tablename__ = "journal"
+    __table_args__ = (_NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str]
+    subject: Mapped[str]
+    run_id: Mapped[int | None] = mapped_column(index=True)
+    before: Mapped[str]
+    after: Mapped[str]
+    reason: Mapped[str]

@@ -1,0 +1,126 @@
+"""What all parts of the store share: guarded writes, inserts that may come late, the journal, leases."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Delete, Update, or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.errors import IllegalTransition, LeaseLost
+from orchestrator.ports.store import Lease
+from orchestrator.store.tables import ActionRow, AttemptRow, Base, JournalRow, OutboxRow
+
+S = TypeVar("S", bound=StrEnum)
+LeasedRow = type[AttemptRow] | type[ActionRow] | type[OutboxRow]
+Tokens = Callable[[], str]
+"""Makes a new token: 32 hexadecimal digits that nobody has seen."""
+
+SYSTEM = "orchestrator"
+"""Who, where it was no person and no worker with a lease."""
+
+
+class TooLate(Exception):
+    """Somebody else was faster: rolls the transaction back; never leaves the store."""
+
+
+def changed(session: Session, statement: Update | Delete) -> int:
+    """Execute a guarded write and say how many rows passed its guard."""
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast("CursorResult[Any]", result).rowcount
+
+
+def inserted(session: Session, row: Base) -> bool:
+    """Insert a row; False, and nothing changed, when a row with one of its unique keys is there already."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return False
+    return True
+
+
+def put(session: Session, row: Base) -> None:
+    """Insert a row, or overwrite the one with its primary key."""
+    if not inserted(session, row):
+        session.merge(row)
+
+
+def require_legal(subject: str, table: Mapping[S, frozenset[S]], before: S, after: S) -> None:
+    """Raise IllegalTransition unless the domain's table allows the change."""
+    if after not in table[before]:
+        allowed = ", ".join(sorted(table[before])) or "nothing: it is final"
+        raise IllegalTransition(
+            f"{subject} may not go from {before.value} to {after.value}; {before.value} allows {allowed}"
+        )
+
+
+def record(
+    session: Session,
+    at: datetime,
+    who: str,
+    subject: str,
+    run_id: int | None,
+    before: str,
+    after: str,
+    reason: str = "",
+) -> None:
+    """Add a journal row to the transaction."""
+    session.add(
+        JournalRow(
+            at=at,
+            who=who or SYSTEM,
+            subject=subject,
+            run_id=run_id,
+            before=before,
+            after=after,
+            reason=reason,
+        )
+    )
+
+
+def granted(lease: Lease, at: datetime) -> dict[str, object]:
+    """The lease columns of a row that the lease's owner may work on."""
+    return {
+        "lease_owner": lease.owner,
+        "lease_token": lease.token,
+        "lease_heartbeat": at,
+        "lease_expires_at": lease.expires_at,
+    }
+
+
+NO_LEASE: Mapping[str, None] = {
+    "lease_owner": None,
+    "lease_token": None,
+    "lease_heartbeat": None,
+    "lease_expires_at": None,
+}
+"""The lease columns of a row that nobody works on."""
+
+
+def is_free(row: LeasedRow, at: datetime) -> ColumnElement[bool]:
+    """Nobody works on the row: it has no lease, or one that ran out."""
+    return or_(row.lease_token.is_(None), row.lease_expires_at <= at)
+
+
+def extend(session: Session, row: LeasedRow, lease: Lease, at: datetime, seconds: float) -> Lease:
+    """Extend a lease. Raises LeaseLost when the row has another token."""
+    longer = dataclasses.replace(lease, expires_at=at + timedelta(seconds=seconds))
+    guarded = (
+        update(row)
+        .where(row.id == lease.id, row.lease_token == lease.token)
+        .values(lease_heartbeat=at, lease_expires_at=longer.expires_at)
+    )
+    if not changed(session, guarded):
+        raise lost(lease)
+    return longer
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """The error for a lease whose token, or whose row's state, is no longer what the caller believes."""
+    return LeaseLost(f"{lease.owner} no longer holds {lease.subject} {lease.id} as it believed")
