@@ -1,0 +1,146 @@
+"""The words and figures that people read."""
+
+import math
+
+import pytest
+
+from orchestrator.domain.gate import CheckResult, Outcome
+from orchestrator.domain.report import (
+    Report,
+    Word,
+    format_duration,
+    format_size,
+    is_broken,
+    is_fixed,
+    key_metric,
+    word_for,
+)
+from orchestrator.domain.run import RunState
+from tests.unit.domain.examples import run
+
+PASSED, REJECTED, FAILED = RunState.PASSED, RunState.REJECTED, RunState.FAILED
+BAD = (REJECTED, FAILED)
+
+WORDS = {
+    (PASSED, REJECTED): Word.FIXED,
+    (PASSED, FAILED): Word.FIXED,
+    (REJECTED, PASSED): Word.BROKEN,
+    (FAILED, PASSED): Word.BROKEN,
+    **{(state, previous): Word.STILL_FAILING for state in BAD for previous in BAD},
+}
+PLAIN = {
+    RunState.AWAITING_APPROVAL: Word.STARTED,
+    RunState.QUEUED: Word.STARTED,
+    RunState.RUNNING: Word.STARTED,
+    RunState.EVALUATING: Word.STARTED,
+    RunState.PASSED: Word.PASSED,
+    RunState.REJECTED: Word.REJECTED,
+    RunState.INCONCLUSIVE: Word.INCONCLUSIVE,
+    RunState.FAILED: Word.FAILED,
+    RunState.ERRORED: Word.ERRORED,
+    RunState.CANCELLED: Word.CANCELLED,
+}
+
+
+@pytest.mark.parametrize("previous", [None, PASSED, REJECTED, FAILED])
+@pytest.mark.parametrize("state", RunState)
+def test_one_word_says_what_happened(state: RunState, previous: RunState | None) -> None:
+    expected = WORDS[state, previous] if previous and (state, previous) in WORDS else PLAIN[state]
+    assert word_for(state, previous) is expected
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_trouble_of_the_infrastructure_neither_fixes_nor_breaks(state: RunState) -> None:
+    for outcome in (RunState.ERRORED, RunState.CANCELLED, RunState.INCONCLUSIVE):
+        assert not is_fixed(outcome, state)
+        assert not is_broken(outcome, state)
+
+
+def test_the_first_run_of_a_branch_is_neither_fixed_nor_broken() -> None:
+    assert not is_fixed(PASSED, None)
+    assert not is_broken(REJECTED, None)
+
+
+def check(
+    metric: str,
+    outcome: Outcome = Outcome.PASS,
+    estimate: float | None = 0.9,
+    difference: float | None = None,
+) -> CheckResult:
+    baseline_run = None if difference is None else 3
+    return CheckResult(
+        metric, metric, outcome, "", estimate=estimate, difference=difference, baseline_run=baseline_run
+    )
+
+
+def test_the_key_metric_is_the_failing_one_then_the_compared_one_then_the_first() -> None:
+    threshold, compared = check("f1", estimate=0.8), check("accuracy", estimate=0.931, difference=0.012)
+    failing = check("recall", Outcome.FAIL, estimate=0.5)
+    assert key_metric((threshold, compared, failing)) == "recall 0.5"
+    assert key_metric((threshold, compared)) == "accuracy 0.931 (+0.012)"
+    assert key_metric((threshold,)) == "f1 0.8"
+    assert key_metric((check("f1", Outcome.INCONCLUSIVE, estimate=None),)) == ""
+    assert key_metric(()) == ""
+
+
+def test_a_failing_threshold_still_tells_the_difference_with_the_baseline() -> None:
+    checks = (check("accuracy", Outcome.FAIL, 0.897), check("accuracy", Outcome.PASS, 0.897, -0.018))
+    assert key_metric(checks) == "accuracy 0.897 (-0.018)"
+
+
+def test_a_key_metric_of_zero_or_nan_is_shown_as_it_is() -> None:
+    assert key_metric((check("loss", estimate=0.0),)) == "loss 0"
+    assert key_metric((check("loss", Outcome.FAIL, estimate=math.nan),)) == "loss NaN"
+
+
+@pytest.mark.parametrize(
+    ("metric", "outcome", "subject"),
+    [
+        (
+            "accuracy 0.931 (+0.012)",
+            "deployed to prod",
+            "[wine] fixed: accuracy 0.931 (+0.012), deployed to prod",
+        ),
+        ("accuracy 0.931", "", "[wine] fixed: accuracy 0.931"),
+        ("", "not deployed", "[wine] fixed: exit code 1, not deployed"),
+    ],
+)
+def test_the_subject_carries_the_news(metric: str, outcome: str, subject: str) -> None:
+    assert Report(run(), Word.FIXED, "exit code 1", metric, outcome).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (0.84, "0.8 s"),
+        (10, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 m 0 s"),
+        (252, "4 m 12 s"),
+        (3599.7, "1 h 0 m"),
+        (7500, "2 h 5 m"),
+        (90000, "25 h 0 m"),
+    ],
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (150 * 1024, "150 KiB"),
+        (20 << 20, "20.0 MiB"),
+        (3 << 30, "3.0 GiB"),
+        (5 << 40, "5.0 TiB"),
+        (5000 << 40, "5000.0 TiB"),
+    ],
+)
+def test_sizes_are_in_binary_units(count: int, text: str) -> None:
+    assert format_size(count) == text
