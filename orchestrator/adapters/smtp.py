@@ -62,8 +62,8 @@ class SmtpMailer:
     def send(self, message: EmailMessage) -> None:
         """Send to the message's To, Cc and Bcc.
 
-        When only some recipients are refused, the others have it and the refused ones are logged: sending again
-        would double it. Raises MailUnavailable (try later) or MailRejected (give up).
+        When only some recipients are refused, the others have it and the refused ones are logged: sending
+        again would double it. Raises MailUnavailable (try later) or MailRejected (give up).
         """
         recipients = _recipients(message)
         envelope_sender = parseaddr(self._sender)[1]

@@ -1,0 +1,87 @@
+"""The mail around a rendered report: who, about what, in which thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, getaddresses
+
+from orchestrator.domain.errors import MailRejected
+from orchestrator.domain.report import Rendered
+from orchestrator.domain.run import Run
+
+_SUBJECT_LIMIT = 200
+
+
+def compose(
+    rendered: Rendered,
+    *,
+    run: Run,
+    sender: str,
+    recipients: Sequence[str],
+    message_id: str,
+    now: datetime,
+) -> EmailMessage:
+    """A mail with a plain and an HTML body.
+
+    ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``. ``message_id``, with or
+    without angle brackets, is chosen before the act and stays the same on every try: receivers know a double by
+    it. All mails about one pipeline are one thread. Raises MailRejected when an address is none; one that was
+    made of a commit's author is not to be trusted.
+    """
+    origin = _address(sender)
+    if not recipients:
+        raise MailRejected("the message has no recipient", "name one in the pipeline's actions")
+    message = EmailMessage(policy=SMTP)
+    message["From"] = origin
+    message["To"] = [_address(recipient) for recipient in recipients]
+    message["Subject"] = _one_line(rendered.subject)[:_SUBJECT_LIMIT]
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = f"<{_identifier(message_id)}>"
+    slug = _slug(run.pipeline)
+    thread = f"<pipeline.{slug}@{origin.domain}>"
+    message["In-Reply-To"] = thread
+    message["References"] = thread
+    message["List-Id"] = f"<{slug}.{_slug(run.project) or 'mlci'}.{origin.domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    message["X-MLCI-Run"] = _one_line(run.title)
+    message.set_content(rendered.text)
+    message.add_alternative(rendered.html, subtype="html")
+    return message
+
+
+def _address(text: str) -> Address:
+    wrong = MailRejected(f"{text!r} is no mail address", "write name@example.org or Name <name@example.org>")
+    found = getaddresses([text])
+    if len(found) != 1 or any(ord(c) < 32 for c in text):
+        raise wrong
+    name, spec = found[0]
+    try:
+        address = Address(display_name=name, addr_spec=spec)
+    except (HeaderParseError, ValueError, IndexError) as error:
+        raise wrong from error
+    if not address.username or not address.domain or not address.domain.isascii():
+        raise wrong
+    return address
+
+
+def _identifier(message_id: str) -> str:
+    bare = message_id.strip().removeprefix("<").removesuffix(">")
+    if not re.fullmatch(r"[A-Za-z0-9._+=-]+@[A-Za-z0-9._-]+", bare):
+        raise MailRejected(f"{message_id!r} is no Message-ID", "it has the form name@domain")
+    return bare
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _slug(text: str) -> str:
+    """Only what an identifier may hold; the rest of a name becomes dashes."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-").lower() or "pipeline"
