@@ -1,1 +1,453 @@
-"""Wires the product together: the only place that knows every layer."""
+"""Where objects are wired together, and the configuration's models become domain values."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parseaddr
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.adapters.files.blobs import FolderBlobs
+from orchestrator.adapters.process import LocalProcesses, SystemClock
+from orchestrator.adapters.sftp import ConfiguredServers, SshServer
+from orchestrator.config.load import Configuration, LoadResult, load
+from orchestrator.config.models.actions import DeployAction as DeployModel
+from orchestrator.config.models.pipeline import PipelineFile
+from orchestrator.config.models.runner import BuiltImage, RepositoryImage as RepositoryModel, RunnerFile
+from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
+from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.errors import InvalidInput, NotFound, SecretMissing
+from orchestrator.domain.gate import Gate, OnInconclusive
+from orchestrator.domain.metrics import Direction
+from orchestrator.domain.pipeline import (
+    DatasetSpec,
+    Execution,
+    FolderImage,
+    HostSpec,
+    ImageSpec,
+    Limits,
+    MetricSpec,
+    NamedImage,
+    Network,
+    Pipeline,
+    RepositoryImage,
+    Resources,
+    RunnerSpec,
+    Setup,
+    SourceSpec,
+)
+from orchestrator.domain.run import Run
+from orchestrator.observe import Masker
+from orchestrator.ports.store import ServerRow, Store
+from orchestrator.ports.world import (
+    Clock,
+    DatasetSource,
+    Engine,
+    LogFiles,
+    Mailer,
+    Processes,
+    ProgressEvent,
+    ProgressSink,
+    Renderer,
+    SourceControl,
+)
+from orchestrator.services.act import Actor
+from orchestrator.services.collect import OutputCollector
+from orchestrator.services.deploy import Deployer
+from orchestrator.services.detect import Detector
+from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
+from orchestrator.services.evaluate import Evaluator
+from orchestrator.services.execute import ExecutionPorts
+from orchestrator.services.images import Images
+from orchestrator.services.prepare import Preparer
+from orchestrator.services.report import ReportBuilder
+
+SERVER_SEEN_WITHIN = 30.0
+"""Seconds after which a server that wrote nothing is taken for gone."""
+
+
+class ConfigurationInvalid(InvalidInput):
+    """The configuration has errors; ``result`` holds all of them."""
+
+    def __init__(self, result: LoadResult) -> None:
+        super().__init__("\n".join(str(problem) for problem in result.errors))
+        self.result = result
+
+
+def configuration_folder(option: str | Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder to read: the option, else ``ORCHESTRATOR_CONFIG``, else ``./config``."""
+    return Path(option or environ.get("ORCHESTRATOR_CONFIG") or "config")
+
+
+def read_configuration(folder: Path, *, check_paths: bool = True) -> Configuration:
+    """A valid configuration. Raises ConfigurationInvalid with every error."""
+    result = load(folder, check_paths=check_paths, check_references=False)
+    if result.configuration is None:
+        raise ConfigurationInvalid(result)
+    return result.configuration
+
+
+def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
+    """A pipeline's file as the services see it, with its runner."""
+    run = file.run
+    branches = file.all_sources[0].branches
+    plain = [b for b in branches if not any(c in b for c in "*?[")]
+    deploy = file.deploy_branches if file.deploy_branches is not None else tuple(plain[:1])
+    limits = config.orchestrator.storage.limits
+    return Pipeline(
+        name=file.pipeline,
+        project=file.project,
+        sources=tuple(
+            SourceSpec(s.title, s.git, tuple(s.branches), s.poll.total_seconds()) for s in file.all_sources
+        ),
+        datasets=tuple(
+            DatasetSpec(
+                name,
+                str(d.path),
+                DatasetRole(d.role),
+                d.poll.total_seconds(),
+                d.settle.total_seconds(),
+                tuple(d.include),
+                tuple(d.exclude),
+            )
+            for name, d in file.datasets.items()
+        ),
+        runner=_runner(config.runners[run.runner]),
+        execution=Execution(
+            command=tuple(run.argv),
+            setup=Setup(("sh", "-c", run.setup.run), tuple(run.setup.key)) if run.setup else None,
+            env=tuple(run.env.items()),
+            secrets=tuple(run.secrets),
+            timeout=run.timeout.total_seconds(),
+            infrastructure_retries=run.retry.infrastructure,
+            log_limit=run.log_limit,
+        ),
+        deploy_branches=tuple(deploy),
+        cancel_in_progress=file.concurrency.cancel_in_progress,
+        replicates=file.replicates,
+        collect=tuple(file.collect),
+        metrics=tuple(
+            MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)
+            for name, m in file.metrics.items()
+        ),
+        artifacts=tuple(file.artifacts),
+        limits=Limits(limits.files, limits.file_size, limits.total_size),
+        gate=Gate(file.checks(), OnInconclusive(file.gate.on_inconclusive)),
+        actions=tuple(
+            (Trigger(trigger), _action(action, file))
+            for trigger, actions in file.actions.by_trigger().items()
+            for action in actions
+        ),
+    )
+
+
+def _action(action: object, file: PipelineFile) -> ActionSpec:
+    if isinstance(action, DeployModel):
+        deploy = action.deploy
+        return DeployAction(
+            deploy.server, tuple(deploy.files or file.artifacts), tuple(deploy.data), deploy.report
+        )
+    from orchestrator.config.models.actions import EmailAction as EmailModel
+
+    if not isinstance(action, EmailModel):
+        raise TypeError(f"no domain value for {type(action).__name__}")
+    return EmailAction(tuple(action.email.to))
+
+
+def _runner(file: RunnerFile) -> RunnerSpec:
+    image: ImageSpec
+    match file.image:
+        case BuiltImage():
+            image = FolderImage(str(file.image.build))
+        case RepositoryModel():
+            image = RepositoryImage(file.image.dockerfile)
+        case _:
+            image = NamedImage(file.image)
+    resources = file.resources
+    return RunnerSpec(
+        name=file.runner,
+        image=image,
+        resources=Resources(resources.cpus, resources.memory, resources.shm_size, resources.pids),
+        host_names=tuple(file.host_names),
+        host_labels=tuple(sorted(file.host_labels.items())),
+        network=Network(file.network),
+        uid=file.uid,
+        gid=file.gid,
+    )
+
+
+class ConfiguredSecrets:
+    """Secrets by name, read from where the configuration points whenever they are needed."""
+
+    def __init__(self, config: Configuration, masker: Masker) -> None:
+        self._config = config
+        self._masker = masker
+
+    def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
+        """The values. Raises SecretMissing naming every name without one."""
+        from orchestrator.config.interpolation import file_reader, resolve
+
+        known = self._config.orchestrator.secrets
+        values: dict[str, str] = {}
+        missing: list[str] = []
+        for name in names:
+            if name not in known:
+                missing.append(f"{name} is not under secrets: of orchestrator.yaml")
+                continue
+            try:
+                values[name] = resolve(known[name], os.environ, file_reader(self._config.base))
+            except SecretMissing as error:
+                missing.append(f"{name}: {error}")
+        if missing:
+            raise SecretMissing("; ".join(missing))
+        self._masker.add(*values.values())
+        return values
+
+
+@dataclass
+class Application:
+    """The product, wired for one configuration. Parts are made when they are first asked for."""
+
+    config: Configuration
+    masker: Masker = field(default_factory=Masker)
+    clock: Clock = field(default_factory=SystemClock)
+    processes: Processes = field(default_factory=LocalProcesses)
+
+    @cached_property
+    def state(self) -> Path:
+        """The folder of the database, logs and artifacts; made when missing, for its owner alone."""
+        path = Path(self.config.orchestrator.storage.path)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+    @cached_property
+    def database_url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        from orchestrator.config.interpolation import file_reader, resolve
+
+        configured = self.config.orchestrator.storage.database
+        if configured is None:
+            return f"sqlite:///{self.state / 'orchestrator.db'}"
+        return resolve(configured, os.environ, file_reader(self.config.base))
+
+    @cached_property
+    def store(self) -> Store:
+        """The database, brought to this version's schema."""
+        from orchestrator.store import open_store
+
+        return open_store(self.database_url)
+
+    @cached_property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """All pipelines by name."""
+        return {name: pipeline_of(self.config, file) for name, file in self.config.pipelines.items()}
+
+    def pipeline(self, name: str) -> Pipeline:
+        """One pipeline. NotFound says which there are."""
+        from difflib import get_close_matches
+
+        if name in self.pipelines:
+            return self.pipelines[name]
+        close = get_close_matches(name, self.pipelines, 1)
+        meant = f'did you mean "{close[0]}"? ' if close else ""
+        known = ", ".join(sorted(self.pipelines)) or "none"
+        raise NotFound(f'there is no pipeline "{name}"', f"{meant}the configuration has: {known}")
+
+    @cached_property
+    def hosts(self) -> tuple[HostSpec, ...]:
+        """The execution hosts."""
+        return tuple(
+            HostSpec(name, host.engine, host.slots, tuple(sorted(host.labels.items())))
+            for name, host in self.config.orchestrator.hosts.items()
+        )
+
+    @cached_property
+    def engines(self) -> Mapping[str, Engine]:
+        """Each host's engine; connected when it is first used."""
+        from orchestrator.adapters.docker import DockerEngine
+
+        return {host.name: DockerEngine(host.engine, self.store.instance) for host in self.hosts}
+
+    @cached_property
+    def sources(self) -> SourceControl:
+        """Watched repositories, mirrored under the state folder."""
+        from orchestrator.adapters.git import GitCommand
+
+        return GitCommand(self.state / "mirrors")
+
+    @cached_property
+    def datasets(self) -> DatasetSource:
+        """Watched folders."""
+        from orchestrator.adapters.datasets.folder import FolderDataset
+
+        return FolderDataset()
+
+    @cached_property
+    def logs(self) -> LogFiles:
+        """The logs of attempts."""
+        from orchestrator.adapters.files.logs import FolderLogs
+
+        return FolderLogs(self.state / "logs")
+
+    @cached_property
+    def blobs(self) -> FolderBlobs:
+        """Artifacts by content."""
+        return FolderBlobs(self.state / "blobs")
+
+    @cached_property
+    def mailer(self) -> Mailer | None:
+        """How mail is sent, or None when the configuration has no mail server."""
+        email = self.config.orchestrator.email
+        if email is None:
+            return None
+        from orchestrator.adapters.smtp import SmtpMailer
+        from orchestrator.config.interpolation import file_reader, resolve
+
+        password = None
+        if email.password is not None:
+            password = resolve(email.password, os.environ, file_reader(self.config.base))
+            self.masker.add(password)
+        return SmtpMailer(email.smtp, password, email.sender)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Reports as people read them."""
+        from orchestrator.adapters.render import ReportRenderer
+
+        return ReportRenderer()
+
+    @cached_property
+    def reports(self) -> ReportBuilder:
+        """Builds reports."""
+        return ReportBuilder(self.store, self.sources, self.logs, self.url)
+
+    @property
+    def url(self) -> str:
+        """Where people reach the pages."""
+        web = self.config.orchestrator.web
+        return web.url or (f"http://{web.host}:{web.port}" if web.port else "")
+
+    @cached_property
+    def detector(self) -> Detector:
+        """Watches sources and datasets."""
+        return Detector(self.store, self.sources, self.datasets, self.clock)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Judges runs."""
+        return Evaluator(self.store, self.clock)
+
+    @cached_property
+    def images(self) -> Images:
+        """Makes images."""
+        return Images(self.store.instance, self.clock)
+
+    def dispatcher(
+        self,
+        wake: Callable[[], None],
+        wants: Callable[[int], bool] = lambda run_id: True,
+        progress_for: ProgressFor = log_progress,
+    ) -> Dispatcher:
+        """Executes attempts of the runs that are wanted."""
+        from orchestrator.adapters.collectors import default_collectors
+
+        preparer = Preparer(
+            self.store, self.sources, self.datasets, self.images, self.clock, self.state / "scratch"
+        )
+        ports = ExecutionPorts(
+            store=self.store,
+            preparer=preparer,
+            outputs=OutputCollector(self.blobs, default_collectors()),
+            logs=self.logs,
+            secrets=ConfiguredSecrets(self.config, self.masker),
+            make_mask=lambda values: Masker(values).mask_bytes,
+            clock=self.clock,
+        )
+        return Dispatcher(ports, self.hosts, self.engines, self.processes, progress_for, wake, wants)
+
+    def actor(
+        self,
+        stopping: threading.Event,
+        wants: Callable[[int], bool] = lambda run_id: True,
+        progress: ProgressSink = lambda event: None,
+    ) -> Actor:
+        """Carries out actions of the runs that are wanted."""
+        deployer = Deployer(
+            self.store,
+            self.blobs,
+            self.datasets,
+            self._servers,
+            self.reports,
+            self.renderer,
+            self.clock,
+            progress,
+        )
+        email = self.config.orchestrator.email
+        domain = parseaddr(email.sender)[1].rpartition("@")[2] if email else "localhost"
+        return Actor(
+            self.store,
+            deployer,
+            self.reports,
+            self.renderer,
+            self.mailer,
+            self.clock,
+            self.processes.this(),
+            domain,
+            stopping,
+            wants,
+        )
+
+    @cached_property
+    def _servers(self) -> ConfiguredServers:
+        servers = {}
+        for name, server in self.config.orchestrator.servers.items():
+            ssh = server.ssh
+            servers[name] = SshServer(
+                name=name,
+                hostname=ssh.hostname,
+                user=ssh.user,
+                path=server.path,
+                port=ssh.port,
+                identity_file=Path(ssh.identity_file) if ssh.identity_file else None,
+                host_key=ssh.host_key,
+                known_hosts=Path(ssh.known_hosts) if ssh.known_hosts else None,
+                keep=server.keep,
+            )
+        return ConfiguredServers(servers, f"orchestrator {self.store.instance[:8]}")
+
+    def live_servers(self) -> tuple[ServerRow, ...]:
+        """The serving processes on this database that live."""
+        now = self.clock.now()
+        return tuple(
+            row
+            for row in self.store.servers.all()
+            if (now - row.seen_at).total_seconds() < SERVER_SEEN_WITHIN
+            and not self.processes.is_dead(row.owner)
+        )
+
+    def belongs_to(self, run: Run) -> Callable[[int], bool]:
+        """Whether another run is that one, or measures a baseline for it."""
+
+        def wanted(run_id: int) -> bool:
+            if run_id == run.id:
+                return True
+            other = self.store.runs.get(run_id)
+            return other.id > run.id and other.purpose.value == "baseline" and other.pipeline == run.pipeline
+
+        return wanted
+
+    def close(self) -> None:
+        """Free connections."""
+        made = self.__dict__
+        if "engines" in made:
+            for engine in self.engines.values():
+                engine.close()
+        if "store" in made:
+            self.store.close()
+
+
+def ignore_progress(_: ProgressEvent) -> None:
+    """A sink for progress that nobody watches."""

@@ -1,1 +1,227 @@
-"""Ticks: calls the services when their time has come, and holds no state of its own."""
+"""What makes things happen: APScheduler's ticks for watching, and two loops for executing and acting.
+
+APScheduler only ticks; what was seen and what is owed is in the database, so nothing is lost with this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock, Engine
+from orchestrator.services.act import Actor
+from orchestrator.services.detect import Detector
+from orchestrator.services.dispatch import Dispatcher, sweep
+from orchestrator.services.evaluate import Evaluator
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between two looks at the database when nobody asks for an earlier one."""
+SWEEP = 600.0
+DRAIN = 20.0
+
+
+class Watcher:
+    """Polls sources and datasets by APScheduler, each at its own pace."""
+
+    def __init__(self, detector: Detector, store: Store, clock: Clock, woken: Callable[[], None]) -> None:
+        self._detector = detector
+        self._store = store
+        self._clock = clock
+        self._woken = woken
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            jobstores={"default": MemoryJobStore()},
+            executors={"default": ThreadPoolExecutor(4)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 3600},
+        )
+        self.problems: dict[str, str] = {}
+        """What could not be watched at the last look, and why."""
+
+    def watch(self, pipeline: Pipeline) -> None:
+        """Watch a pipeline's sources and datasets."""
+        for source in pipeline.sources:
+            self._every(source.poll, f"source {pipeline.name}/{source.name}", self._poll, pipeline, source)
+        for dataset in pipeline.datasets:
+            name = f"dataset {pipeline.name}/{dataset.name}"
+            self._every(dataset.poll, name, self._scan, pipeline, dataset)
+
+    def _every(self, seconds: float, name: str, act: Callable[..., None], *args: object) -> None:
+        first = self._clock.now() + timedelta(milliseconds=50)
+        self._scheduler.add_job(
+            act, "interval", args=(name, *args), seconds=seconds, id=name, name=name, next_run_time=first
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it ticks."""
+        return bool(self._scheduler.running)
+
+    def stop(self) -> None:
+        """End, after the looks under way."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+
+    def _poll(self, name: str, pipeline: Pipeline, source: SourceSpec) -> None:
+        self._look(name, lambda: bool(self._detector.poll_source(pipeline, source)))
+
+    def _scan(self, name: str, pipeline: Pipeline, dataset: DatasetSpec) -> None:
+        self._look(name, lambda: bool(self._detector.scan_dataset(pipeline, dataset)))
+
+    def _look(self, name: str, look: Callable[[], bool]) -> None:
+        try:
+            found = look()
+        except OrchestratorError as error:
+            # Said once, not at every poll; and written down, for those who ask later why nothing ran.
+            if self.problems.get(name) != str(error):
+                log.error("%s: %s", name, error)
+                self._note(name, str(error))
+            self.problems[name] = str(error)
+            return
+        except Exception:  # noqa: BLE001 - a thread's outermost boundary
+            log.exception("%s: defect", name)
+            return
+        if self.problems.pop(name, None) is not None:
+            log.info("%s: answers again", name)
+            self._note(name, "answers again")
+        if found:
+            self._woken()
+
+    def _note(self, name: str, text: str) -> None:
+        try:
+            self._store.journal.note("watcher", name, text, self._clock.now())
+        except StoreUnavailable as error:
+            log.error("%s: not written down: %s", name, error)
+
+
+class Loop:
+    """Calls something again and again in a thread: every ``TICK`` seconds, or when woken."""
+
+    def __init__(self, name: str, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tick now; from any thread."""
+        self._woken.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still ticks."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float) -> None:
+        """End after the tick under way."""
+        self._stopping.set()
+        self._woken.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._tick()
+            except OrchestratorError as error:
+                log.error("%s: %s", self._thread.name, error)
+            except Exception:  # noqa: BLE001 - a thread's outermost boundary
+                log.exception("%s: defect", self._thread.name)
+            self._woken.wait(TICK)
+            self._woken.clear()
+
+
+class Service:
+    """Everything that ``serve`` runs beside the web server."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        engines: dict[str, Engine],
+        watcher: Watcher,
+        dispatcher: Dispatcher,
+        evaluator: Evaluator,
+        actor: Actor,
+        stopping: threading.Event,
+        owner: str,
+        url: str,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._engines = engines
+        self.watcher = watcher
+        self.dispatcher = dispatcher
+        self._evaluator = evaluator
+        self._actor = actor
+        self._stopping = stopping
+        self._owner = owner
+        self._url = url
+        self._execute = Loop("execute", self._execute_tick)
+        self._act = Loop("act", self._act_tick)
+        self._last_seen = 0.0
+        self._last_sweep = 0.0
+
+    def start(self) -> None:
+        """Begin to watch, execute, judge and act."""
+        self._store.servers.register(self._owner, self._url, self._clock.now())
+        self._execute.start()
+        self._act.start()
+        self.watcher.start()
+
+    def wake(self) -> None:
+        """Look at the database now."""
+        self._execute.wake()
+        self._act.wake()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all loops still turn."""
+        return self._execute.alive and self._act.alive and self.watcher.running
+
+    def stop(self) -> None:
+        """Stop watching, let go of attempts (their containers go on), finish the act under way."""
+        log.info("stopping: running containers go on, the next server takes them over")
+        self._stopping.set()
+        self.watcher.stop()
+        self._execute.stop(DRAIN)
+        if not self.dispatcher.drain(DRAIN):
+            log.warning("some attempts were not let go in time; the next server takes them over all the same")
+        self._act.stop(DRAIN)
+        self._store.servers.unregister(self._owner)
+
+    def _execute_tick(self) -> None:
+        self.dispatcher.tick()
+        if self._evaluator.tick():
+            self._act.wake()
+        now = self._clock.monotonic()
+        if now - self._last_seen > 10:
+            self._last_seen = now
+            self._store.servers.seen(self._owner, self._clock.now())
+
+    def _act_tick(self) -> None:
+        while self._actor.tick():
+            pass
+        now = self._clock.monotonic()
+        if now - self._last_sweep > SWEEP or not self._last_sweep:
+            self._last_sweep = now
+            removed = sweep(self._store, self._engines)
+            if removed:
+                log.info("swept up: %s", ", ".join(removed))

@@ -192,6 +192,13 @@ class LogLine:
     text: bytes
 
 
+class LogStream(Iterator[LogLine], Protocol):
+    """The lines of a container while they come. One thread reads; any thread may close, which wakes the reader."""
+
+    def close(self) -> None:
+        """Free the connection; the iteration ends. Repeating is fine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owned:
     """What on a host carries our instance label: names (containers, networks, volumes) and tags (images)."""
@@ -231,7 +238,10 @@ class Engine(Protocol):
         """Make an image from a folder; its id. ImageRejected with the log's end when a line of the Dockerfile fails."""
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
-        """Keep a stopped container's files as an image with the base image's own command and user; its id."""
+        """Keep a stopped container's files as an image with the base image's own configuration; its id.
+
+        Nothing of the container's environment is kept; ``env_to_drop`` are the names for which that is verified.
+        """
 
     def remove_image(self, name: str) -> None:
         """Remove a tag of ours."""
@@ -248,11 +258,12 @@ class Engine(Protocol):
     def start(self, name: str) -> None:
         """Start it; a running one stays as it is. A command that cannot be started becomes an Exit with ``error``."""
 
-    def logs(self, name: str, since: str | None) -> Iterator[LogLine]:
+    def logs(self, name: str, since: str | None) -> LogStream:
         """Stream complete lines, from the first or from the timestamp on (inclusive, cut to microseconds).
 
         Ends when the container ends or the engine goes away: the end says nothing about the container. Closing the
-        iterator frees the connection. A line that the container has not finished comes once it is, or at the end.
+        stream frees the connection. A line that the container has not finished comes once it is, or when the
+        container has ended; a line of more than 1 MiB comes in parts of the same timestamp.
         """
 
     def stop(self, name: str, grace: float) -> None:
@@ -422,3 +433,13 @@ class Secrets(Protocol):
 
     def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
         """The values. Raises SecretMissing naming every name without one."""
+
+
+class Processes(Protocol):
+    """Which process is which: the names that leases are held under."""
+
+    def this(self) -> str:
+        """This process's name, unique over machines, reboots and reused process ids."""
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether that process is known to have ended. False for one on another machine: nobody can tell."""

@@ -1,0 +1,211 @@
+"""Acting: owed actions are carried out at least once, each under its stable key; mails leave through the outbox."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import assert_never
+
+from orchestrator.domain.action import (
+    MAX_ACTION_TRIES,
+    Action,
+    ActionState,
+    DeployAction,
+    EmailAction,
+    Trigger,
+    is_due,
+)
+from orchestrator.domain.errors import (
+    LeaseLost,
+    MailRejected,
+    MailUnavailable,
+    OrchestratorError,
+    ServerUnavailable,
+    StoreError,
+)
+from orchestrator.domain.run import Run, backoff
+from orchestrator.ports.store import Lease, OutboxMessage, Store
+from orchestrator.ports.world import Clock, Mailer, Renderer
+from orchestrator.services.deploy import Deployer
+from orchestrator.services.mail_message import compose
+from orchestrator.services.report import ReportBuilder
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 120.0
+_HEARTBEAT = 30.0
+
+
+class Actor:
+    """Carries out actions and sends mails. ``tick`` belongs to one thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        deployer: Deployer,
+        reports: ReportBuilder,
+        renderer: Renderer,
+        mailer: Mailer | None,
+        clock: Clock,
+        owner: str,
+        domain: str,
+        stopping: threading.Event,
+        wants: Callable[[int], bool] = lambda run_id: True,
+    ) -> None:
+        self._store = store
+        self._deployer = deployer
+        self._reports = reports
+        self._renderer = renderer
+        self._mailer = mailer
+        self._clock = clock
+        self._owner = owner
+        self._domain = domain
+        self._stopping = stopping
+        self._wants = wants
+
+    def tick(self) -> int:
+        """Carry out what is due now; how much that was."""
+        done = 0
+        for action in self._store.actions.pending(self._clock.now()):
+            if self._stopping.is_set():
+                return done
+            if not self._wants(action.run_id):
+                continue
+            if (
+                is_due(action, self._store.actions.of_run(action.run_id))
+                or action.state is ActionState.RUNNING
+            ):
+                done += self._carry_out(action)
+        for mail in self._store.actions.outbox_due(self._clock.now()):
+            if self._stopping.is_set():
+                return done
+            if self._wants(mail.run_id):
+                done += self._send(mail)
+        return done
+
+    def _carry_out(self, action: Action) -> int:
+        lease = self._store.actions.claim(action.id, self._owner, self._clock.now(), LEASE_SECONDS)
+        if lease is None:
+            return 0
+        with _KeptAlive(lease, self._store, self._clock) as kept:
+            try:
+                self._dispatch(kept, self._store.actions.get(action.id))
+            except LeaseLost as error:
+                log.warning("action %s: %s", action.key, error)
+        return 1
+
+    def _dispatch(self, kept: _KeptAlive, action: Action) -> None:
+        run = self._store.runs.get(action.run_id)
+        now = self._clock.now
+        try:
+            match action.spec:
+                case DeployAction():
+                    state, message = self._deployer.carry_out(kept.lease, run, action.spec)
+                    self._store.actions.finish(kept.lease, state, message, now())
+                case EmailAction():
+                    mail, message = self._mail(action, run, action.spec)
+                    if mail is None:
+                        self._store.actions.finish(kept.lease, ActionState.SKIPPED, message, now())
+                    else:
+                        self._store.actions.finish_with_mail(kept.lease, mail, message, now())
+                case _:
+                    assert_never(action.spec)
+        except StoreError:
+            raise
+        except OrchestratorError as error:
+            retry = isinstance(error, ServerUnavailable)
+            if retry and action.tries < MAX_ACTION_TRIES[action.spec.kind]:
+                later = now() + backoff(action.tries)
+                log.warning("action %s: %s; next try at %s", action.key, error, later.isoformat())
+                self._store.actions.postpone(kept.lease, later, str(error), now())
+                return
+            if isinstance(action.spec, DeployAction):
+                self._deployer.give_up(kept.lease, str(error))
+            log.error("action %s given up: %s", action.key, error)
+            self._store.actions.finish(kept.lease, ActionState.FAILED, str(error), now())
+
+    def _mail(self, action: Action, run: Run, spec: EmailAction) -> tuple[OutboxMessage | None, str]:
+        if self._mailer is None:
+            return None, "no mail server is configured (email: in orchestrator.yaml)"
+        author = run.change.revision.author_email
+        recipients = tuple(dict.fromkeys(a for a in (author if t == "author" else t for t in spec.to) if a))
+        if not recipients:
+            return None, "nobody to mail: the commit names no author's address"
+        report = self._reports.build(run, started=action.trigger is Trigger.START)
+        rendered = self._renderer.render(report)
+        message_id = f"<{action.key}.{self._store.instance}@{self._domain}>"
+        message = compose(
+            rendered,
+            sender=self._mailer.sender,
+            recipients=recipients,
+            message_id=message_id,
+            instance=self._store.instance,
+            domain=self._domain,
+            run=run,
+            date=self._clock.now(),
+        )
+        mail = OutboxMessage(
+            0, action.id, run.id, message_id, recipients, rendered.subject, message.as_bytes(), "pending"
+        )
+        return mail, f"mail to {', '.join(recipients)}: {rendered.subject}"
+
+    def _send(self, mail: OutboxMessage) -> int:
+        if self._mailer is None:
+            return 0
+        lease = self._store.actions.outbox_claim(mail.id, self._owner, self._clock.now(), LEASE_SECONDS)
+        if lease is None:
+            return 0
+        tries = mail.tries + 1
+        try:
+            self._mailer.send(message_from_bytes(mail.message, EmailMessage, policy=default))
+            self._store.actions.outbox_delivered(lease, self._clock.now())
+            log.info("mailed to %s: %s", ", ".join(mail.recipients), mail.subject)
+        except MailUnavailable as error:
+            if tries >= MAX_ACTION_TRIES["email"]:
+                self._give_up(lease, mail, str(error))
+            else:
+                later = self._clock.now() + min(backoff(tries), timedelta(minutes=5))
+                log.warning("mail '%s': %s; next try at %s", mail.subject, error, later.isoformat())
+                self._store.actions.outbox_postpone(lease, later, str(error), self._clock.now())
+        except MailRejected as error:
+            self._give_up(lease, mail, str(error))
+        except LeaseLost as error:
+            log.warning("mail '%s': %s", mail.subject, error)
+        return 1
+
+    def _give_up(self, lease: Lease, mail: OutboxMessage, error: str) -> None:
+        log.error("mail '%s' to %s is given up: %s", mail.subject, ", ".join(mail.recipients), error)
+        self._store.actions.outbox_give_up(lease, error, self._clock.now())
+
+
+class _KeptAlive:
+    """Extends an action's lease from a thread of its own while a long act goes on."""
+
+    def __init__(self, lease: Lease, store: Store, clock: Clock) -> None:
+        self.lease = lease
+        self._store = store
+        self._clock = clock
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"action-{lease.id}-lease", daemon=True)
+
+    def __enter__(self) -> _KeptAlive:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(_HEARTBEAT):
+            try:
+                self._store.actions.heartbeat(self.lease, self._clock.now(), LEASE_SECONDS)
+            except LeaseLost:
+                return
+            except StoreError as error:
+                log.warning("action %d: lease not extended: %s", self.lease.id, error)

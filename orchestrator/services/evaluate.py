@@ -1,0 +1,257 @@
+"""Judging: what a run's attempts mean for it, its verdict against baselines, and the actions it then owes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
+from orchestrator.domain.change import Cause, Change, DatasetRole, same_evaluation_data
+from orchestrator.domain.deployment import why_not_trusted
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.gate import Comparison, Gate, Outcome, Reference, Verdict, judge
+from orchestrator.domain.metrics import Direction, Metric
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.report import is_broken, is_fixed
+from orchestrator.domain.run import Progress, Purpose, Reason, Run, RunState, progress
+from orchestrator.ports.store import NewAction, NewRun, Store
+from orchestrator.ports.world import Clock
+
+log = logging.getLogger(__name__)
+
+_VERDICTS = {
+    Outcome.PASS: RunState.PASSED,
+    Outcome.FAIL: RunState.REJECTED,
+    Outcome.INCONCLUSIVE: RunState.INCONCLUSIVE,
+}
+_TRIGGERS = {
+    RunState.PASSED: Trigger.PASS,
+    RunState.REJECTED: Trigger.FAIL,
+    RunState.INCONCLUSIVE: Trigger.INCONCLUSIVE,
+    RunState.FAILED: Trigger.FAILED,
+    RunState.ERRORED: Trigger.ERROR,
+    RunState.CANCELLED: Trigger.CANCELLED,
+}
+
+
+def actions_for(
+    pipeline: Pipeline, purpose: Purpose, state: RunState, previous: RunState | None
+) -> tuple[NewAction, ...]:
+    """The actions that a final state owes, in the order written. A run that only measures a baseline owes none."""
+    if purpose is Purpose.BASELINE:
+        return ()
+    triggers = {_TRIGGERS[state]}
+    if is_fixed(state, previous):
+        triggers.add(Trigger.FIXED)
+    if is_broken(state, previous):
+        triggers.add(Trigger.BROKEN)
+    return tuple(
+        NewAction(trigger, position, spec)
+        for position, (trigger, spec) in enumerate(pipeline.actions)
+        if trigger in triggers
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The verdict waits for a baseline that is being measured on the new evaluation data."""
+
+    run_id: int
+
+
+class Evaluator:
+    """Moves unfinished runs on. One thread."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def tick(self) -> list[Run]:
+        """Look at every unfinished run; those that ended now."""
+        ended = []
+        for run in self._store.runs.unfinished():
+            try:
+                after = self.advance(run)
+            except LeaseLost as error:
+                log.info("%s: %s", run.title, error)
+                continue
+            if after.state.final:
+                ended.append(after)
+        return ended
+
+    def advance(self, run: Run) -> Run:
+        """Do what is due for one run; the run as it is then. Raises LeaseLost when somebody else was faster."""
+        if run.state is RunState.QUEUED and run.cancel_requested_by:
+            return self._end(run, RunState.CANCELLED, self._cancel_reason(run), "cancelled before it started")
+        if run.state is RunState.RUNNING:
+            return self._advance_running(run)
+        if run.state is RunState.EVALUATING:
+            return self._evaluate(run)
+        return run
+
+    def _advance_running(self, run: Run) -> Run:
+        attempts = self._store.attempts.of_run(run.id)
+        retries = self._store.runs.definition(run.id).execution.infrastructure_retries
+        step: Progress = progress(attempts, retries, cancelling=run.cancel_requested_by is not None)
+        now = self._clock.now()
+        for new in step.new_tries:
+            self._store.runs.add_try(run.id, new.replicate, new.number, now + new.after, now)
+        if step.state is RunState.EVALUATING:
+            return self._evaluate(self._store.runs.move(run.id, run.state, RunState.EVALUATING, now))
+        if step.state is not None:
+            return self._end(run, step.state, step.reason, step.message)
+        return run
+
+    def _cancel_reason(self, run: Run) -> Reason:
+        return self._store.runs.cancel_reason(run.id) or Reason.CANCELLED_BY_PERSON
+
+    def _end(
+        self, run: Run, state: RunState, reason: Reason | None, message: str, verdict: Verdict | None = None
+    ) -> Run:
+        pipeline = self._store.runs.definition(run.id)
+        previous = self._store.runs.previous_state(run)
+        actions = actions_for(pipeline, run.purpose, state, previous)
+        ended = self._store.runs.move(
+            run.id, run.state, state, self._clock.now(), reason, message, verdict=verdict, actions=actions
+        )
+        log.info("%s %s: %s", run.title, state.value, message)
+        return ended
+
+    def _evaluate(self, run: Run) -> Run:
+        if run.cancel_requested_by:
+            return self._end(
+                run, RunState.CANCELLED, self._cancel_reason(run), "cancelled before the verdict"
+            )
+        pipeline = self._store.runs.definition(run.id)
+        candidate = self._measured(run)
+        if run.purpose is Purpose.BASELINE:
+            verdict = Verdict(Outcome.PASS, "measured again for comparison, not judged")
+            return self._end(run, RunState.PASSED, None, verdict.sentence, verdict)
+        verdict_or_wait = self._judge(run, pipeline, candidate)
+        if isinstance(verdict_or_wait, Waiting):
+            return run
+        state = _VERDICTS[verdict_or_wait.outcome]
+        return self._end(run, state, None, verdict_or_wait.sentence, verdict_or_wait)
+
+    def _measured(self, run: Run) -> Measured:
+        return measured(run, self._store.runs.metrics(run.id))
+
+    def _judge(self, run: Run, pipeline: Pipeline, candidate: Measured) -> Verdict | Waiting:
+        references: dict[Comparison, Reference] = {}
+        directions: dict[str, Direction] = {}
+        for check in pipeline.gate.checks:
+            direction = pipeline.direction_of(check.metric)
+            if direction is not None:
+                directions[check.metric] = direction
+        comparisons = [check for check in pipeline.gate.checks if isinstance(check, Comparison)]
+        history = self._history(run, pipeline) if comparisons else []
+        pins = self._store.runs.pins(run.pipeline) if comparisons else {}
+        for check in comparisons:
+            reference = self._reference(run, check, history, pins, directions[check.metric], pipeline)
+            if isinstance(reference, Waiting):
+                return reference
+            references[check] = reference
+        return judge(
+            Gate(pipeline.gate.checks, pipeline.gate.on_inconclusive), candidate, references, directions
+        )
+
+    def _history(self, run: Run, pipeline: Pipeline) -> list[tuple[Run, Candidate]]:
+        deployed = set(self._store.runs.deployed_ids(run.pipeline))
+        found = []
+        for past in self._store.runs.measured_runs(run.pipeline):
+            if past.id == run.id or past.change.id > run.change.id and past.purpose is Purpose.TRAIN:
+                continue
+            if why_not_trusted(past, pipeline) is None:
+                found.append(
+                    (
+                        past,
+                        Candidate(
+                            self._measured(past), past.id, evaluation_digest(past.change), past.id in deployed
+                        ),
+                    )
+                )
+        return found
+
+    def _reference(
+        self,
+        run: Run,
+        check: Comparison,
+        history: Sequence[tuple[Run, Candidate]],
+        pins: Mapping[str, int],
+        direction: Direction,
+        pipeline: Pipeline,
+    ) -> Reference | Waiting:
+        mine = evaluation_digest(run.change)
+        # A run that was made to measure an old commit again stands in for it; only `best` may choose it by itself.
+        pool = [
+            c
+            for past, c in history
+            if past.purpose is Purpose.TRAIN or check.baseline.kind is SelectorKind.BEST
+        ]
+        chosen: Chosen = choose(check.baseline, pool, check.metric, direction, pins, mine)
+        if chosen.candidate is None:
+            return Reference(None, chosen.why_none)
+        if chosen.candidate.evaluation_digest == mine:
+            return Reference(chosen.candidate.measured)
+        return self._measured_again(run, chosen.candidate, pipeline)
+
+    def _measured_again(self, run: Run, old: Candidate, pipeline: Pipeline) -> Reference | Waiting:
+        """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued now."""
+        baseline = self._store.runs.get(old.measured.run_id)
+        for again in self._store.runs.listing(run.pipeline, limit=500):
+            if (
+                again.purpose is Purpose.BASELINE
+                and again.change.revision.commit == baseline.change.revision.commit
+                and same_evaluation_data(again.change, run.change)
+            ):
+                if again.state is RunState.PASSED:
+                    return Reference(self._measured(again))
+                if again.state.final:
+                    why = f"{baseline.title}'s commit could not be measured on the new data: {again.message}"
+                    return Reference(old.measured, why, comparable=False)
+                return Waiting(again.id)
+        enqueued = self._store.runs.enqueue(
+            NewRun(
+                pipeline,
+                Cause.BASELINE,
+                baseline.change.revision,
+                run.change.datasets,
+                purpose=Purpose.BASELINE,
+                rerun_of=baseline.id,
+                note=f"{baseline.title} measured on the evaluation data of {run.title}",
+            ),
+            (),
+            run.pipeline,
+            self._clock.now(),
+        )
+        if enqueued is None:
+            return Reference(old.measured, "the baseline could not be measured again", comparable=False)
+        log.info("%s waits for %s: %s", run.title, enqueued.title, enqueued.change.note)
+        return Waiting(enqueued.id)
+
+
+def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
+    """A run's values by metric, one per replicate. A name that several files hold counts once, the first file's."""
+    values: dict[str, list[float]] = {}
+    for replicate in sorted(metrics):
+        seen: set[str] = set()
+        for metric in metrics[replicate]:
+            if metric.name not in seen:
+                seen.add(metric.name)
+                values.setdefault(metric.name, []).append(metric.value)
+    revision = run.change.revision
+    return Measured(
+        run.id, run.title, revision.commit, revision.branch, {name: tuple(v) for name, v in values.items()}
+    )
+
+
+def evaluation_digest(change: Change) -> str:
+    """Names the evaluation data of a change: equal digests mean that metrics can be compared."""
+    digest = hashlib.sha256()
+    for version in sorted(change.datasets, key=lambda v: v.dataset):
+        if version.role is DatasetRole.EVALUATION:
+            digest.update(f"{version.dataset}={version.fingerprint}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,358 @@
+"""Executing one attempt, from wherever an earlier worker left it.
+
+prepare -> start -> follow -> collect -> finish. The state in the store says which of these come next; each may be
+repeated after a kill at any point, and the container's name, chosen with the claim, makes a twin impossible.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import (
+    ContainerGone,
+    DatasetMoved,
+    DatasetUnavailable,
+    EngineError,
+    EngineFull,
+    EngineUnavailable,
+    ImageNotFound,
+    ImageRejected,
+    LeaseLost,
+    NotFound,
+    OrchestratorError,
+    RevisionGone,
+    SecretMissing,
+    SourceError,
+    StoreUnavailable,
+)
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import (
+    CONSEQUENCES,
+    Attempt,
+    AttemptState,
+    Exit,
+    Reason,
+    Run,
+    StopCause,
+    classify,
+    warnings_of,
+)
+from orchestrator.ports.store import AttemptResult, Lease, Store
+from orchestrator.ports.world import (
+    Clock,
+    ContainerState,
+    Engine,
+    LogFiles,
+    ProgressEvent,
+    ProgressSink,
+    Secrets,
+)
+from orchestrator.services import naming
+from orchestrator.services.collect import Collected, OutputCollector
+from orchestrator.services.images import SetupFailed
+from orchestrator.services.logs import LogFollower
+from orchestrator.services.prepare import Preparer
+
+log = logging.getLogger(__name__)
+
+MaskMaker = Callable[[Iterable[str]], Callable[[bytes], bytes]]
+"""Makes a function that blanks the given secret values in a line."""
+
+LOST_AFTER = 600.0
+"""Seconds without an answer after which a host's attempt is given up."""
+STOP_GRACE = 10.0
+_POLL = 1.0
+_LOG_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPorts:
+    """What a worker works with."""
+
+    store: Store
+    preparer: Preparer
+    outputs: OutputCollector
+    logs: LogFiles
+    secrets: Secrets
+    make_mask: MaskMaker
+    clock: Clock
+
+
+class _Ended(Exception):
+    """The attempt is over before its container ever ran."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class _Draining(Exception):
+    """The server is stopping: leave the container alone, for the next one to take over."""
+
+
+class AttemptWorker:
+    """Works on one leased attempt in the calling thread.
+
+    ``stopping`` asks to let go as soon as the container can be left alone; ``fenced`` says that the lease is lost, so
+    that nothing must be touched any more.
+    """
+
+    def __init__(
+        self,
+        ports: ExecutionPorts,
+        lease: Lease,
+        engine: Engine,
+        progress: ProgressSink,
+        stopping: threading.Event,
+    ) -> None:
+        self._ports = ports
+        self._store = ports.store
+        self._clock = ports.clock
+        self._engine = engine
+        self._progress = progress
+        self._stopping = stopping
+        self._woken = threading.Event()
+        self.fenced = threading.Event()
+        self.lease = lease
+
+    def wake(self) -> None:
+        """Look at the container, the stop request and the lease now."""
+        self._woken.set()
+
+    def work(self) -> None:
+        """Carry the attempt to its end, or to where a stopping server leaves it. Raises LeaseLost when fenced."""
+        attempt = self._store.attempts.get(self.lease.id)
+        run = self._store.runs.get(attempt.run_id)
+        pipeline = self._store.runs.definition(attempt.run_id)
+        try:
+            if attempt.state is AttemptState.PREPARING:
+                attempt = self._prepare(run, pipeline, attempt)
+            if attempt.state is AttemptState.RUNNING:
+                attempt = self._follow(pipeline, attempt)
+            if attempt.state is AttemptState.COLLECTING:
+                self._collect(pipeline, attempt)
+        except _Draining:
+            self._store.attempts.release(self.lease)
+            log.info("attempt %d goes on without us", attempt.id)
+            return
+        except _Ended as end:
+            current = self._store.attempts.get(attempt.id)
+            self._finish(current, AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message))
+        self._clean_up(attempt)
+
+    def _prepare(self, run: Run, pipeline: Pipeline, attempt: Attempt) -> Attempt:
+        with _told_apart():
+            # After a kill between start and commit the container runs already: it must not be touched.
+            existing = self._engine.find(attempt.container)
+            if existing is not None and existing.state is not ContainerState.CREATED:
+                container_id, digest = existing.id, existing.image
+            else:
+                self._honour_cancel(run.id)
+                secrets = self._ports.secrets.resolve(pipeline.execution.secrets)
+                host = attempt.host or ""
+                prepared = self._ports.preparer.prepare(
+                    self._engine, host, run, pipeline, attempt, secrets, self._progress
+                )
+                self._honour_cancel(run.id)
+                self._check_fence()
+                container_id, digest = prepared.container.id, prepared.image_digest
+                self._engine.start(attempt.container)
+        return self._store.attempts.advance(
+            self.lease,
+            AttemptState.PREPARING,
+            AttemptState.RUNNING,
+            self._clock.now(),
+            container_id=container_id,
+            image_digest=digest,
+        )
+
+    def _honour_cancel(self, run_id: int) -> None:
+        reason = self._store.runs.cancel_reason(run_id)
+        if reason is not None:
+            raise _Ended(reason, "cancelled before the container was started")
+        if self._stopping.is_set():
+            raise _Draining
+
+    def _check_fence(self) -> None:
+        if self.fenced.is_set():
+            raise LeaseLost(f"attempt {self.lease.id} was taken over by another server")
+
+    def _follow(self, pipeline: Pipeline, attempt: Attempt) -> Attempt:
+        values = self._secret_values(pipeline)
+        writer = self._ports.logs.writer(attempt.id, self._ports.make_mask(values))
+        follower = LogFollower(self._engine, attempt.container, writer, self._woken)
+        follower.start()
+        try:
+            self._until_exited(pipeline, attempt, follower)
+        except BaseException:
+            follower.abandon()
+            raise
+        if not follower.finish(_LOG_PATIENCE):
+            log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
+        return self._store.attempts.advance(
+            self.lease, AttemptState.RUNNING, AttemptState.COLLECTING, self._clock.now()
+        )
+
+    def _secret_values(self, pipeline: Pipeline) -> list[str]:
+        try:
+            return list(self._ports.secrets.resolve(pipeline.execution.secrets).values())
+        except SecretMissing as error:
+            # The container has them already; what can no longer be read can no longer be masked.
+            log.warning("masking without a secret: %s", error)
+            return []
+
+    def _until_exited(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> None:
+        unanswered_since: float | None = None
+        while True:
+            self._woken.wait(_POLL)
+            self._woken.clear()
+            self._check_fence()
+            try:
+                container = self._engine.find(attempt.container)
+                unanswered_since = None
+                if container is None:
+                    raise _Ended(Reason.LOST, "the container was removed while it ran")
+                if container.state is ContainerState.EXITED:
+                    return
+                cause = self._why_stop(pipeline, attempt, follower)
+                if cause is not None:
+                    self._store.attempts.note_stop(self.lease, cause, self._clock.now())
+                    # Repeated until the container is seen to have ended: a stop can get lost.
+                    self._engine.stop(attempt.container, STOP_GRACE)
+                    self._woken.set()
+            except (EngineUnavailable, StoreUnavailable) as error:
+                now = self._clock.monotonic()
+                if unanswered_since is None:
+                    log.warning("attempt %d: %s", attempt.id, error)
+                unanswered_since = unanswered_since or now
+                if isinstance(error, EngineUnavailable) and now - unanswered_since > LOST_AFTER:
+                    raise _Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s") from error
+            if self._stopping.is_set():
+                raise _Draining
+
+    def _why_stop(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> StopCause | None:
+        match self._store.runs.cancel_reason(attempt.run_id):
+            case None:
+                pass
+            case Reason.SUPERSEDED:
+                return StopCause.SUPERSEDED
+            case _:
+                return StopCause.CANCELLED
+        if attempt.started_at is not None:
+            lasted = (self._clock.now() - attempt.started_at).total_seconds()
+            if lasted > pipeline.execution.timeout:
+                return StopCause.TIMEOUT
+        return StopCause.LOG_LIMIT if follower.size > pipeline.execution.log_limit else None
+
+    def _collect(self, pipeline: Pipeline, attempt: Attempt) -> None:
+        attempt = self._store.attempts.get(attempt.id)
+        self._progress(ProgressEvent("collecting"))
+        with _told_apart():
+            container = self._engine.find(attempt.container)
+            if container is None or container.exit is None:
+                raise _Ended(Reason.LOST, "the container was removed before its outputs were collected")
+            exit = container.exit
+            collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
+        self._finish(attempt, result_of(exit, attempt.stop_cause, collected, pipeline))
+
+    def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
+        self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
+        log.info("attempt %d %s: %s %s", attempt.id, result.state.value, result.reason.value, result.message)
+
+    def _clean_up(self, attempt: Attempt) -> None:
+        """Best effort: what stays behind is swept up later, and never replaces a result."""
+        try:
+            remove_traces(self._engine, self._store.instance, attempt.id, attempt.container)
+        except EngineError as error:
+            log.warning("attempt %d: left behind for now: %s", attempt.id, error)
+
+
+def remove_traces(engine: Engine, instance: str, attempt_id: int, container: str) -> None:
+    """Remove an ended attempt's container and network. Raises EngineError."""
+    engine.remove(container)
+    engine.remove_network(naming.network_name(instance, attempt_id))
+
+
+def result_of(
+    exit: Exit, stopped: StopCause | None, collected: Collected, pipeline: Pipeline
+) -> AttemptResult:
+    """What an ended container comes to: its own failure first, then that of its metrics."""
+    reason = classify(exit, stopped)
+    message = describe(reason, exit, pipeline)
+    if reason is Reason.COMPLETED and collected.problem is not None:
+        reason, message = collected.problem
+    return AttemptResult(
+        CONSEQUENCES[reason].state,
+        reason,
+        message,
+        exit,
+        tuple(collected.metrics),
+        tuple(collected.artifacts),
+        (*warnings_of(exit), *collected.warnings),
+        tuple(collected.left_out),
+    )
+
+
+def describe(reason: Reason, exit: Exit, pipeline: Pipeline) -> str:
+    """One sentence on how a container ended; empty when it ended well."""
+    match reason:
+        case Reason.COMPLETED:
+            return ""
+        case Reason.OUT_OF_MEMORY:
+            limit = pipeline.runner.resources.memory
+            allowed = f" (limit {limit / (1 << 20):.0f} MiB)" if limit else ""
+            return f"the command ran out of memory{allowed}, exit code {exit.code}"
+        case Reason.TIMEOUT:
+            return f"the command was stopped after {pipeline.execution.timeout:.0f} s, its timeout"
+        case Reason.LOG_LIMIT:
+            return f"the command wrote more than {pipeline.execution.log_limit} bytes of log and was stopped"
+        case Reason.KILLED:
+            return "the container was killed from outside (137, not out of memory, not by the orchestrator)"
+        case Reason.START:
+            return f"the command could not be started: {exit.error}"
+        case Reason.CANCELLED_BY_PERSON:
+            return "cancelled"
+        case Reason.SUPERSEDED:
+            return "superseded by a newer change"
+        case _:
+            return f"the command ended with exit code {exit.code}"
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Turn what adapters raise while an attempt is made ready or collected into the reason it ends with."""
+    try:
+        yield
+    except (LeaseLost, StoreUnavailable):
+        raise
+    except SetupFailed as error:
+        raise _Ended(Reason.SETUP, f"{error.message}\n{error.log}".strip()) from error
+    except ImageRejected as error:
+        raise _Ended(Reason.IMAGE_BUILD, f"{error}\n{error.log}".strip()) from error
+    except OrchestratorError as error:
+        raise _Ended(_REASONS[_nearest(type(error))], str(error)) from error
+
+
+_REASONS: dict[type[OrchestratorError], Reason] = {
+    ImageNotFound: Reason.IMAGE_NOT_FOUND,
+    EngineUnavailable: Reason.ENGINE_UNAVAILABLE,
+    EngineFull: Reason.DISK_FULL,
+    ContainerGone: Reason.LOST,
+    EngineError: Reason.ENGINE_REFUSED,
+    RevisionGone: Reason.REVISION_GONE,
+    SourceError: Reason.SOURCE_UNAVAILABLE,
+    DatasetMoved: Reason.DATA_MOVED,
+    DatasetUnavailable: Reason.DATA_UNAVAILABLE,
+    SecretMissing: Reason.SECRET_MISSING,
+    NotFound: Reason.INTERNAL,
+    OrchestratorError: Reason.INTERNAL,
+}
+
+
+def _nearest(kind: type[OrchestratorError]) -> type[OrchestratorError]:
+    return next(base for base in kind.__mro__ if base in _REASONS)

@@ -1,0 +1,239 @@
+"""Images: pulled, built from a folder or from the repository, and the setup layer on top.
+
+Every image that is made here is named by its content, so that the same files make it once per host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import assert_never
+
+from orchestrator.domain.errors import EngineError, ImageNotFound, ImageRejected
+from orchestrator.domain.pipeline import (
+    FolderImage,
+    ImageSpec,
+    NamedImage,
+    Network,
+    RepositoryImage,
+    RunnerSpec,
+    Setup,
+)
+from orchestrator.ports.world import Clock, ContainerSpec, ContainerState, Engine, ProgressEvent, ProgressSink
+from orchestrator.services import naming
+
+_LOG_TAIL = 40
+
+
+class SetupFailed(Exception):
+    """The setup command ended badly; carries its output's end."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.log = log
+
+
+class Images:
+    """Makes the images that attempts run in. Thread-safe: one image is made once, by whoever asks first."""
+
+    def __init__(self, instance: str, clock: Clock) -> None:
+        self._instance = instance
+        self._clock = clock
+        self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
+
+    def runner_image(
+        self, engine: Engine, image: ImageSpec, checkout: Path | None, progress: ProgressSink
+    ) -> tuple[str, str]:
+        """Have a runner's image on a host: its name and digest.
+
+        ``checkout`` is needed for a RepositoryImage alone. Raises ImageNotFound, ImageRejected, EngineError.
+        """
+        match image:
+            case NamedImage():
+                digest = engine.find_image(image.name) or engine.pull(image.name, progress)
+                return image.name, digest
+            case FolderImage():
+                folder = Path(image.folder)
+                if not (folder / "Dockerfile").is_file():
+                    raise ImageNotFound(
+                        f"{folder} holds no Dockerfile",
+                        "point the runner's image at a folder with a Dockerfile",
+                    )
+                return self._built(engine, folder, "Dockerfile", folder.name, progress)
+            case RepositoryImage():
+                if checkout is None or not (checkout / image.dockerfile).is_file():
+                    raise ImageRejected(
+                        f"the repository holds no {image.dockerfile} at this commit",
+                        remedy="add it, or name another image in the runner",
+                    )
+                return self._built(engine, checkout, image.dockerfile, "repository", progress)
+            case _:
+                assert_never(image)
+
+    def _built(
+        self, engine: Engine, folder: Path, dockerfile: str, name: str, progress: ProgressSink
+    ) -> tuple[str, str]:
+        key = folder_digest(folder, extra=(dockerfile,))[:12]
+        tag = f"mlci/{_slug(name)}:{key}"
+        with self._locks[id(engine), tag]:
+            digest = engine.find_image(tag)
+            if digest is None:
+                progress(ProgressEvent(f"building {tag}"))
+                digest = engine.build(folder, dockerfile, tag, {naming.ROLE_LABEL: "runner"}, progress)
+        return tag, digest
+
+    def with_setup(
+        self,
+        engine: Engine,
+        base: tuple[str, str],
+        runner: RunnerSpec,
+        setup: Setup,
+        checkout: Path,
+        progress: ProgressSink,
+    ) -> tuple[str, str]:
+        """Have the base image plus what the setup command installed: name and digest.
+
+        The command runs as the run's user inside the run's limits, without secrets, on the ``key`` files alone, so
+        that what it sees is what the layer is named by. Raises SetupFailed, EngineError.
+        """
+        files = _key_files(checkout, setup.key)
+        digest = hashlib.sha256()
+        for part in (base[1], *setup.command, runner.network.value, f"{runner.uid}:{runner.gid}"):
+            digest.update(part.encode() + b"\0")
+        for path, content in files:
+            digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
+        key = digest.hexdigest()[:16]
+        tag = f"mlci/setup:{key}"
+        with self._locks[id(engine), tag]:
+            found = engine.find_image(tag)
+            if found is not None:
+                return tag, found
+            return tag, self._run_setup(engine, base[0], runner, setup, files, key, tag, progress)
+
+    def _run_setup(
+        self,
+        engine: Engine,
+        base: str,
+        runner: RunnerSpec,
+        setup: Setup,
+        files: list[tuple[str, bytes]],
+        key: str,
+        tag: str,
+        progress: ProgressSink,
+    ) -> str:
+        name = f"mlci-{self._instance[:8]}-setup-{key}"
+        labels = {naming.ROLE_LABEL: "setup"}
+        network = None if runner.network is Network.NONE else name
+        env = {"HOME": naming.HOME, "USER": "mlci", "LOGNAME": "mlci", "CI": "true"}
+        engine.remove(name)
+        if network:
+            engine.ensure_network(network, labels)
+        try:
+            engine.create(
+                ContainerSpec(
+                    name=name,
+                    image=base,
+                    command=setup.command,
+                    labels=labels,
+                    env=env,
+                    user=f"{runner.uid}:{runner.gid}",
+                    workdir=naming.WORKSPACE,
+                    resources=runner.resources,
+                    network=network,
+                )
+            )
+            engine.put(name, "/", _tar_of(files, runner.uid, runner.gid))
+            progress(ProgressEvent(f"setup: {' '.join(setup.command)}"))
+            engine.start(name)
+            tail = self._follow(engine, name, progress)
+            container = engine.find(name)
+            while container is not None and container.state is not ContainerState.EXITED:
+                self._clock.sleep(0.2)
+                container = engine.find(name)
+            if container is None or container.exit is None:
+                raise EngineError(f"the setup container {name} was removed while it ran", "run again")
+            if container.exit.code != 0:
+                reason = "ran out of memory" if container.exit.oom_killed else "failed"
+                raise SetupFailed(
+                    f"setup {reason} with exit code {container.exit.code}: {' '.join(setup.command)}",
+                    "\n".join(tail),
+                )
+            return engine.commit(name, tag, labels, env.keys())
+        finally:
+            engine.remove(name)
+            if network:
+                engine.remove_network(network)
+
+    def _follow(self, engine: Engine, name: str, progress: ProgressSink) -> list[str]:
+        tail: list[str] = []
+        for line in engine.logs(name, None):
+            text = line.text.decode(errors="replace")
+            tail = [*tail[-_LOG_TAIL + 1 :], text]
+            progress(ProgressEvent("setup", line=text))
+        return tail
+
+
+def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
+    """SHA-256 over names, kinds, execute bits and contents of a folder, ``.git`` apart; links by their target."""
+    digest = hashlib.sha256()
+    for text in extra:
+        digest.update(text.encode() + b"\0")
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f != ".git")
+        for name in sorted(files):
+            path = Path(root) / name
+            mode = path.lstat().st_mode
+            digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
+            if stat.S_ISLNK(mode):
+                digest.update(b"link" + os.fsencode(path.readlink()))
+            elif stat.S_ISREG(mode):
+                digest.update(b"exec" if mode & 0o100 else b"file")
+                with path.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _key_files(checkout: Path, patterns: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    found: dict[str, bytes] = {}
+    root = checkout.resolve()
+    for pattern in patterns:
+        matches = [
+            p for p in sorted(checkout.glob(pattern)) if p.is_file() and p.resolve().is_relative_to(root)
+        ]
+        if not matches:
+            raise SetupFailed(f"setup: no file matches the key '{pattern}'", "")
+        for path in matches:
+            found[path.relative_to(checkout).as_posix()] = path.read_bytes()
+    return sorted(found.items())
+
+
+def _tar_of(files: list[tuple[str, bytes]], uid: int, gid: int) -> io.BytesIO:
+    buffer = io.BytesIO()
+    workspace = naming.WORKSPACE.lstrip("/")
+    folders = {workspace, naming.HOME.lstrip("/")}
+    for path, _ in files:
+        parts = path.split("/")[:-1]
+        folders |= {"/".join([workspace, *parts[: n + 1]]) for n in range(len(parts))}
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for folder in sorted(folders):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o755, uid, gid
+            tar.addfile(entry)
+        for path, content in files:
+            entry = tarfile.TarInfo(f"{workspace}/{path}")
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o644, uid, gid
+            tar.addfile(entry, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "image"

@@ -1,0 +1,85 @@
+"""Following a container's log into a file, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from orchestrator.domain.errors import ContainerGone, EngineError
+from orchestrator.ports.world import Engine, LogWriter
+
+log = logging.getLogger(__name__)
+
+
+class LogFollower:
+    """Copies one container's output until told that the container has ended.
+
+    The end of a stream never means the end of the container: it is resumed from the last line on file until
+    :meth:`finish` is called, which reads what is left and waits for the thread.
+    """
+
+    def __init__(self, engine: Engine, container: str, writer: LogWriter, woken: threading.Event) -> None:
+        self._engine = engine
+        self._container = container
+        self._writer = writer
+        self._woken = woken
+        self._ended = threading.Event()
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    @property
+    def size(self) -> int:
+        """Bytes of output received so far, over all resumptions."""
+        return self._writer.size
+
+    def finish(self, timeout: float) -> bool:
+        """The container has ended: read the rest; False when that took longer than ``timeout`` seconds."""
+        self._ended.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Stop at the next line, without reading the rest."""
+        self._abandoned.set()
+        self._ended.set()
+
+    def _follow(self) -> None:
+        try:
+            while True:
+                complete = self._ended.is_set()
+                self._stream()
+                if complete or self._abandoned.is_set():
+                    return
+                # Tell whoever watches the container that it may have ended.
+                self._woken.set()
+                self._ended.wait(0.5)
+        except ContainerGone:
+            self._woken.set()
+        finally:
+            self._writer.close()
+
+    def _stream(self) -> None:
+        try:
+            for line in self._engine.logs(self._container, self._writer.last_timestamp):
+                self._writer.write(line)
+                if self._abandoned.is_set():
+                    return
+        except ContainerGone:
+            raise
+        except EngineError as error:
+            log.info("log of %s interrupted: %s", self._container, error)
+        finally:
+            self._writer.flush()
+
+
+def no_mask(line: bytes) -> bytes:
+    """For attempts without secrets."""
+    return line
+
+
+Mask = Callable[[bytes], bytes]

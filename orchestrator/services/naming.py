@@ -1,0 +1,46 @@
+"""What things on hosts are called, and what is written on them.
+
+Names are chosen before the thing exists and derive from database ids, so that whoever takes over finds them again.
+"""
+
+from __future__ import annotations
+
+from orchestrator.domain.run import Attempt
+
+RUN_LABEL = "mlci.run"
+ATTEMPT_LABEL = "mlci.attempt"
+ROLE_LABEL = "mlci.role"
+
+WORKSPACE = "/workspace"
+OUTPUT = "/mlci/output"
+CHECKPOINT = "/mlci/checkpoint"
+HOME = "/mlci/home"
+SECRETS = "/mlci/secrets"
+DATA = "/mlci/data"
+DATA_FILES = "files"
+"""The folder inside a dataset's volume that holds its files."""
+
+
+def container_name(instance: str, attempt_id: int) -> str:
+    """The container of an attempt."""
+    return f"mlci-{instance[:8]}-attempt-{attempt_id}"
+
+
+def network_name(instance: str, attempt_id: int) -> str:
+    """The network of an attempt, shared with no other."""
+    return f"mlci-{instance[:8]}-net-{attempt_id}"
+
+
+def data_volume(instance: str, fingerprint: str) -> str:
+    """The volume of a dataset version: one volume a version, whatever pipelines use it."""
+    return f"mlci-{instance[:8]}-data-{fingerprint[:24]}"
+
+
+def checkpoint_volume(instance: str, run_id: int, replicate: int) -> str:
+    """The volume that survives retries of one replicate on the same host."""
+    return f"mlci-{instance[:8]}-checkpoint-{run_id}-{replicate}"
+
+
+def labels_of(attempt: Attempt, role: str) -> dict[str, str]:
+    """The labels of something made for an attempt, beside the instance label that the engine adds."""
+    return {RUN_LABEL: str(attempt.run_id), ATTEMPT_LABEL: str(attempt.id), ROLE_LABEL: role}

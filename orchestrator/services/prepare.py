@@ -1,0 +1,289 @@
+"""Preparing an attempt: image, data, container, code."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.domain.change import DatasetVersion
+from orchestrator.domain.errors import DatasetMoved, NotFound
+from orchestrator.domain.pipeline import DatasetSpec, Network, Pipeline, RepositoryImage, Resources
+from orchestrator.domain.run import Attempt, Run
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import (
+    Clock,
+    Container,
+    ContainerSpec,
+    DatasetSource,
+    Engine,
+    ProgressEvent,
+    ProgressSink,
+    SourceControl,
+    VolumeMount,
+)
+from orchestrator.services import naming
+from orchestrator.services.archive import write_tar
+from orchestrator.services.images import Images
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A container that is ready to start."""
+
+    container: Container
+    image_digest: str
+
+
+class Preparer:
+    """Makes containers ready. Thread-safe. Everything it does may be repeated after a kill at any point."""
+
+    def __init__(
+        self,
+        store: Store,
+        sources: SourceControl,
+        datasets: DatasetSource,
+        images: Images,
+        clock: Clock,
+        scratch: Path,
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._datasets = datasets
+        self._images = images
+        self._clock = clock
+        self._scratch = scratch
+        self._staging: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+
+    def prepare(
+        self,
+        engine: Engine,
+        host: str,
+        run: Run,
+        pipeline: Pipeline,
+        attempt: Attempt,
+        secrets: Mapping[str, str],
+        progress: ProgressSink,
+    ) -> Prepared:
+        """Have the attempt's container with its code and data, not started.
+
+        Raises ImageNotFound, ImageRejected, SetupFailed, SourceError, DatasetError, EngineError.
+        """
+        with self._checkout(run, pipeline) as checkout:
+            image = self._images.runner_image(
+                engine,
+                pipeline.runner.image,
+                checkout if isinstance(pipeline.runner.image, RepositoryImage) else None,
+                progress,
+            )
+            if pipeline.execution.setup is not None:
+                image = self._images.with_setup(
+                    engine, image, pipeline.runner, pipeline.execution.setup, checkout, progress
+                )
+            mounts = []
+            for version in run.change.datasets:
+                volume = self._stage(engine, host, image[0], pipeline, version, progress)
+                mounts.append(VolumeMount(volume, f"{naming.DATA}/{version.dataset}"))
+            checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
+            engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
+            mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
+            network = None
+            if pipeline.runner.network is Network.BRIDGE:
+                network = naming.network_name(self._store.instance, attempt.id)
+                engine.ensure_network(network, naming.labels_of(attempt, "network"))
+            progress(ProgressEvent("creating the container"))
+            container = engine.create(
+                self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
+            )
+            with tempfile.TemporaryFile(dir=self._scratch) as tar:
+                write_tar(
+                    checkout, tar, pipeline.runner.uid, pipeline.runner.gid, naming.WORKSPACE.lstrip("/")
+                )
+                tar.seek(0)
+                progress(ProgressEvent("sending the code"))
+                engine.put(container.name, "/", tar)
+            engine.put(container.name, "/", folders_tar(pipeline.runner.uid, pipeline.runner.gid, secrets))
+            return Prepared(container, image[1])
+
+    @contextmanager
+    def _checkout(self, run: Run, pipeline: Pipeline) -> Iterator[Path]:
+        revision = run.change.revision
+        source = pipeline.source_named(revision.source)
+        if source is None:
+            raise NotFound(f"pipeline {pipeline.name} has no source {revision.source} any more")
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="checkout-", dir=self._scratch))
+        try:
+            self._sources.checkout(source, revision.commit, folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _stage(
+        self,
+        engine: Engine,
+        host: str,
+        image: str,
+        pipeline: Pipeline,
+        version: DatasetVersion,
+        progress: ProgressSink,
+    ) -> str:
+        """Have a dataset version in a volume of its own; filled once a host, verified file by file on the way."""
+        volume = naming.data_volume(self._store.instance, version.fingerprint)
+        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
+        if spec is None:
+            raise NotFound(f"pipeline {pipeline.name} has no dataset {version.dataset} any more")
+        with self._staging[host, volume]:
+            labels = {naming.ROLE_LABEL: "data", "mlci.dataset": version.dataset}
+            made = engine.ensure_volume(volume, labels)
+            if not made and self._store.attempts.is_staged(host, volume):
+                return volume
+            progress(ProgressEvent(f"staging {version.label}", 0, version.size, "bytes"))
+            self._fill(engine, image, volume, spec, version, progress)
+            self._store.attempts.mark_staged(host, volume, self._clock.now())
+        return volume
+
+    def _fill(
+        self,
+        engine: Engine,
+        image: str,
+        volume: str,
+        spec: DatasetSpec,
+        version: DatasetVersion,
+        progress: ProgressSink,
+    ) -> None:
+        entries = self._store.detection.manifest(spec, version.fingerprint)
+        stager = f"{volume}-stager"
+        engine.remove(stager)
+        try:
+            with self._datasets.archive(spec, entries, progress) as tar:
+                # The stager is never started: a created container is enough to write into its volume.
+                engine.create(
+                    ContainerSpec(
+                        name=stager,
+                        image=image,
+                        command=("true",),
+                        labels={naming.ROLE_LABEL: "stager"},
+                        env={},
+                        user="0:0",
+                        workdir="/",
+                        resources=Resources(),
+                        mounts=(VolumeMount(volume, "/mlci-data", read_only=False),),
+                    )
+                )
+                engine.put(stager, "/", _folder_tar(f"mlci-data/{naming.DATA_FILES}"))
+                engine.put(stager, f"/mlci-data/{naming.DATA_FILES}", tar)
+        except DatasetMoved as error:
+            raise DatasetMoved(
+                f"{version.label} is no longer what it was when this run was enqueued: {error.message}",
+                "the data changed meanwhile; their new version makes a run of its own",
+            ) from error
+        finally:
+            engine.remove(stager)
+
+    def _specification(
+        self,
+        run: Run,
+        pipeline: Pipeline,
+        attempt: Attempt,
+        image: str,
+        network: str | None,
+        mounts: tuple[VolumeMount, ...],
+        has_secrets: bool,
+    ) -> ContainerSpec:
+        runner = pipeline.runner
+        return ContainerSpec(
+            name=attempt.container,
+            image=image,
+            command=with_secrets(pipeline.execution.command) if has_secrets else pipeline.execution.command,
+            labels=naming.labels_of(attempt, "attempt"),
+            env=environment(run, pipeline, attempt),
+            user=f"{runner.uid}:{runner.gid}",
+            workdir=naming.WORKSPACE,
+            resources=runner.resources,
+            network=network,
+            mounts=mounts,
+        )
+
+
+def environment(run: Run, pipeline: Pipeline, attempt: Attempt) -> dict[str, str]:
+    """What a container finds in its environment, secrets apart. What the user sets wins over what we suggest."""
+    revision = run.change.revision
+    suggested = {
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{naming.OUTPUT}/mlflow.db",
+    }
+    given = {
+        "CI": "true",
+        "HOME": naming.HOME,
+        "USER": "mlci",
+        "LOGNAME": "mlci",
+        "MLCI_OUTPUT_DIR": naming.OUTPUT,
+        "MLCI_CHECKPOINT_DIR": naming.CHECKPOINT,
+        "MLCI_SEED": str(attempt.seed),
+        "MLCI_REPLICATE": str(attempt.replicate),
+        "MLCI_RUN_ID": str(run.id),
+        "MLCI_PIPELINE": run.pipeline,
+        "MLCI_COMMIT": revision.commit,
+        "MLCI_BRANCH": revision.branch,
+    }
+    for version in run.change.datasets:
+        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
+        if spec is not None:
+            given[spec.variable] = f"{naming.DATA}/{version.dataset}/{naming.DATA_FILES}"
+    return {**suggested, **dict(pipeline.execution.env), **given}
+
+
+def with_secrets(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command behind a shell that reads the secrets from a file and removes it.
+
+    The environment of a container is there for all to read in ``docker inspect``; this file is not.
+    """
+    script = f'set -a; . {naming.SECRETS}/env; set +a; rm -f {naming.SECRETS}/env; exec "$@"'
+    return ("/bin/sh", "-c", script, "mlci", *command)
+
+
+def folders_tar(uid: int, gid: int, secrets: Mapping[str, str]) -> BytesIO:
+    """The folders under /mlci with their owners, and the secrets' file."""
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        # /mlci itself stays root's: the run must not move our folders about.
+        for path, owner, mode in (
+            ("mlci", (0, 0), 0o755),
+            (naming.OUTPUT, (uid, gid), 0o755),
+            (naming.CHECKPOINT, (uid, gid), 0o755),
+            (naming.HOME, (uid, gid), 0o755),
+            (naming.SECRETS, (uid, gid), 0o700),
+        ):
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.type, entry.mode, (entry.uid, entry.gid) = tarfile.DIRTYPE, mode, owner
+            tar.addfile(entry)
+        if secrets:
+            content = "".join(f"{name}={_quoted(value)}\n" for name, value in secrets.items()).encode()
+            entry = tarfile.TarInfo(f"{naming.SECRETS}/env".lstrip("/"))
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, uid, gid
+            tar.addfile(entry, BytesIO(content))
+    buffer.seek(0)
+    return buffer
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def _folder_tar(path: str) -> BinaryIO:
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(path)
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(entry)
+    buffer.seek(0)
+    return buffer

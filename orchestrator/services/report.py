@@ -1,0 +1,188 @@
+"""Building the one Report that every rendering shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from orchestrator.domain.change import Change, diff_manifests, what_changed
+from orchestrator.domain.diagnosis import likely_cause
+from orchestrator.domain.errors import NotFound, SourceError
+from orchestrator.domain.gate import CheckResult
+from orchestrator.domain.metrics import format_difference, format_value
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.report import (
+    ArtifactRow,
+    DeploymentRow,
+    MetricRow,
+    Report,
+    Word,
+    format_duration,
+    key_metric,
+    word_for,
+)
+from orchestrator.domain.run import Attempt, Run, RunState, latest_tries
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import LogFiles, SourceControl
+from orchestrator.services.evaluate import measured
+
+log = logging.getLogger(__name__)
+
+_LOG_LINES = 30
+_COMMITS = 10
+
+
+class ReportBuilder:
+    """Reads everything about a run and says it once. Thread-safe."""
+
+    def __init__(self, store: Store, sources: SourceControl, logs: LogFiles, url: str) -> None:
+        self._store = store
+        self._sources = sources
+        self._logs = logs
+        self._url = url.rstrip("/")
+
+    def build(self, run: Run, started: bool = False) -> Report:
+        """The report of a run as it is now. ``started`` is for the report that a run has begun."""
+        pipeline = self._store.runs.definition(run.id)
+        attempts = latest_tries(self._store.attempts.of_run(run.id))
+        checks = run.verdict.checks if run.verdict else ()
+        baseline = self._baseline(run, checks)
+        tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
+        artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
+        deployments = self._deployments(run)
+        return Report(
+            run=run,
+            word=Word.STARTED if started else word_for(run.state, self._store.runs.previous_state(run)),
+            headline=_headline(run, started),
+            key_metric="" if started else key_metric(checks),
+            outcome="" if started else _outcome(run, pipeline, deployments),
+            checks=checks,
+            metrics=self._metrics(run, pipeline, baseline, checks),
+            baseline_title=baseline.title if baseline else "",
+            what_changed=self._what_changed(run, baseline),
+            commits=self._commits(run, pipeline, baseline),
+            data_changes=self._data_changes(run, pipeline, baseline),
+            deployments=deployments,
+            artifacts=tuple(ArtifactRow(a.path, a.size) for a in artifacts),
+            warnings=self._warnings(attempts, checks),
+            likely_cause=likely_cause(run.reason, [*run.message.splitlines(), *tail]),
+            log_tail=tail,
+            duration=_duration(run),
+            host=", ".join(sorted({a.host for a in attempts if a.host})),
+            url=f"{self._url}/runs/{run.id}" if self._url else "",
+        )
+
+    def _baseline(self, run: Run, checks: Sequence[CheckResult]) -> Run | None:
+        """What this run is compared with in the tables: its first check's baseline, else the pass before it."""
+        for check in checks:
+            if check.baseline_run is not None:
+                return self._store.runs.get(check.baseline_run)
+        before = [r for r in self._store.runs.measured_runs(run.pipeline) if r.id < run.id]
+        return before[-1] if before else None
+
+    def _metrics(
+        self, run: Run, pipeline: Pipeline, baseline: Run | None, checks: Sequence[CheckResult]
+    ) -> tuple[MetricRow, ...]:
+        mine = measured(run, self._store.runs.metrics(run.id))
+        theirs = measured(baseline, self._store.runs.metrics(baseline.id)) if baseline else None
+        judged = [c.metric for c in checks]
+        units = {m.name: m.unit for m in pipeline.metrics}
+        rows = []
+        for name in sorted(mine.values, key=lambda n: (n not in judged, n)):
+            value = mine.mean(name)
+            other = theirs.mean(name) if theirs else None
+            if value is None:
+                continue
+            direction = pipeline.direction_of(name)
+            better = None
+            if other is not None and direction is not None and value != other:
+                better = direction.sign * (value - other) > 0
+            rows.append(
+                MetricRow(
+                    name,
+                    format_value(value),
+                    "" if other is None else format_value(other),
+                    "" if other is None else format_difference(value - other),
+                    units.get(name, ""),
+                    better,
+                )
+            )
+        return tuple(rows)
+
+    def _what_changed(self, run: Run, baseline: Run | None) -> str:
+        notes = [run.change.note] if run.change.note else []
+        if baseline is not None:
+            notes.insert(0, f"{what_changed(run.change, baseline.change)} since {baseline.title}")
+        return "; ".join(notes)
+
+    def _commits(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[str, ...]:
+        source = pipeline.source_named(run.change.revision.source)
+        if baseline is None or source is None or baseline.change.revision.source != source.name:
+            return ()
+        old, new = baseline.change.revision.commit, run.change.revision.commit
+        try:
+            return tuple(self._sources.subjects(source, old, new, _COMMITS))
+        except (SourceError, NotFound) as error:
+            log.info("%s: the commits since %s could not be listed: %s", run.title, baseline.title, error)
+            return ()
+
+    def _data_changes(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[str, ...]:
+        if baseline is None:
+            return ()
+        return tuple(_data_changes(self._store, run.change, baseline.change, pipeline))
+
+    def _deployments(self, run: Run) -> tuple[DeploymentRow, ...]:
+        return tuple(
+            DeploymentRow(d.server, d.state.value, d.release, d.message)
+            for d in self._store.deployments.of_run(run.id)
+        )
+
+    def _warnings(self, attempts: Sequence[Attempt], checks: Sequence[CheckResult]) -> tuple[str, ...]:
+        found = [w for a in attempts for w in a.warnings]
+        found += [f"{c.metric}: {w}" for c in checks for w in c.warnings]
+        for attempt in attempts:
+            found += [f"not kept: {entry}" for entry in self._store.attempts.left_out(attempt.id)]
+        return tuple(dict.fromkeys(found))
+
+    def _tail(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+        bad = [a for a in attempts if a.reason is not None and a.state.final and a.state.value != "succeeded"]
+        chosen = bad or list(attempts)
+        return tuple(self._logs.tail(chosen[0].id, _LOG_LINES)) if chosen else ()
+
+
+def _data_changes(store: Store, current: Change, reference: Change, pipeline: Pipeline) -> list[str]:
+    lines = []
+    for version in current.datasets:
+        before = reference.version_of(version.dataset)
+        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
+        if before is None or spec is None or before.fingerprint == version.fingerprint:
+            continue
+        diff = diff_manifests(
+            store.detection.manifest(spec, before.fingerprint),
+            store.detection.manifest(spec, version.fingerprint),
+        )
+        lines.append(f"{version.label}: {diff.summary} since {before.label}")
+    return lines
+
+
+def _headline(run: Run, started: bool) -> str:
+    if started:
+        return f"{run.change.cause.value.replace('_', ' ')} on {run.change.revision.branch}"
+    if run.verdict is not None:
+        return run.verdict.sentence
+    return run.message.splitlines()[0] if run.message else run.state.value
+
+
+def _outcome(run: Run, pipeline: Pipeline, deployments: Sequence[DeploymentRow]) -> str:
+    live = [d.server for d in deployments if d.state in ("active", "retired")]
+    if live:
+        return f"deployed to {', '.join(live)}"
+    if any(spec.kind == "deploy" for _, spec in pipeline.actions):
+        return "not deployed"
+    return ""
+
+
+def _duration(run: Run) -> str:
+    if run.started_at is None or run.finished_at is None:
+        return ""
+    return format_duration((run.finished_at - run.started_at).total_seconds())
