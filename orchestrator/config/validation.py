@@ -90,8 +90,12 @@ def _own(document: Document, path: ItemPath, details: ErrorDetails) -> Problem:
         str(context.get(name, "")) for name in ("message", "expected", "suggestion")
     )
     key = str(context.get("key", ""))
-    at_key = bool(key) and document.holds((*path, key))
-    position = document.key_position((*path, key)) if at_key else document.value_position(path)
+    if key and document.holds((*path, key)):
+        position = document.key_position((*path, key))
+    elif details["loc"][-1:] == ("[key]",):
+        position = document.key_position(path)
+    else:
+        position = document.value_position(path)
     return Problem(document.file, position, message, expected, suggestion)
 
 
@@ -146,6 +150,21 @@ def _example(field: FieldInfo | None, name: str) -> str:
 def _path(location: tuple[int | str, ...]) -> ItemPath:
     """The place in the file: pydantic's location without the tags of unions, which no file contains."""
     return tuple(part for part in location if not _is_tag(part))
+
+
+def models_below(*roots: type[Model]) -> set[type[Model]]:
+    """The models, and all that their fields hold."""
+    found: set[type[Model]] = set()
+    waiting: list[object] = list(roots)
+    while waiting:
+        for option in _options(waiting.pop()):
+            if isinstance(option, type) and issubclass(option, Model):
+                if option not in found:
+                    found.add(option)
+                    waiting += [field.annotation for field in option.model_fields.values()]
+            else:
+                waiting += get_args(option)
+    return found
 
 
 def _is_tag(part: int | str) -> bool:

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     InstanceOf,
+    PlainSerializer,
     StrictStr,
     ValidationInfo,
     WithJsonSchema,
@@ -183,7 +184,13 @@ def _secret(value: Plain, info: ValidationInfo) -> Text:
     return text
 
 
-Secret: TypeAlias = Annotated[InstanceOf[Text], BeforeValidator(_secret), WithJsonSchema({"type": "string"})]
+Secret: TypeAlias = Annotated[
+    InstanceOf[Text],
+    BeforeValidator(_secret),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+"""Text that may be a secret. A dump of a model shows it as its repr does: without values."""
 Str: TypeAlias = Annotated[StrictStr, BeforeValidator(plain_text)]
 Verbatim: TypeAlias = Annotated[StrictStr, BeforeValidator(verbatim_text)]
 

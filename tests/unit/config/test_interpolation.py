@@ -1,0 +1,82 @@
+"""References to the environment and to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.interpolation import (
+    Reference,
+    ReferenceSyntaxError,
+    Text,
+    file_reader,
+    parse,
+    resolve,
+)
+from orchestrator.domain.errors import SecretMissing
+
+
+def no_files(name: str) -> str:
+    raise AssertionError(f"{name} was read")
+
+
+def test_text_and_references_are_told_apart() -> None:
+    assert parse("a ${{ env.X }} b ${{file: ~/key }}") == Text(
+        ("a ", Reference("env", "X"), " b ", Reference("file", "~/key"))
+    )
+
+
+def test_shell_variables_are_left_alone() -> None:
+    assert parse("$HOME ${HOME} $(id) {{ x }}") == Text(("$HOME ${HOME} $(id) {{ x }}",))
+
+
+def test_references_are_replaced_and_the_result_is_not_looked_at_again() -> None:
+    value = resolve(parse("a${{ env.X }}b${{ env.Y }}"), {"X": "${{ env.Y }}", "Y": "2"}, no_files)
+    assert value == "a${{ env.Y }}b2"
+
+
+def test_plain_text_resolves_to_itself() -> None:
+    assert resolve("as it is", {}, no_files) == "as it is"
+
+
+def test_a_file_loses_its_last_line_end_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b" one\ntwo \r\n")
+    assert resolve(parse("${{ file:key }}"), {}, file_reader(tmp_path)) == " one\ntwo "
+
+
+@pytest.mark.parametrize("environ", [{}, {"X": ""}])
+def test_an_unset_or_empty_variable_is_missing(environ: dict[str, str]) -> None:
+    with pytest.raises(SecretMissing, match="environment variable X is not set"):
+        resolve(parse("${{ env.X }}"), environ, no_files)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"x" * 70_000])
+def test_a_file_without_a_usable_value_is_missing(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(SecretMissing):
+        resolve(parse("${{ file:key }}"), {}, file_reader(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("${{ env:X }}", "${{ env.X }}"),
+        ("${{ $X }}", "${{ env.X }}"),
+        ("${{ X }}", "${{ env.X }}"),
+        ("${{ github.sha }}", ""),
+        ("${{ }}", ""),
+        ("a ${{ env.X", ""),
+    ],
+)
+def test_other_expressions_are_refused_with_the_likely_one(text: str, suggestion: str) -> None:
+    with pytest.raises(ReferenceSyntaxError) as caught:
+        parse(text)
+    assert caught.value.suggestion == suggestion
+
+
+def test_the_words_of_github_for_secrets_lead_to_ours() -> None:
+    with pytest.raises(ReferenceSyntaxError) as caught:
+        parse("${{ secrets.WANDB }}")
+    assert "secrets: [WANDB] under run:" in caught.value.expected

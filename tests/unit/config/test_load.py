@@ -1,0 +1,561 @@
+"""Loading a folder: the models that come out, and each problem with place, expectation and suggestion."""
+
+# ruff: noqa: E501 - a message in one piece is easier to compare than one in pieces
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.load import load
+from orchestrator.config.models.runner import BuiltImage, RepositoryImage
+from orchestrator.domain.baseline import Selector, SelectorKind
+from orchestrator.domain.gate import Claim, Comparison, Margin, Operator, Threshold
+from tests.support.configuration import ENVIRON, HOST_KEY, ConfigFolder
+
+
+def test_a_valid_folder_gives_models_and_no_problem(folder: ConfigFolder) -> None:
+    result = folder.load()
+    assert result.problems == ()
+    assert result.configuration is not None
+    assert set(result.configuration.runners) == {"cpu"}
+    assert set(result.configuration.pipelines) == {"wine"}
+    assert result.configuration.base == folder.path
+    assert result.configuration.files["wine"] == folder.path / "pipelines" / "wine.yaml"
+
+
+def test_quantities_are_converted(folder: ConfigFolder) -> None:
+    folder.write(
+        "runners/cpu.yaml", "runner: cpu\nimage: x\nresources: {memory: 1.5g, shm_size: 512m, cpus: 2}\n"
+    )
+    folder.write(
+        "pipelines/wine.yaml",
+        """
+        pipeline: wine
+        source: {git: https://example.org/wine.git, poll: 1m30s}
+        run: {runner: cpu, command: [python, train.py], timeout: 2h, log_limit: 10MB}
+        """,
+    )
+    configuration = folder.load().configuration
+    assert configuration is not None
+    resources = configuration.runners["cpu"].resources
+    assert (resources.memory, resources.shm_size, resources.cpus) == (3 << 29, 512 << 20, 2.0)
+    pipeline = configuration.pipelines["wine"]
+    assert pipeline.all_sources[0].poll == timedelta(seconds=90)
+    assert pipeline.run.timeout == timedelta(hours=2)
+    assert pipeline.run.log_limit == 10_000_000
+    assert pipeline.run.argv == ("python", "train.py")
+
+
+def test_a_command_in_text_is_for_the_shell(folder: ConfigFolder) -> None:
+    configuration = folder.load().configuration
+    assert configuration is not None
+    assert configuration.pipelines["wine"].run.argv == ("sh", "-c", "python train.py")
+
+
+def test_relative_paths_count_from_the_configuration_folder(
+    folder: ConfigFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.root / "data").mkdir()
+    (folder.root / "repository" / ".git").mkdir(parents=True)
+    folder.write(
+        "pipelines/wine.yaml",
+        """
+        pipeline: wine
+        source: {git: ../repository}
+        datasets: {wine: {path: ../data}}
+        run: {runner: cpu, command: x}
+        """,
+    )
+    monkeypatch.chdir(folder.root)
+    result = load(Path("config"), environ=ENVIRON)
+    assert [str(problem) for problem in result.problems] == []
+    assert result.configuration is not None
+    pipeline = result.configuration.pipelines["wine"]
+    assert pipeline.datasets["wine"].path == folder.root / "data"
+    assert pipeline.all_sources[0].git == str(folder.root / "repository")
+    assert pipeline.all_sources[0].title == "repository"
+    assert result.configuration.orchestrator.storage.path == folder.root / "var"
+
+
+@pytest.mark.parametrize(
+    ("written", "image"),
+    [
+        ("python:3.12-slim", "python:3.12-slim"),
+        ("{dockerfile: docker/Dockerfile}", RepositoryImage(dockerfile="docker/Dockerfile")),
+    ],
+)
+def test_an_image_is_named_or_made_from_the_repository(
+    folder: ConfigFolder, written: str, image: str | RepositoryImage
+) -> None:
+    folder.write("runners/cpu.yaml", f"runner: cpu\nimage: {written}\n")
+    configuration = folder.load().configuration
+    assert configuration is not None
+    assert configuration.runners["cpu"].image == image
+
+
+def test_an_image_is_built_from_a_folder(folder: ConfigFolder) -> None:
+    (folder.path / "image").mkdir()
+    folder.write("runners/cpu.yaml", "runner: cpu\nimage: {build: image}\n")
+    configuration = folder.load().configuration
+    assert configuration is not None
+    image = configuration.runners["cpu"].image
+    assert isinstance(image, BuiltImage)
+    assert image.build == folder.path / "image"
+
+
+def test_checks_in_both_forms_mean_the_same_to_the_domain(folder: ConfigFolder) -> None:
+    assert (
+        folder.problems_with(
+            """\
+            metrics: {size: {direction: lower}}
+            gate:
+              checks:
+                - accuracy >= 0
+                - {metric: accuracy, threshold: 0}
+                - {metric: size, threshold: 3}
+                - accuracy not worse than best by 0.5pp
+                - {metric: accuracy, vs: best, margin: 0.5pp}
+                - {metric: size, vs: "branch:main", claim: superior, margin: 2%}
+            """
+        )
+        == []
+    )
+    configuration = folder.load().configuration
+    assert configuration is not None
+    zero = Threshold("accuracy", Operator.AT_LEAST, 0.0)
+    best = Comparison("accuracy", Selector(SelectorKind.BEST), Claim.NO_REGRESSION, Margin(0.005))
+    assert configuration.pipelines["wine"].checks() == (
+        zero,
+        zero,
+        Threshold("size", Operator.AT_MOST, 3.0),
+        best,
+        best,
+        Comparison(
+            "size", Selector(SelectorKind.BRANCH, "main"), Claim.SUPERIOR, Margin(0.02, relative=True)
+        ),
+    )
+
+
+def test_actions_keep_their_order_under_the_names_of_the_file(folder: ConfigFolder) -> None:
+    problems = folder.problems_with(
+        """\
+        artifacts: ["model.*"]
+        actions:
+          pass:
+            - deploy: {server: prod}
+            - email: {to: [author, "Team <team@example.org>"]}
+        """
+    )
+    assert problems == []
+    configuration = folder.load().configuration
+    assert configuration is not None
+    actions = configuration.pipelines["wine"].actions.by_trigger()
+    assert [type(action).__name__ for action in actions["pass"]] == ["DeployAction", "EmailAction"]
+    assert actions["fail"] == ()
+
+
+def test_extension_keys_are_ignored_and_carry_anchors(folder: ConfigFolder) -> None:
+    problems = folder.problems_of_pipeline(
+        """\
+        x-mail: &mail {email: {to: [team@example.org], x-note: hello}}
+        pipeline: wine
+        source: {git: https://example.org/wine.git}
+        run: {runner: cpu, command: x}
+        actions: {fail: [*mail], failed: [*mail]}
+        """
+    )
+    assert problems == []
+
+
+def test_models_cannot_be_changed(folder: ConfigFolder) -> None:
+    configuration = folder.load().configuration
+    assert configuration is not None
+    with pytest.raises(ValueError, match="frozen"):
+        configuration.pipelines["wine"].replicates = 3
+
+
+def test_plain_values_take_the_environment_at_once(folder: ConfigFolder) -> None:
+    main = 'storage: {path: "${{ env.STATE }}/ci"}\n'
+    assert folder.problems_of_main(main, {"STATE": "/srv"}) == []
+    result = folder.load({"STATE": "/srv"})
+    assert result.configuration is not None
+    assert result.configuration.orchestrator.storage.path == Path("/srv/ci")
+
+
+def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigFolder) -> None:
+    folder.write("orchestrator.yaml", "storag: {}\nweb: {port: high}\n")
+    folder.write("runners/cpu.yaml", "runner: cpu\nimage: x\nnetwrok: none\n")
+    folder.write("runners/bad.yaml", 'runner: "bad\n')
+    folder.write(
+        "pipelines/wine.yaml",
+        """\
+        pipeline: wine
+        pipeline: beer
+        source: {git: https://example.org/wine.git, poll: 60}
+        run: {runner: gpu, comand: python train.py}
+        gate: {checks: [accuracy => 1]}
+        """,
+    )
+    assert folder.problems() == [
+        (
+            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, hosts, servers, secrets; '
+            'did you mean "storage"?'
+        ),
+        'orchestrator.yaml:2:13: "high" is not possible here; expected a whole number',
+        'pipelines/wine.yaml:2:1: the key "pipeline" is here a second time; it is on line 1 already; expected each key once',
+        (
+            'pipelines/wine.yaml:3:51: "60" is not a duration; expected a duration such as 500ms, 30s, 10m, 2h, 1h30m '
+            'or 7d; did you mean "60s"?'
+        ),
+        'pipelines/wine.yaml:4:15: there is no runner "gpu"; expected one of bad, cpu; did you mean "cpu"?',
+        (
+            'pipelines/wine.yaml:4:20: unknown key "comand"; expected one of runner, setup, command, env, secrets, '
+            'timeout, retry, log_limit; did you mean "command"?'
+        ),
+        (
+            "pipelines/wine.yaml:5:16: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC not worse than "
+            "BASELINE by MARGIN, or METRIC better than BASELINE"
+        ),
+        'runners/bad.yaml:1:9: the quote " is never closed; expected a closing quote',
+        (
+            'runners/cpu.yaml:3:1: unknown key "netwrok"; expected one of runner, image, resources, hosts, network, '
+            'user; did you mean "network"?'
+        ),
+    ]
+    assert folder.load().configuration is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("replicates: three", '4:13: "three" is not possible here; expected a whole number'),
+        (
+            'replicates: "3"',
+            '4:13: "3" is text, because of its quotes; expected a whole number without quotes',
+        ),
+        ("replicates: 0", "4:13: 0 is too small; expected at least 1"),
+        (
+            "replicates: {looks: [2, 4]}",
+            "4:13: replicates in several looks are not available in this version",
+        ),
+        (
+            "datasets:",
+            '4:1: the key "datasets" has no value; expected a mapping (key: value), or no such key',
+        ),
+        (
+            "collect: metrics.json",
+            '4:10: one text stands here; expected a list; did you mean "[metrics.json]"?',
+        ),
+        ("collect: [3]", '4:11: a number stands here; expected text, so in quotes: "3"'),
+        (
+            "collect: [{file: a, pattern: b}]",
+            "4:11: collecting with a pattern is not available in this version",
+        ),
+        ("artifacts: [../x]", '4:13: "../x" leaves its folder; expected a relative path'),
+        ("artifacts: [/etc/passwd]", '4:13: "/etc/passwd" leaves its folder'),
+        (
+            "schedule: [x]",
+            '4:1: "schedule" is not available in this version (start it by `orchestrator run`)',
+        ),
+        ("on: {push: {}}", '4:1: "on" is not available in this version'),
+        ("holdout: {}", '4:1: "holdout" is not available in this version; expected one of pipeline,'),
+        (
+            "concurrency: {cancel_in_progress: yes}",
+            '4:35: "yes" is not possible here; expected true or false; did you mean "true"?',
+        ),
+        (
+            "metrics: {a: {direction: highr}}",
+            '4:26: "highr" is not possible here; expected one of higher, lower; did you mean "higher"?',
+        ),
+        ("project: my team", '4:10: "my team" is not a name; expected letters, digits'),
+        ("gate: {checks: [3]}", "4:17: this is no check, found a number"),
+        (
+            "gate: {checks: [accuracy better than bset]}",
+            "4:17: 'bset' is no baseline; expected best, previous",
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: bset}]}",
+            "4:40: 'bset' is no baseline; expected best, previous, last_deployed, pinned, branch:NAME or run:ID; did you mean \"best\"?",
+        ),
+        ("gate: {checks: [{metric: accuracy, vs: best, margin: -1%}]}", "4:54: '-1%' is no margin"),
+        (
+            "gate: {checks: [{metric: accuracy, thershold: 1}]}",
+            '4:36: the check compares with nothing; expected {metric, threshold} or {metric, vs, claim, margin}; did you mean "threshold"?',
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: best, claim: non_inferior}]}",
+            "4:46: claim: non_inferior is not available in this version",
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: best, threshold: 1}]}",
+            "4:46: a check has either threshold or vs",
+        ),
+        ("gate: {alpha: 0.05}", '4:8: "alpha" is not available in this version'),
+        (
+            "actions: {fail: [github: {status: true}]}",
+            "4:18: the action github is not available in this version; expected one of deploy, email",
+        ),
+        (
+            "actions: {fail: [emial: {to: [a@b]}]}",
+            '4:18: "emial" is no action; expected one of deploy, email; did you mean "email"?',
+        ),
+        ("actions: {fail: [email]}", "4:18: this is no action, found text"),
+        ("actions: {faild: []}", '4:11: unknown key "faild"; expected one of start, pass, fail,'),
+        (
+            "actions: {fail: [email: {to: [autor]}]}",
+            '4:31: "autor" is not a mail address; expected name@example.org, or the word author; did you mean "author"?',
+        ),
+        ("actions: {fail: [email: {to: []}]}", "4:30: this is empty; expected at least one item"),
+        (
+            "datasets: {wine: {path: s3://bucket/wine}}",
+            "4:25: data by s3: are not available in this version; expected the path of a local folder",
+        ),
+        ("datasets: {wine: {role: test}}", '4:12: the key "path" is missing; expected path: /data/wine'),
+        ("datasets: {my wine: {path: .}}", '4:12: "my wine" is not a name'),
+    ],
+)
+def test_a_wrong_value_in_a_pipeline_is_reported_where_it_stands(
+    folder: ConfigFolder, lines: str, says: str
+) -> None:
+    problems = folder.problems_with(lines + "\n")
+    assert any(problem.startswith(says) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ("{runner: cpu}", '3:1: the key "command" is missing; expected command: python train.py'),
+        ("{runner: cpu, command: 3}", "3:29: this is no command, found a number"),
+        ("{runner: cpu, command: ''}", "3:29: the command is empty"),
+        (
+            "{runner: cpu, command: [python, 3]}",
+            '3:38: a number stands here; expected text, so in quotes: "3"',
+        ),
+        (
+            "{runner: cpu, command: x, env: {EPOCHS: 20}}",
+            '3:46: a number stands here; expected text, so in quotes: "20"',
+        ),
+        ("{runner: cpu, command: x, env: {A-B: x}}", '3:38: "A-B" cannot be an environment variable'),
+        (
+            "{runner: cpu, command: x, timeout: 2 hours}",
+            '3:41: "2 hours" is not a duration; expected a duration such as 500ms, 30s, 10m, 2h, 1h30m or 7d; did you mean "2h"?',
+        ),
+        ("{runner: cpu, command: x, timeout: 0s}", "3:41: this is shorter than 100ms"),
+        ("{runner: cpu, command: x, log_limit: 10}", '3:43: "10" has no unit; expected a size such as'),
+        ("{runner: cpu, command: x, setup: {run: y}}", '3:32: the key "key" is missing; expected key: …'),
+        (
+            "{runner: cpu, command: x, setup: {run: y, key: []}}",
+            "3:53: this is empty; expected at least one item",
+        ),
+    ],
+)
+def test_a_wrong_value_under_run_is_reported_where_it_stands(
+    folder: ConfigFolder, run: str, says: str
+) -> None:
+    problems = folder.problems_of_pipeline(
+        f"pipeline: w\nsource: {{git: 'https://example.org/w'}}\nrun: {run}\n"
+    )
+    assert any(problem.startswith(says) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            "source: {github: acme/wine}",
+            '2:10: "github" is not available in this version (watch it as a plain git source: git: https://github.com/OWNER/NAME)',
+        ),
+        ("source: {git: ../nowhere}", "2:15: "),
+        ("source: {git: ..}", "2:15: "),
+        (
+            "source: {git: 'https://example.org/w', branches: []}",
+            "2:50: this is empty; expected at least one item",
+        ),
+        (
+            "project: x",
+            "1:1: there is nothing to watch; expected source: {git: URL or path}, or sources: [...]",
+        ),
+        ("source: {git: 'ftp://example.org/w'}", '2:15: "ftp://" is not a way to reach a repository'),
+    ],
+)
+def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source: str, says: str) -> None:
+    problems = folder.problems_of_pipeline(f"pipeline: w\n{source}\nrun: {{runner: cpu, command: x}}\n")
+    assert any(problem.startswith(says) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("main", "says"),
+    [
+        ("- a\n", "1:1: the file holds a list, not a mapping"),
+        ("storage:path: x\n", "1:1: "),
+        ("storage: {database: 'postgresql://x'}\n", "1:21: PostgreSQL is not available in this version"),
+        ("storage: {limits: {files: -1}}\n", "1:27: -1 is too small; expected at least 1"),
+        ("web: {port: 99999}\n", "1:13: 99999 is too large; expected at most 65535"),
+        ("web: {url: localhost}\n", '1:12: "localhost" is not a web address'),
+        ("email: {smtp: 'smpts://a@b', from: a@b}\n", "1:15: this is not the address of a mail server"),
+        ("email: {smtp: 'smtp://h', from: nobody}\n", '1:33: "nobody" is not a mail address'),
+        ("email: {smtp: 'smtp://h', from: a@b, password: secret}\n", "1:38: there is a password and no user"),
+        ("hosts: {a: {ssh: {hostname: b}}}\n", '1:13: "ssh" is not available in this version'),
+        ("hosts: {a: {gpus: auto}}\n", '1:13: "gpus" is not available in this version'),
+        (
+            "hosts: {a: {engine: /run/docker.sock}}\n",
+            '1:21: "/run/docker.sock" is not the address of a Docker engine; expected unix:///PATH/TO/SOCKET; did you mean "unix:///run/docker.sock"?',
+        ),
+        ("hosts: {}\n", "1:1: hosts is empty, so nothing can run"),
+        ("hosts: {a: {slots: yes}}\n", '1:20: "yes" is not possible here; expected a whole number'),
+        ("servers: {a: {path: /srv}}\n", '1:11: the key "ssh" is missing'),
+        ("servers: {a: {health: x}}\n", '1:15: "health" is not available in this version'),
+        ("servers: {a: {path: srv/x}}\n", '1:21: "srv/x" is no folder for releases'),
+        ("servers: {a: {ssh: {hostname: h, user: u}}}\n", "1:20: neither host_key nor known_hosts is given"),
+        (
+            f"servers: {{a: {{ssh: {{host_key: h {HOST_KEY}}}}}}}\n",
+            f'1:31: the host name stands before the key; expected TYPE and KEY as `ssh-keyscan -t ed25519 HOST` prints them after the host\'s name; did you mean "{HOST_KEY}"?',
+        ),
+        ("servers: {a: {ssh: {identity_file: nokey}}}\n", "1:36: "),
+        ("retention: {runs: 1d}\n", '1:1: "retention" is not available in this version'),
+        (
+            "secrets: {A: 3}\n",
+            "1:14: a number is not possible here; expected text in quotes, or ${{ env.NAME }}",
+        ),
+    ],
+)
+def test_a_wrong_value_in_the_main_file_is_reported_where_it_stands(
+    folder: ConfigFolder, main: str, says: str
+) -> None:
+    problems = folder.problems_of_main(main)
+    assert any(problem.startswith(says) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("runner", "says"),
+    [
+        (
+            "image: {biuld: x}",
+            '2:9: the image is neither named nor built; expected a name, {build: FOLDER} or {dockerfile: FILE}; did you mean "build"?',
+        ),
+        ("image: {build: nowhere}", "2:16: "),
+        (
+            "image: Python:3",
+            '2:8: "Python:3" is not the name of an image; expected a name such as python:3.12-slim; did you mean "python:3"?',
+        ),
+        ("image: {dockerfile: ../Dockerfile}", '2:21: "../Dockerfile" leaves its folder'),
+        ("image: x\nresources: {gpus: 1}", '3:13: "gpus" is not available in this version'),
+        (
+            "image: x\nresources: {memory: 32}",
+            '3:21: "32" has no unit; expected a size such as 512m, 8g or 8GiB (1024 based), or 8GB (1000 based); did you mean "32g"?',
+        ),
+        (
+            "image: x\nuser: 1000",
+            '3:7: this must be text, found a number; expected uid:gid in quotes; did you mean "1000:1000"?',
+        ),
+        ("image: x\nuser: root", '3:7: "root" is not a user'),
+        ("image: x\nnetwork: host", '3:10: "host" is not possible here; expected one of bridge, none'),
+        ("image: x\nvolumes: [/]", '3:1: "volumes" is not available in this version'),
+    ],
+)
+def test_a_wrong_value_in_a_runner_is_reported_where_it_stands(
+    folder: ConfigFolder, runner: str, says: str
+) -> None:
+    folder.write("runners/cpu.yaml", f"runner: cpu\n{runner}\n")
+    problems = [problem.removeprefix("runners/cpu.yaml:") for problem in folder.problems()]
+    assert any(problem.startswith(says) for problem in problems), problems
+
+
+def test_a_misspelt_required_key_is_one_problem(folder: ConfigFolder) -> None:
+    problems = folder.problems_of_pipeline(
+        "pipelne: w\nsource: {git: 'https://example.org/w'}\nrun: {runner: cpu, command: x}\n"
+    )
+    assert len(problems) == 1
+    assert problems[0].endswith('did you mean "pipeline"?')
+
+
+def test_a_missing_local_path_suggests_its_neighbour(folder: ConfigFolder) -> None:
+    (folder.root / "wine").mkdir()
+    problems = folder.problems_with("datasets: {wine: {path: ../wien}}\n")
+    assert problems == [
+        (
+            f"4:25: {folder.root}/wien does not exist; expected an existing folder (relative paths count from the "
+            f'configuration folder); did you mean "{folder.root}/wine"?'
+        )
+    ]
+
+
+def test_missing_paths_and_secrets_pass_where_nobody_asks(folder: ConfigFolder) -> None:
+    folder.write(
+        "pipelines/wine.yaml",
+        "pipeline: w\nsource: {git: ../no}\ndatasets: {d: {path: /no}}\nrun: {runner: cpu, command: x}\n",
+    )
+    result = load(folder.path, environ={}, check_paths=False, check_references=False)
+    assert [str(problem) for problem in result.problems] == []
+
+
+def test_a_missing_secret_is_reported_where_it_is_named(folder: ConfigFolder) -> None:
+    problems = folder.problems(environ={})
+    assert problems == [
+        (
+            "orchestrator.yaml:7:26: the environment variable WANDB_API_KEY is not set; expected WANDB_API_KEY in the "
+            "environment of the orchestrator"
+        )
+    ]
+
+
+def test_a_missing_secret_file_is_reported_where_it_is_named(folder: ConfigFolder) -> None:
+    problems = folder.problems_of_main('secrets: {A: "${{ file:keys/a }}"}\n')
+    assert problems[0].startswith(
+        f"1:14: the file {folder.path}/keys/a cannot be read: No such file or directory"
+    )
+
+
+def test_a_missing_folder_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    problems = load(tmp_path / "config").problems
+    assert "`orchestrator init" in problems[0].expected
+    assert problems[0].message == "the configuration folder does not exist"
+
+
+def test_an_empty_folder_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    problems = load(tmp_path).problems
+    assert "`orchestrator init" in problems[0].expected
+    assert problems[0].message == "there is no orchestrator.yaml in this folder"
+
+
+def test_the_folder_above_leads_to_the_configuration(folder: ConfigFolder) -> None:
+    assert load(folder.root).problems[0].suggestion == str(folder.path)
+
+
+def test_a_file_in_place_of_the_folder_leads_to_its_folder(folder: ConfigFolder) -> None:
+    assert load(folder.path / "orchestrator.yaml").problems[0].suggestion == str(folder.path)
+
+
+def test_files_that_nobody_reads_are_warned_about(folder: ConfigFolder) -> None:
+    folder.write("wine.yaml", "pipeline: wine\n")
+    folder.write("pipeline/other.yaml", "pipeline: other\n")
+    result = folder.load()
+    assert result.configuration is not None
+    assert [(Path(problem.file).name, problem.message) for problem in result.warnings] == [
+        ("pipeline", "this folder is not read"),
+        ("wine.yaml", "this file is not read"),
+    ]
+
+
+def test_an_empty_main_file_means_defaults(folder: ConfigFolder) -> None:
+    assert folder.problems_of_main("# nothing yet\n") == []
+    configuration = folder.load().configuration
+    assert configuration is not None
+    assert configuration.orchestrator.hosts["local"].engine == "unix:///var/run/docker.sock"
+    assert configuration.orchestrator.web.host == "127.0.0.1"
+
+
+def test_an_empty_pipeline_file_says_what_is_missing(folder: ConfigFolder) -> None:
+    messages = folder.problems_of_pipeline("")
+    assert any('the key "pipeline" is missing' in message for message in messages)
+    assert any('the key "run" is missing' in message for message in messages)
+
+
+def test_an_unreadable_file_is_a_problem_not_an_exception(folder: ConfigFolder) -> None:
+    (folder.path / "pipelines" / "gone.yaml").symlink_to("nowhere")
+    assert folder.problems() == [
+        "pipelines/gone.yaml:1:1: the file cannot be read: No such file or directory; expected a readable file"
+    ]
