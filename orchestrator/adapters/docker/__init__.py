@@ -1,0 +1,1 @@
+"""One Docker engine through its API: :class:`orchestrator.adapters.docker.engine.DockerEngine`."""

@@ -1,0 +1,170 @@
+"""Making an image from a folder with a Dockerfile, with the engine's own builder."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tarfile
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from orchestrator.adapters.docker.clients import Clients, endpoint
+from orchestrator.adapters.docker.errors import Refused, check, disk_full, says_full, translate
+from orchestrator.adapters.docker.messages import Message, messages
+from orchestrator.domain.errors import EngineError, ImageRejected
+from orchestrator.ports.world import ProgressEvent, ProgressSink
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+_SILENCE = 1800.0
+"""Seconds that a line of a Dockerfile may say nothing."""
+_TAIL = 100
+_IGNORE_LIMIT = 64 * 1024
+_STEP = re.compile(r"Step \d+/\d+ : (?P<instruction>\w+)")
+_LAYER = re.compile(r" ---> (?P<id>[0-9a-f]{12,64})\s*")
+
+
+class _Trail:
+    """Which images a build left behind so far, from what it says.
+
+    A failed build keeps the image of each line that worked, without any label. Those that the cache gave, and
+    the ones named in FROM, were there before.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self._instruction = ""
+        self._cached = False
+
+    def hear(self, text: str) -> None:
+        if step := _STEP.match(text):
+            self._instruction, self._cached = step["instruction"].upper(), False
+        elif text.startswith(" ---> Using cache"):
+            self._cached = True
+        elif (layer := _LAYER.fullmatch(text)) and not self._cached and self._instruction != "FROM":
+            self.made.append(layer["id"])
+
+
+def build(
+    clients: Clients,
+    context: Path,
+    dockerfile: str,
+    tag: str,
+    labels: Mapping[str, str],
+    progress: ProgressSink,
+) -> None:
+    """Build ``context`` as ``tag``. ImageRejected with the output's end when the project is at fault."""
+    what = f"building {tag}"
+    client = clients.stream()
+    trail, tail, fault = _Trail(), deque[str](maxlen=_TAIL), None
+    try:
+        with tempfile.TemporaryFile() as packed:
+            try:
+                _pack(context, dockerfile, packed)
+            except OSError as error:
+                raise EngineError(f"{what}: the folder {context} cannot be packed: {error}") from error
+            packed.seek(0)
+            with translate(what):
+                response = client.post(
+                    endpoint(client, "/build"),
+                    params={
+                        "t": tag,
+                        "dockerfile": dockerfile,
+                        "labels": json.dumps(dict(labels)),
+                        "rm": "1",
+                        "forcerm": "1",
+                        "networkmode": "default",
+                    },
+                    data=packed,
+                    headers={"Content-Type": "application/tar", **_credentials(client)},
+                    stream=True,
+                    timeout=(clients.timeout, _SILENCE),
+                )
+                check(response)
+        for message in messages(response, what):
+            if "error" in message:
+                fault = message
+            elif text := message.get("stream", ""):
+                trail.hear(text)
+                for line in filter(None, text.splitlines()):
+                    tail.append(line)
+                    progress(ProgressEvent("build", line=line))
+    except Refused as error:
+        # Found wrong before the first line ran: the Dockerfile is missing or cannot be parsed.
+        raise ImageRejected(error.message, "\n".join(tail)) from error
+    finally:
+        if fault is not None:
+            _forget(client, trail.made)
+        client.close()
+    if fault is not None:
+        raise _rejection(what, fault, tail)
+
+
+def _rejection(what: str, fault: Message, tail: deque[str]) -> EngineError:
+    detail = fault.get("errorDetail", {})
+    # With an exit code the message repeats a line of the Dockerfile, which may say anything.
+    if "code" not in detail and says_full(fault["error"]):
+        return disk_full(what)
+    return ImageRejected(f"{what}: {fault['error']}", "\n".join([*tail, fault["error"]]))
+
+
+def _forget(client: APIClient, images: list[str]) -> None:
+    """Remove, newest first, what a failed build left. One that another build shares by now stays."""
+    for image in reversed(images):
+        try:
+            with translate(f"removing the unfinished image {image}"):
+                described = client.inspect_image(image)  # type: ignore[no-untyped-call]
+                if not described["RepoTags"]:
+                    client.remove_image(image, noprune=True)
+        except EngineError:
+            return
+
+
+def _credentials(client: APIClient) -> dict[str, str]:
+    """The registries' passwords of this machine's user, for the images in FROM."""
+    from docker.auth import encode_header, load_config
+
+    known = load_config().get_all_credentials()  # type: ignore[no-untyped-call]
+    return {"X-Registry-Config": encode_header(known).decode("ascii")} if known else {}
+
+
+def _pack(context: Path, dockerfile: str, into: IO[bytes]) -> None:
+    """Write the folder as a plain tar, without what its .dockerignore names. Symbolic links stay links.
+
+    The folder is a stranger's: nothing outside it is read, whatever its links and names say.
+    """
+    from docker.utils.build import exclude_paths
+
+    if PurePosixPath(dockerfile).is_absolute() or ".." in PurePosixPath(dockerfile).parts:
+        raise ImageRejected(f"the Dockerfile '{dockerfile}' lies outside the folder that is built")
+    with tarfile.open(fileobj=into, mode="w") as tar:
+        for name in sorted(exclude_paths(str(context), _ignored(context), dockerfile=dockerfile)):
+            path = context / name
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                continue
+            member = tar.gettarinfo(path, arcname=name)
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            if member.isreg():
+                with path.open("rb") as content:
+                    tar.addfile(member, content)
+            else:
+                tar.addfile(member)
+
+
+def _ignored(context: Path) -> list[str]:
+    path = context / ".dockerignore"
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return []
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _IGNORE_LIMIT:
+        raise ImageRejected(f".dockerignore has to be a plain file of at most {_IGNORE_LIMIT} bytes")
+    lines = (line.strip() for line in path.read_text(errors="replace").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

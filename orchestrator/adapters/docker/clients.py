@@ -1,0 +1,61 @@
+"""Connections to one engine: a client per thread for control, and one more for each stream."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from orchestrator.adapters.docker.errors import translate
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+
+class Clients:
+    """Makes docker-py clients for a URL such as ``unix:///run/docker.sock``. Thread-safe.
+
+    A session of requests is not meant for several threads, so each thread has its own, which goes when the
+    thread does. A stream has a client of its own, so that closing it cannot break what others use.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self.timeout = timeout
+        self._version: str | None = None
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._made: weakref.WeakSet[APIClient] = weakref.WeakSet()
+
+    def control(self) -> APIClient:
+        """The calling thread's client. EngineUnavailable when the engine does not answer."""
+        client: APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self.stream()
+            with self._lock:
+                self._made.add(client)
+        return client
+
+    def stream(self) -> APIClient:
+        """A new client, for the caller to close."""
+        from docker import APIClient
+
+        with translate(f"connecting to {self.url}"):
+            # docker-py annotates whole seconds; every layer below it takes a float.
+            client = APIClient(self.url, version=self._version or "auto", timeout=self.timeout)  # type: ignore[arg-type]
+        # Neither a proxy nor a password of ~/.netrc is meant for the engine.
+        client.trust_env = False
+        self._version = client.api_version
+        return client
+
+    def close(self) -> None:
+        """Free the idle connections of all threads. A later call opens new ones."""
+        with self._lock:
+            clients = list(self._made)
+        for client in clients:
+            client.close()
+
+
+def endpoint(client: APIClient, path: str) -> str:
+    """The address of an API path, for the requests that docker-py has no suitable method for."""
+    return f"{client.base_url}/v{client.api_version}{path}"

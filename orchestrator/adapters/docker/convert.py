@@ -1,0 +1,188 @@
+"""Between our values and the engine's JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypedDict
+
+from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
+from orchestrator.domain.run import Exit
+from orchestrator.ports.world import Container, ContainerSpec, ContainerState
+
+if TYPE_CHECKING:
+    from docker.types import LogConfig, Mount
+
+NOT_STARTED = frozenset({126, 127})
+"""Exit codes of a command that cannot be started: not executable, not found."""
+
+
+class StateJson(TypedDict):
+    """``State`` of an inspected container."""
+
+    Status: str
+    ExitCode: int
+    Error: str
+    OOMKilled: bool
+    StartedAt: str
+    FinishedAt: str
+
+
+class ConfigJson(TypedDict):
+    """``Config`` of an inspected container or image, as far as we read it."""
+
+    Image: str
+    Labels: dict[str, str] | None
+    Env: list[str] | None
+
+
+class ContainerJson(TypedDict):
+    """An inspected container, as far as we read it."""
+
+    Id: str
+    Name: str
+    Image: str
+    State: StateJson
+    Config: ConfigJson
+
+
+# A daemon's own defaults would rotate or drop lines where a container leaves an option open, so each one is
+# given. The driver knows no "never" for max-size: a petabyte it is.
+_LOG_OPTIONS = {"max-size": "1p", "max-file": "1", "compress": "false", "mode": "blocking"}
+
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+_STATES = {
+    "created": ContainerState.CREATED,
+    "running": ContainerState.RUNNING,
+    "paused": ContainerState.RUNNING,
+    "restarting": ContainerState.RUNNING,
+    "stopping": ContainerState.RUNNING,
+}
+
+
+def is_ours(json: ContainerJson, instance: str) -> bool:
+    """Whether we made this container, and not a person from an image of ours."""
+    labels = json["Config"]["Labels"] or {}
+    return labels.get(INSTANCE) == instance and labels.get(CONTAINER) == json["Name"].removeprefix("/")
+
+
+def container_of(json: ContainerJson, start_error: str = "") -> Container:
+    """A container as inspected. ``start_error``: what its init said of a failed command."""
+    stored = json["State"]
+    state = _STATES.get(stored["Status"], ContainerState.EXITED)
+    if state is ContainerState.CREATED and stored["Error"] and stored["ExitCode"] in NOT_STARTED:
+        # Without an init the runtime itself fails to start the command, and the container stays "created".
+        state = ContainerState.EXITED
+    return Container(
+        id=json["Id"],
+        name=json["Name"].removeprefix("/"),
+        state=state,
+        labels=dict(json["Config"]["Labels"] or {}),
+        image=json["Image"],
+        exit=_exit_of(json["State"], start_error) if state is ContainerState.EXITED else None,
+    )
+
+
+def _exit_of(state: StateJson, start_error: str) -> Exit:
+    return Exit(
+        code=state["ExitCode"],
+        oom_killed=bool(state["OOMKilled"]),
+        error=state["Error"] or start_error,
+        started_at=moment(state["StartedAt"]),
+        finished_at=moment(state["FinishedAt"]),
+    )
+
+
+def moment(text: str) -> datetime | None:
+    """An engine's time in UTC, to microseconds; None for its year 1, which means never."""
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None or text.startswith("0001-"):
+        return None
+    seconds, fraction, zone = match.groups()
+    return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{zone}").astimezone(UTC)
+
+
+def since_parameter(timestamp: str) -> str:
+    """A log line's timestamp as the ``since`` of a request: Unix seconds, cut to microseconds.
+
+    ValueError when it is none.
+    """
+    when = moment(timestamp)
+    if when is None:
+        raise ValueError(
+            f"'{timestamp}' is no timestamp of a log line, such as 2026-01-31T12:00:00.000000001Z"
+        )
+    whole = when.replace(microsecond=0)
+    return f"{int(whole.timestamp())}.{when.microsecond:06d}"
+
+
+class HostOptions(TypedDict):
+    """The arguments of docker-py's ``create_host_config`` that we use: the safe defaults of the product."""
+
+    cap_drop: list[str]
+    security_opt: list[str]
+    privileged: bool
+    init: bool
+    restart_policy: Mapping[str, str | int]
+    log_config: LogConfig
+    network_mode: str
+    ipc_mode: str
+    mounts: list[Mount]
+    pids_limit: int
+    shm_size: int
+    mem_limit: int | None
+    memswap_limit: int | None
+    nano_cpus: int | None
+
+
+def host_options(spec: ContainerSpec) -> HostOptions:
+    """What a container may do on its host. Never a bind mount: a spec can name volumes only."""
+    from docker.types import LogConfig, Mount
+
+    resources = spec.resources
+    return HostOptions(
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+        privileged=False,
+        init=True,
+        restart_policy={"Name": "no"},
+        log_config=LogConfig(type=LogConfig.types.JSON, config=dict(_LOG_OPTIONS)),
+        network_mode=spec.network or "none",
+        ipc_mode="private",
+        # What an image has at the mount point is not copied into the volume: others mount it too.
+        mounts=[
+            Mount(mount.target, mount.volume, type="volume", read_only=mount.read_only, no_copy=True)
+            for mount in spec.mounts
+        ],
+        pids_limit=resources.pids,
+        shm_size=resources.shm_size,
+        mem_limit=resources.memory,
+        memswap_limit=resources.memory,
+        nano_cpus=round(resources.cpus * 1_000_000_000) if resources.cpus is not None else None,
+    )
+
+
+class ConfigOptions(TypedDict):
+    """The arguments of docker-py's ``create_container`` that we use, but for the host's."""
+
+    image: str
+    entrypoint: list[str] | None
+    command: list[str] | None
+    environment: dict[str, str]
+    user: str
+    working_dir: str
+    labels: dict[str, str]
+
+
+def config_options(spec: ContainerSpec, instance: str) -> ConfigOptions:
+    """What a container runs. Its command replaces the image's entrypoint, so that it runs as written."""
+    return ConfigOptions(
+        image=spec.image,
+        entrypoint=list(spec.command[:1]) or None,
+        command=list(spec.command[1:]) or None,
+        environment=dict(spec.env),
+        user=spec.user,
+        working_dir=spec.workdir,
+        labels={**with_instance(spec.labels, instance), CONTAINER: spec.name},
+    )

@@ -1,0 +1,340 @@
+"""The port :class:`orchestrator.ports.world.Engine` over the API of Docker."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, TypedDict, cast
+
+from orchestrator.adapters.docker.clients import Clients, endpoint
+from orchestrator.adapters.docker.convert import (
+    NOT_STARTED,
+    ContainerJson,
+    config_options,
+    container_of,
+    host_options,
+    is_ours,
+    since_parameter,
+)
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
+from orchestrator.adapters.docker.images import Images
+from orchestrator.adapters.docker.labels import INSTANCE
+from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
+from orchestrator.adapters.docker.streams import LogLines, archive_stream
+from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
+from orchestrator.ports.world import (
+    Container,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    LogStream,
+    Owned,
+    ProgressSink,
+)
+
+_TRANSFER = 300.0
+"""Seconds that an engine may take over a large file system: unpacking an archive, removing a container."""
+_QUIET = 600.0
+"""Seconds without a line after which a log stream ends, in case the other side is gone and nobody said so."""
+_BLOCK = 1 << 16
+_TAR_BLOCK = 512
+# What docker-init says, as the last thing, when it cannot start the command. A program may print the same;
+# then a wrong reason is shown for a failure that is one in either case.
+_INIT_SAYS = re.compile(rb"\[FATAL tini \(\d+\)\] (exec .{1,4096} failed: [^\n]{1,200})\s*\Z", re.DOTALL)
+
+
+class _Info(TypedDict):
+    ID: str
+    ServerVersion: str
+    NCPU: int
+    MemTotal: int
+    OperatingSystem: str
+    Warnings: list[str] | None
+
+
+class DockerEngine:
+    """An engine at ``url`` (``unix:///run/docker.sock``), for what carries the label of ``instance``.
+
+    ``timeout`` is in seconds, for each answer of the engine. Connects on first use.
+    """
+
+    def __init__(self, url: str, instance: str, timeout: float = 30) -> None:
+        self._clients = Clients(url, timeout)
+        self._instance = instance
+        self._timeout = timeout
+        self._images = Images(self._clients, instance)
+        self._networks = Networks(self._clients, instance)
+        self._volumes = Volumes(self._clients, instance)
+
+    def info(self) -> EngineInfo:
+        """Who the engine is; ``warnings`` tell which limits it cannot enforce."""
+        client = self._clients.control()
+        with translate("asking the engine who it is"):
+            info = cast(_Info, client.info())
+        return EngineInfo(
+            id=info["ID"],
+            version=info["ServerVersion"],
+            cpus=info["NCPU"],
+            memory=info["MemTotal"],
+            operating_system=info["OperatingSystem"],
+            warnings=tuple(info.get("Warnings") or ()),
+        )
+
+    def find_image(self, name: str) -> str | None:
+        """The id of an image on the host, or None."""
+        return self._images.find(name)
+
+    def pull(self, name: str, progress: ProgressSink) -> str:
+        """Fetch an image; its id."""
+        return self._images.pull(name, progress)
+
+    def build(
+        self, context: Path, dockerfile: str, tag: str, labels: Mapping[str, str], progress: ProgressSink
+    ) -> str:
+        """Make an image from a folder; its id."""
+        return self._images.build(context, dockerfile, tag, labels, progress)
+
+    def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
+        """Keep a stopped container's files as an image with its base image's configuration; its id."""
+        return self._images.commit(self._ours(container), tag, labels, env_to_drop)
+
+    def remove_image(self, name: str) -> None:
+        """Remove a tag of ours."""
+        self._images.remove(name)
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Make a container with the safe defaults, or adopt ours of that name."""
+        if spec.network is not None:
+            self._networks.require(spec.network)
+        for mount in spec.mounts:
+            self._volumes.require(mount.volume)
+        client = self._clients.control()
+        with translate(f"describing the container {spec.name}"):
+            host = client.create_host_config(**host_options(spec))
+        try:
+            with translate(f"making the container {spec.name}"):
+                client.create_container(
+                    **config_options(spec, self._instance),
+                    name=spec.name,
+                    host_config=host,
+                    use_config_proxy=False,
+                )
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                raise ImageNotFound(
+                    f"{self._clients.url} has no image {spec.image}", "pull or make it first"
+                ) from error
+            if error.status != CONFLICT:
+                raise
+        return container_of(self._ours(spec.name))
+
+    def find(self, name: str) -> Container | None:
+        """Our container of that name or id as it is now, or None."""
+        json = self._inspect(name)
+        if json is None or not is_ours(json, self._instance):
+            return None
+        return self._container(json)
+
+    def put(self, name: str, folder: str, tar: BinaryIO) -> None:
+        """Unpack a plain tar into a folder of a container that is not running."""
+        first = tar.read(_TAR_BLOCK)
+        # Engines unpack compressed bodies on their own, with programs of their host (CVE-2026-41567).
+        if first[257:262] != b"ustar" and (not first or first.strip(b"\0")):
+            raise EngineError(
+                f"what should go into {name}:{folder} is not a plain tar", "archives are never compressed"
+            )
+        json = self._ours(name)
+        if container_of(json).state is ContainerState.RUNNING:
+            raise EngineError(f"the container {name} is running", "files are put in before it starts")
+        client = self._clients.control()
+        with translate(f"putting files into {name}:{folder}"):
+            response = client.put(
+                endpoint(client, f"/containers/{json['Id']}/archive"),
+                params={"path": folder},
+                data=_blocks(first, tar),
+                timeout=(self._timeout, max(_TRANSFER, self._timeout)),
+            )
+            check(response)
+
+    def start(self, name: str) -> None:
+        """Start it, unless it runs."""
+        json = self._ours(name)
+        client = self._clients.control()
+        try:
+            with translate(f"starting the container {name}"):
+                client.start(json["Id"])
+        except Refused as error:
+            now = self._inspect(json["Id"])
+            if now is None:
+                raise self._gone(name) from error
+            if container_of(now).state is not ContainerState.EXITED:
+                raise
+
+    def logs(self, name: str, since: str | None) -> LogStream:
+        """The container's lines."""
+        parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1"}
+        if since is not None:
+            parameters["since"] = since_parameter(since)
+        identity = self._ours(name)["Id"]
+        client = self._clients.stream()
+        try:
+            with translate(f"reading the log of {name}"):
+                response = client.get(
+                    endpoint(client, f"/containers/{identity}/logs"),
+                    params=parameters,
+                    stream=True,
+                    timeout=(self._timeout, _QUIET),
+                )
+                check(response)
+        except EngineError as error:
+            client.close()
+            if isinstance(error, Refused) and error.status == NOT_FOUND:
+                raise self._gone(name) from error
+            raise
+        return LogLines(client, response, lambda: self._has_ended(identity))
+
+    def stop(self, name: str, grace: float) -> None:
+        """End it, by force after ``grace`` seconds. Gone or ended already is fine."""
+        json = self._inspect(name)
+        if json is None:
+            return
+        self._check_ours(json, name)
+        client = self._clients.control()
+        try:
+            with translate(f"stopping the container {name}"):
+                response = client.post(
+                    endpoint(client, f"/containers/{json['Id']}/stop"),
+                    params={"t": str(math.ceil(max(grace, 0)))},
+                    timeout=(self._timeout, grace + self._timeout),
+                )
+                check(response)
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def get(self, name: str, path: str) -> BinaryIO | None:
+        """A tar of ``path`` as a file that is read while it arrives, or None when the path is not there."""
+        identity = self._ours(name)["Id"]
+        client = self._clients.stream()
+        try:
+            with translate(f"getting {name}:{path}"):
+                response = client.get(
+                    endpoint(client, f"/containers/{identity}/archive"),
+                    params={"path": path},
+                    headers={"Accept-Encoding": "identity"},
+                    stream=True,
+                    timeout=self._timeout,
+                )
+                check(response)
+        except EngineError as error:
+            client.close()
+            if not isinstance(error, Refused) or error.status != NOT_FOUND:
+                raise
+            if self._inspect(identity) is None:
+                raise self._gone(name) from error
+            return None
+        return archive_stream(client, response, f"getting {name}:{path}")
+
+    def remove(self, name: str) -> None:
+        """Remove a container with its anonymous volumes, running or not."""
+        json = self._inspect(name)
+        if json is None:
+            return
+        self._check_ours(json, name)
+        client = self._clients.control()
+        try:
+            with translate(f"removing the container {name}"):
+                response = client.delete(
+                    endpoint(client, f"/containers/{json['Id']}"),
+                    params={"force": "1", "v": "1"},
+                    timeout=(self._timeout, max(_TRANSFER, self._timeout)),
+                )
+                check(response)
+        except Refused as error:
+            # A conflict means that somebody is removing it already.
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Have a bridge network with no traffic between its containers."""
+        self._networks.ensure(name, labels)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network of ours."""
+        self._networks.remove(name)
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Have a named volume; True when it was made now."""
+        return self._volumes.ensure(name, labels)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume of ours."""
+        self._volumes.remove(name)
+
+    def owned(self) -> Owned:
+        """Everything on this host that carries our label."""
+        with translate("listing containers"):
+            listed = self._clients.control().containers(
+                all=True, filters={"label": f"{INSTANCE}={self._instance}"}
+            )
+        found = (self.find(container["Id"]) for container in listed)
+        return Owned(
+            containers=tuple(sorted((c for c in found if c is not None), key=lambda c: c.name)),
+            networks=self._networks.names(),
+            volumes=self._volumes.names(),
+            images=self._images.names(),
+        )
+
+    def close(self) -> None:
+        """Free idle connections; open streams live until they are closed."""
+        self._clients.close()
+
+    def _inspect(self, name: str) -> ContainerJson | None:
+        client = self._clients.control()
+        try:
+            with translate(f"looking at the container {name}"):
+                return cast(ContainerJson, client.inspect_container(name))
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def _ours(self, name: str) -> ContainerJson:
+        json = self._inspect(name)
+        if json is None:
+            raise self._gone(name)
+        self._check_ours(json, name)
+        return json
+
+    def _check_ours(self, json: ContainerJson, name: str) -> None:
+        if not is_ours(json, self._instance):
+            raise foreign("container", name, self._clients.url)
+
+    def _gone(self, name: str) -> ContainerGone:
+        return ContainerGone(f"there is no container {name} on {self._clients.url}")
+
+    def _container(self, json: ContainerJson) -> Container:
+        container = container_of(json)
+        if container.exit is None or container.exit.code not in NOT_STARTED or container.exit.error:
+            return container
+        client = self._clients.control()
+        with translate(f"reading the end of the log of {container.name}"):
+            said = client.logs(json["Id"], stdout=False, stderr=True, tail=3)
+        match = _INIT_SAYS.search(said)
+        return container_of(json, match[1].decode(errors="replace")) if match else container
+
+    def _has_ended(self, identity: str) -> bool:
+        try:
+            container = self.find(identity)
+        except EngineError:
+            return False
+        return container is None or container.state is ContainerState.EXITED
+
+
+def _blocks(first: bytes, rest: BinaryIO) -> Iterator[bytes]:
+    # An iterator is sent as it is read; of a bytes body the library would make copies.
+    yield first
+    while block := rest.read(_BLOCK):
+        yield block

@@ -1,0 +1,95 @@
+"""The one place where errors of docker-py, requests, urllib3 and sockets become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.errors import EngineError, EngineFull, EngineUnavailable
+
+if TYPE_CHECKING:
+    from docker.errors import APIError
+    from requests import Response
+
+NOT_FOUND = 404
+CONFLICT = 409
+
+_UNAVAILABLE = frozenset({502, 503, 504})
+# The engine answers a full disk with a plain 500. This text of the C library's is the only thing that tells
+# it from other failures, so it is the one exception to the rule that no message is ever read.
+_FULL = "no space left on device"
+
+
+class Refused(EngineError):
+    """The engine answered with an error; ``status`` is that of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def says_full(message: str) -> bool:
+    """Whether an engine's own error message (never a program's output) means a full disk."""
+    return _FULL in message.lower()
+
+
+def disk_full(what: str) -> EngineFull:
+    """The error for a host without space."""
+    return EngineFull(f"{what}: no space left on the host", "free space below the engine's data root")
+
+
+@contextmanager
+def translate(what: str) -> Iterator[None]:
+    """Turn what the libraries raise into our errors; ``what`` says what was being done, for the message.
+
+    Raises Refused with its status when the engine answered with an error, EngineFull when its disk is full,
+    EngineUnavailable for anything that kept an answer from arriving, EngineError for the rest.
+    """
+    from http.client import HTTPException
+
+    from docker.errors import APIError, DockerException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except APIError as error:
+        raise _refusal(what, error) from error
+    except OSError as error:  # also every RequestException
+        raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})") from error
+    except (HTTPError, HTTPException) as error:
+        raise EngineUnavailable(f"{what}: the engine's answer broke off ({_root(error)})") from error
+    except DockerException as error:
+        if isinstance(error.__cause__, (OSError, HTTPError, HTTPException)):
+            raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})") from error
+        raise EngineError(f"{what}: {error}") from error
+
+
+def check(response: Response) -> None:
+    """Raise docker-py's error for a response of ours, as it does for its own."""
+    from docker.errors import create_api_error_from_http_exception
+    from requests.exceptions import HTTPError
+
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        try:
+            create_api_error_from_http_exception(error)
+        finally:
+            response.close()
+
+
+def _refusal(what: str, error: APIError) -> EngineError:
+    status = error.response.status_code if error.response is not None else 0
+    explanation = str(error.explanation or error).strip()
+    if status in _UNAVAILABLE:
+        return EngineUnavailable(f"{what}: {explanation}")
+    if says_full(explanation):
+        return disk_full(what)
+    return Refused(f"{what}: {explanation}", status)
+
+
+def _root(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error

@@ -1,0 +1,84 @@
+"""An engine's multiplexed log stream, cut into lines.
+
+Each frame is an 8-byte header (1: stdout, 2: stderr; three zeros; the length) and a timestamp, a space and a
+piece of a line. A piece that ends with a newline ends its line; an engine cuts lines of more than 16 KiB into
+several pieces, all with the timestamp of the first. Pieces of the two streams may alternate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.ports.world import LogLine
+
+LONGEST_LINE = 1 << 20
+"""Bytes after which a line is cut, so that a program that never ends its line cannot fill our memory."""
+
+_HEADER = 8
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    timestamp: str
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+class LineParser:
+    """Takes bytes as they arrive and gives whole lines. Holds a line of each stream and a frame at most."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._unfinished: dict[int, _Unfinished] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return bool(self._unfinished)
+
+    def feed(self, data: bytes) -> list[LogLine]:
+        """The lines that these bytes complete, in the order in which they ended."""
+        buffer = self._rest + data if self._rest else data
+        lines: list[LogLine] = []
+        position, end = 0, len(buffer)
+        unfinished = self._unfinished
+        while end - position >= _HEADER:
+            start = position + _HEADER
+            stop = start + int.from_bytes(buffer[position + 4 : start], "big")
+            if stop > end:
+                break
+            stream = buffer[position]
+            position = stop
+            space = buffer.find(b" ", start, stop)
+            if space < 0:
+                continue
+            if buffer[stop - 1] == 10 and stream not in unfinished and stop - space <= LONGEST_LINE:
+                # Nearly every frame is a whole line; the rest of this loop is for those that are not.
+                lines.append(LogLine(buffer[start:space].decode("ascii"), buffer[space + 1 : stop - 1]))
+            else:
+                self._piece(stream, buffer[start:space].decode("ascii"), buffer[space + 1 : stop], lines)
+        self._rest = buffer[position:]
+        return lines
+
+    def finish(self) -> list[LogLine]:
+        """The lines that never ended, once nothing more can come."""
+        lines = [LogLine(line.timestamp, b"".join(line.pieces)) for line in self._unfinished.values()]
+        self._unfinished.clear()
+        return lines
+
+    def _piece(self, stream: int, timestamp: str, piece: bytes, lines: list[LogLine]) -> None:
+        ended = piece.endswith(b"\n")
+        if ended:
+            piece = piece[:-1]
+        line = self._unfinished.get(stream)
+        if line is None:
+            line = self._unfinished[stream] = _Unfinished(timestamp)
+        line.pieces.append(piece)
+        line.size += len(piece)
+        while line.size > LONGEST_LINE:
+            whole = b"".join(line.pieces)
+            lines.append(LogLine(line.timestamp, whole[:LONGEST_LINE]))
+            line.pieces, line.size = [whole[LONGEST_LINE:]], line.size - LONGEST_LINE
+        if ended:
+            del self._unfinished[stream]
+            lines.append(LogLine(line.timestamp, b"".join(line.pieces)))

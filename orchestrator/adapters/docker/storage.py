@@ -1,0 +1,148 @@
+"""Networks and volumes of ours on an engine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TypedDict, cast
+
+from orchestrator.adapters.docker.clients import Clients
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.labels import INSTANCE, MADE, ours, with_instance
+from orchestrator.domain.errors import EngineError
+
+_NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
+
+
+class _Named(TypedDict):
+    Id: str
+    Name: str
+    Labels: dict[str, str] | None
+
+
+def foreign(kind: str, name: str, url: str) -> EngineError:
+    """The error for something that has our name and not our label."""
+    return EngineError(
+        f"the {kind} {name} on {url} does not belong to this orchestrator",
+        f"it lacks our label {INSTANCE}; remove or rename it if it is not needed",
+    )
+
+
+class Networks:
+    """Bridge networks that keep their containers apart."""
+
+    def __init__(self, clients: Clients, instance: str) -> None:
+        self._clients = clients
+        self._instance = instance
+
+    def ensure(self, name: str, labels: Mapping[str, str]) -> None:
+        """Have the network; adopt ours, refuse another's."""
+        if self._present(name):
+            return
+        client = self._clients.control()
+        try:
+            with translate(f"making the network {name}"):
+                client.create_network(
+                    name,
+                    driver="bridge",
+                    options=dict(_NO_ICC),
+                    check_duplicate=True,
+                    labels=with_instance(labels, self._instance),
+                )
+        except Refused as error:
+            if error.status != CONFLICT or not self._present(name):
+                raise
+
+    def require(self, name: str) -> None:
+        """Raise EngineError unless the network is there and ours."""
+        if not self._present(name):
+            raise EngineError(
+                f"there is no network {name} on {self._clients.url}", "make it before the container"
+            )
+
+    def remove(self, name: str) -> None:
+        """Remove it; one that is gone is fine."""
+        if not self._present(name):
+            return
+        try:
+            with translate(f"removing the network {name}"):
+                self._clients.control().remove_network(name)
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def names(self) -> tuple[str, ...]:
+        """All of ours."""
+        with translate("listing networks"):
+            found = self._clients.control().networks(filters={"label": f"{INSTANCE}={self._instance}"})
+        return tuple(sorted(network["Name"] for network in cast("list[_Named]", found)))
+
+    def _present(self, name: str) -> bool:
+        with translate(f"looking for the network {name}"):
+            found = cast("list[_Named]", self._clients.control().networks(names=[name]))
+        same = [network for network in found if network["Name"] == name]
+        if any(not ours(network["Labels"], self._instance) for network in same):
+            raise foreign("network", name, self._clients.url)
+        return bool(same)
+
+
+class Volumes:
+    """Named volumes."""
+
+    def __init__(self, clients: Clients, instance: str) -> None:
+        self._clients = clients
+        self._instance = instance
+
+    def ensure(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Have the volume; True for exactly one of those who ask at the same time, the one who made it."""
+        if self.present(name):
+            return False
+        mark = uuid.uuid4().hex
+        with translate(f"making the volume {name}"):
+            made = cast(
+                _Named,
+                self._clients.control().create_volume(
+                    name, driver="local", labels={**with_instance(labels, self._instance), MADE: mark}
+                ),
+            )
+        # The engine answers a second maker with the volume that the first one made.
+        if not ours(made["Labels"], self._instance):
+            raise foreign("volume", name, self._clients.url)
+        return (made["Labels"] or {}).get(MADE) == mark
+
+    def require(self, name: str) -> None:
+        """Raise EngineError unless the volume is there and ours: the engine would make an unlabelled one."""
+        if not self.present(name):
+            raise EngineError(
+                f"there is no volume {name} on {self._clients.url}", "make it before the container"
+            )
+
+    def remove(self, name: str) -> None:
+        """Remove it; one that is gone is fine, one in use is refused."""
+        if not self.present(name):
+            return
+        try:
+            with translate(f"removing the volume {name}"):
+                self._clients.control().remove_volume(name)
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def names(self) -> tuple[str, ...]:
+        """All of ours."""
+        with translate("listing volumes"):
+            found = self._clients.control().volumes(filters={"label": f"{INSTANCE}={self._instance}"})
+        return tuple(sorted(volume["Name"] for volume in cast("list[_Named]", found["Volumes"] or [])))
+
+    def present(self, name: str) -> bool:
+        """Whether it is there; EngineError when it is another's."""
+        try:
+            with translate(f"looking for the volume {name}"):
+                found = cast(_Named, self._clients.control().inspect_volume(name))
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        if not ours(found["Labels"], self._instance):
+            raise foreign("volume", name, self._clients.url)
+        return True
