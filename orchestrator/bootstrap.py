@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.process import LocalProcesses, SystemClock
@@ -16,10 +18,11 @@ from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
 from orchestrator.config.models.pipeline import PipelineFile
-from orchestrator.config.models.runner import BuiltImage, RepositoryImage as RepositoryModel, RunnerFile
+from orchestrator.config.models.runner import BuiltImage, RunnerFile
+from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
 from orchestrator.domain.change import DatasetRole
-from orchestrator.domain.errors import InvalidInput, NotFound, SecretMissing
+from orchestrator.domain.errors import EngineError, InvalidInput, NotFound, SecretMissing
 from orchestrator.domain.gate import Gate, OnInconclusive
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (
@@ -64,6 +67,11 @@ from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from orchestrator.scheduler import Service
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
@@ -417,6 +425,57 @@ class Application:
                 keep=server.keep,
             )
         return ConfiguredServers(servers, f"orchestrator {self.store.instance[:8]}")
+
+    def service(self, url: str) -> Service:
+        """Everything that ``serve`` runs beside the web server; not started yet.
+
+        ``url`` is where it answers.
+        """
+        from orchestrator.scheduler import Service, Watcher
+
+        stopping = threading.Event()
+        service: Service
+
+        def wake() -> None:
+            service.wake()
+
+        watcher = Watcher(self.detector, self.store, self.clock, wake)
+        for pipeline in self.pipelines.values():
+            watcher.watch(pipeline)
+        service = Service(
+            store=self.store,
+            clock=self.clock,
+            engines=self.engines,
+            watcher=watcher,
+            dispatcher=self.dispatcher(wake),
+            evaluator=self.evaluator,
+            actor=self.actor(stopping),
+            stopping=stopping,
+            owner=self.processes.this(),
+            url=url,
+        )
+        return service
+
+    def web(self, service: Service) -> FastAPI:
+        """The web application of a service."""
+        from orchestrator.web.app import Pages, create_app
+
+        web = self.config.orchestrator.web
+        names = {"127.0.0.1", "localhost", "[::1]", web.host}
+        if web.url:
+            names.add(urlsplit(web.url).hostname or "")
+
+        def ready() -> dict[str, str]:
+            problems = dict(service.watcher.problems)
+            for host, engine in self.engines.items():
+                try:
+                    engine.info()
+                except EngineError as error:
+                    problems[f"host {host}"] = str(error)
+            return problems
+
+        pages = Pages(self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy)
+        return create_app(pages, frozenset(names))
 
     def live_servers(self) -> tuple[ServerRow, ...]:
         """The serving processes on this database that live."""

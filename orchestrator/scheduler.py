@@ -1,13 +1,14 @@
 """What makes things happen: APScheduler's ticks for watching, and two loops for executing and acting.
 
-APScheduler only ticks; what was seen and what is owed is in the database, so nothing is lost with this process.
+APScheduler only ticks; what was seen and what is owed is in the database, so nothing is lost with this
+process.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -92,7 +93,7 @@ class Watcher:
                 self._note(name, str(error))
             self.problems[name] = str(error)
             return
-        except Exception:  # noqa: BLE001 - a thread's outermost boundary
+        except Exception:
             log.exception("%s: defect", name)
             return
         if self.problems.pop(name, None) is not None:
@@ -142,7 +143,7 @@ class Loop:
                 self._tick()
             except OrchestratorError as error:
                 log.error("%s: %s", self._thread.name, error)
-            except Exception:  # noqa: BLE001 - a thread's outermost boundary
+            except Exception:
                 log.exception("%s: defect", self._thread.name)
             self._woken.wait(TICK)
             self._woken.clear()
@@ -155,7 +156,7 @@ class Service:
         self,
         store: Store,
         clock: Clock,
-        engines: dict[str, Engine],
+        engines: Mapping[str, Engine],
         watcher: Watcher,
         dispatcher: Dispatcher,
         evaluator: Evaluator,

@@ -1,4 +1,6 @@
-"""Processes by names that are unique over machines, reboots and reused process ids (Linux and other POSIX systems)."""
+"""Processes by names that are unique over machines, reboots and reused process ids (Linux and other POSIX
+systems).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ class LocalProcesses:
         return f"{self._machine}/{self._boot}/{os.getpid()}/{_start_of(os.getpid()) or 0}"
 
     def is_dead(self, owner: str) -> bool:
-        """Whether that process is known to have ended. False for another machine's, and for what is no name."""
+        """Whether that process is known to have ended.
+
+        False for another machine's, and for what is no name.
+        """
         match owner.split("/"):
             case [machine, boot, pid, start] if machine == self._machine and pid.isdecimal():
                 if boot != self._boot:

@@ -27,8 +27,8 @@ _HINTS = {
 def likely_cause(reason: Reason | None, log_tail: Sequence[str]) -> str:
     """One line that a person should read first; empty when nothing stands out.
 
-    The last Python exception in the log says most for a command that ended by itself; a limit that was hit explains
-    itself.
+    The last Python exception in the log says most for a command that ended by itself; a limit that was hit
+    explains itself.
     """
     if reason in _HINTS and reason not in (Reason.IMAGE_BUILD, Reason.SETUP):
         return _HINTS[reason]

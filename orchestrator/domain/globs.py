@@ -1,4 +1,7 @@
-"""File patterns over relative paths with ``/``: ``*`` and ``?`` stay within a folder, ``**`` crosses folders."""
+"""File patterns over relative paths with ``/``:
+
+``*`` and ``?`` stay within a folder, ``**`` crosses folders.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
 
 
 def fixed_folder(pattern: str) -> str:
-    """The folder that holds everything a pattern can match: ``a/b`` for ``a/b/*.png``, empty for ``*.png``."""
+    """The folder that holds everything a pattern can match:
+
+    ``a/b`` for ``a/b/*.png``, empty for ``*.png``.
+    """
     fixed: list[str] = []
     for part in pattern.removeprefix("./").split("/")[:-1]:
         if any(c in part for c in "*?["):

@@ -1,9 +1,10 @@
 """The database as the services see it.
 
-Every method is one short transaction and thread-safe; none does network input or output. Times come in as arguments,
-aware and in UTC. Each change of a state is guarded (``UPDATE ... WHERE id AND state AND lease token``) and writes its
-journal row in the same transaction. All raise StoreUnavailable when the database does not answer; the guarded ones
-LeaseLost when the row is no longer as the caller believes, IllegalTransition when the tables in ``domain`` forbid it.
+Every method is one short transaction and thread-safe; none does network input or output. Times come in as
+arguments, aware and in UTC. Each change of a state is guarded (``UPDATE ... WHERE id AND state AND lease
+token``) and writes its journal row in the same transaction. All raise StoreUnavailable when the database does
+not answer; the guarded ones LeaseLost when the row is no longer as the caller believes, IllegalTransition
+when the tables in ``domain`` forbid it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class HeadMove:
-    """A branch seen to move, in one pipeline's eyes. ``old`` None: new to us. ``new`` None: the branch is gone."""
+    """A branch seen to move, in one pipeline's eyes.
+
+    ``old`` None: new to us. ``new`` None: the branch is gone.
+    """
 
     source: str
     branch: str
@@ -83,8 +87,8 @@ class NewAction:
 class DatasetWatch:
     """What is remembered between two looks at a dataset.
 
-    ``signature`` is the listing that the current version was made from; ``pending`` a newer one that has to be still
-    since ``pending_since``.
+    ``signature`` is the listing that the current version was made from; ``pending`` a newer one that has to
+    be still since ``pending_since``.
     """
 
     signature: str
@@ -105,7 +109,10 @@ class StoredArtifact:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How an attempt ended and what it left. ``left_out`` lists files that exceeded a limit or were no plain files."""
+    """How an attempt ended and what it left.
+
+    ``left_out`` lists files that exceeded a limit or were no plain files.
+    """
 
     state: AttemptState
     reason: Reason
@@ -131,7 +138,10 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A mail that is owed. ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries."""
+    """A mail that is owed.
+
+    ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries.
+    """
 
     id: int
     action_id: int
@@ -175,7 +185,9 @@ class Detection(Protocol):
     def record_version(
         self, dataset: DatasetSpec, fingerprint: str, entries: Sequence[FileEntry], at: datetime
     ) -> DatasetVersion:
-        """Store a version with its manifest, numbered within its dataset; the same fingerprint keeps its number."""
+        """Store a version with its manifest, numbered within its dataset; the same fingerprint keeps its
+        number.
+        """
 
     def version(self, dataset: DatasetSpec, fingerprint: str) -> DatasetVersion | None:
         """A stored version, or None."""
@@ -193,11 +205,12 @@ class Runs(Protocol):
     def enqueue(
         self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
     ) -> Run | None:
-        """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start actions.
+        """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start
+        actions.
 
-        All in one transaction, guarded by what each move says was there before: when any of it is no longer so,
-        somebody else saw the move first; nothing is written and None returned. None is returned as well, with the
-        moves written, when ``new`` is None.
+        All in one transaction, guarded by what each move says was there before: when any of it is no longer
+        so, somebody else saw the move first; nothing is written and None returned. None is returned as well,
+        with the moves written, when ``new`` is None.
         """
 
     def get(self, run_id: int) -> Run:
@@ -223,7 +236,9 @@ class Runs(Protocol):
         """All runs that are not final, oldest first."""
 
     def previous_state(self, run: Run) -> RunState | None:
-        """The state of the last train run before it on the same pipeline and branch that passed, was rejected or failed."""
+        """The state of the last train run before it on the same pipeline and branch that passed, was rejected
+        or failed.
+        """
 
     def measured_runs(self, pipeline: str) -> Sequence[Run]:
         """PASSED runs of a pipeline, oldest first, of every purpose."""
@@ -284,7 +299,8 @@ class Attempts(Protocol):
     ) -> Lease | None:
         """QUEUED to PREPARING on a free slot of the host, with the container's future name (the intent row).
 
-        The run goes from QUEUED to RUNNING with its first attempt. None when no slot is free or somebody was faster.
+        The run goes from QUEUED to RUNNING with its first attempt. None when no slot is free or somebody was
+        faster.
         """
 
     def take_over(self, owner: str, dead: Sequence[str], at: datetime, seconds: float) -> Sequence[Lease]:
@@ -297,7 +313,9 @@ class Attempts(Protocol):
         """Extend a lease."""
 
     def release(self, lease: Lease) -> None:
-        """Let go of an attempt that stays active, for the next server to take over at once; the slot stays taken."""
+        """Let go of an attempt that stays active, for the next server to take over at once; the slot stays
+        taken.
+        """
 
     def advance(
         self,
@@ -345,7 +363,10 @@ class Actions(Protocol):
         """NotFound when there is none."""
 
     def claim(self, action_id: int, owner: str, at: datetime, seconds: float) -> Lease | None:
-        """PENDING (or RUNNING with a lease that ran out) to RUNNING; counts a try. None when somebody was faster."""
+        """PENDING (or RUNNING with a lease that ran out) to RUNNING; counts a try.
+
+        None when somebody was faster.
+        """
 
     def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
         """Extend a lease."""
@@ -359,7 +380,9 @@ class Actions(Protocol):
     def release_dead(self, dead: Sequence[str], at: datetime) -> None:
         """Let the leases of dead owners on actions and mails run out at once."""
 
-    def finish_with_mail(self, lease: Lease, mail: OutboxMessage | None, message: str, at: datetime) -> Action:
+    def finish_with_mail(
+        self, lease: Lease, mail: OutboxMessage | None, message: str, at: datetime
+    ) -> Action:
         """RUNNING to DONE and the mail into the outbox (its ``id`` is ignored; a known key adds nothing)."""
 
     def outbox_due(self, at: datetime) -> Sequence[OutboxMessage]:

@@ -1,7 +1,7 @@
 """The outside world as the services see it.
 
-Each Protocol states its contract: who calls it in which order, from which threads, what may be repeated, what it
-raises (from :mod:`orchestrator.domain.errors`). The database is in :mod:`orchestrator.ports.store`.
+Each Protocol states its contract: who calls it in which order, from which threads, what may be repeated, what
+it raises (from :mod:`orchestrator.domain.errors`). The database is in :mod:`orchestrator.ports.store`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """A step of long work. ``done`` and ``total`` are in ``unit`` (bytes, files, steps); ``total`` None: unknown."""
+    """A step of long work.
+
+    ``done`` and ``total`` are in ``unit`` (bytes, files, steps); ``total`` None: unknown.
+    """
 
     what: str
     done: int = 0
@@ -54,8 +57,8 @@ ProgressSink = Callable[[ProgressEvent], None]
 class SourceControl(Protocol):
     """Watched repositories, through a local mirror per location. Thread-safe; every call may be repeated.
 
-    Raises SourceUnavailable when the remote does not answer or is not a repository, RevisionGone when a commit exists
-    neither in the mirror nor at the remote.
+    Raises SourceUnavailable when the remote does not answer or is not a repository, RevisionGone when a
+    commit exists neither in the mirror nor at the remote.
     """
 
     def heads(self, source: SourceSpec) -> Mapping[str, str]:
@@ -68,13 +71,21 @@ class SourceControl(Protocol):
         """Bring a commit into the mirror and describe it."""
 
     def resolve(self, source: SourceSpec, ref: str) -> Revision:
-        """The commit that a person named: a branch, tag or (abbreviated) hash. NotFound when there is none."""
+        """The commit that a person named: a branch, tag or (abbreviated) hash.
+
+        NotFound when there is none.
+        """
 
     def checkout(self, source: SourceSpec, commit: str, into: Path) -> None:
-        """Make ``into`` (an empty folder) the working tree at the commit, with a shallow ``.git`` without remotes."""
+        """Make ``into`` (an empty folder) the working tree at the commit, with a shallow ``.git`` without
+        remotes.
+        """
 
     def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
-        """Whether ``newer`` descends from ``older``; False also when ``older`` is unknown (history rewritten)."""
+        """Whether ``newer`` descends from ``older``.
+
+        False also when ``older`` is unknown (history rewritten).
+        """
 
     def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
         """``short-hash subject`` of the commits in ``older..newer``, newest first, at most ``limit``."""
@@ -82,7 +93,10 @@ class SourceControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A cheap look at a dataset: ``signature`` changes when any name, size, time or inode does. ``size`` in bytes."""
+    """A cheap look at a dataset.
+
+    ``signature`` changes when any name, size, time or inode does. ``size`` in bytes.
+    """
 
     signature: str
     files: int
@@ -92,7 +106,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A dataset's content: ``fingerprint`` (SHA-256 over the sorted manifest, hexadecimal) and the manifest."""
+    """A dataset's content.
+
+    ``fingerprint`` (SHA-256 over the sorted manifest, hexadecimal) and the manifest.
+    """
 
     fingerprint: str
     entries: tuple[FileEntry, ...]
@@ -109,13 +126,17 @@ class DatasetSource(Protocol):
         """List without reading contents."""
 
     def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
-        """Hash the contents. ``known`` is the last manifest, for size comparisons only; contents are always trusted."""
+        """Hash the contents.
+
+        ``known`` is the last manifest, for size comparisons only; contents are always trusted.
+        """
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
-        """A plain tar of exactly these files (mode 0444, root-owned, time 0), as a file that deletes itself on close.
+        """A plain tar of exactly these files (mode 0444, root-owned, time 0), as a file that deletes itself
+        on close.
 
-        Each file's hash is compared with its entry while it is read: DatasetMoved when one differs or is gone, so
-        that a mixture of versions never reaches a container.
+        Each file's hash is compared with its entry while it is read: DatasetMoved when one differs or is
+        gone, so that a mixture of versions never reaches a container.
         """
 
 
@@ -164,9 +185,9 @@ class VolumeMount:
 class ContainerSpec:
     """A container to be made, with the safe defaults of the product unless a field says otherwise.
 
-    Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy ``no``,
-    no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount. ``network`` is the
-    name of a network made by ``ensure_network``, or None for no network at all.
+    Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy
+    ``no``, no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount.
+    ``network`` is the name of a network made by ``ensure_network``, or None for no network at all.
     """
 
     name: str
@@ -183,7 +204,8 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes without newline.
+    """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes
+    without newline.
 
     ``\\r`` stays in the line.
     """
@@ -193,7 +215,10 @@ class LogLine:
 
 
 class LogStream(Iterator[LogLine], Protocol):
-    """The lines of a container while they come. One thread reads; any thread may close, which wakes the reader."""
+    """The lines of a container while they come.
+
+    One thread reads; any thread may close, which wakes the reader.
+    """
 
     def close(self) -> None:
         """Free the connection; the iteration ends. Repeating is fine."""
@@ -212,9 +237,9 @@ class Owned:
 class Engine(Protocol):
     """One Docker engine. Thread-safe; each call is bounded in time unless it says that it streams.
 
-    All calls may be repeated: what exists is adopted, what is gone is no error to remove. Everything made carries the
-    instance label, and nothing without it is ever adopted, stopped or removed.
-    Raises EngineUnavailable when the engine does not answer, EngineFull when its disk is full, EngineError when it
+    All calls may be repeated: what exists is adopted, what is gone is no error to remove. Everything made
+    carries the instance label, and nothing without it is ever adopted, stopped or removed. Raises
+    EngineUnavailable when the engine does not answer, EngineFull when its disk is full, EngineError when it
     refuses; ContainerGone where a container is named that is not there.
     """
 
@@ -235,12 +260,16 @@ class Engine(Protocol):
         labels: Mapping[str, str],
         progress: ProgressSink,
     ) -> str:
-        """Make an image from a folder; its id. ImageRejected with the log's end when a line of the Dockerfile fails."""
+        """Make an image from a folder; its id.
+
+        ImageRejected with the log's end when a line of the Dockerfile fails.
+        """
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
         """Keep a stopped container's files as an image with the base image's own configuration; its id.
 
-        Nothing of the container's environment is kept; ``env_to_drop`` are the names for which that is verified.
+        Nothing of the container's environment is kept; ``env_to_drop`` are the names for which that is
+        verified.
         """
 
     def remove_image(self, name: str) -> None:
@@ -256,14 +285,17 @@ class Engine(Protocol):
         """Unpack a plain (never compressed) tar into a folder of a container that is not running."""
 
     def start(self, name: str) -> None:
-        """Start it; a running one stays as it is. A command that cannot be started becomes an Exit with ``error``."""
+        """Start it; a running one stays as it is.
+
+        A command that cannot be started becomes an Exit with ``error``.
+        """
 
     def logs(self, name: str, since: str | None) -> LogStream:
         """Stream complete lines, from the first or from the timestamp on (inclusive, cut to microseconds).
 
-        Ends when the container ends or the engine goes away: the end says nothing about the container. Closing the
-        stream frees the connection. A line that the container has not finished comes once it is, or when the
-        container has ended; a line of more than 1 MiB comes in parts of the same timestamp.
+        Ends when the container ends or the engine goes away: the end says nothing about the container.
+        Closing the stream frees the connection. A line that the container has not finished comes once it is,
+        or when the container has ended; a line of more than 1 MiB comes in parts of the same timestamp.
         """
 
     def stop(self, name: str, grace: float) -> None:
@@ -357,7 +389,10 @@ class Collector(Protocol):
     """Reads metrics from files of known formats. Pure: bytes to values."""
 
     def read(self, path: str, content: bytes) -> tuple[Metric, ...]:
-        """All numbers in a file. InvalidInput naming what is wrong when it cannot be read as what its name says."""
+        """All numbers in a file.
+
+        InvalidInput naming what is wrong when it cannot be read as what its name says.
+        """
 
     def reads(self, path: str) -> bool:
         """Whether the name is one of a known format."""
@@ -367,8 +402,8 @@ class ReleaseTarget(Protocol):
     """One server's folder of releases. One thread at a time; a context manager that holds a connection.
 
     Layout: ``<path>/releases/<name>/``, ``<path>/current`` a symbolic link to one of them.
-    Raises ServerUnavailable when it cannot be reached, ServerRejected when it refuses (host key, login, permission,
-    space, something unexpected in our place), TransferCorrupted.
+    Raises ServerUnavailable when it cannot be reached, ServerRejected when it refuses (host key, login,
+    permission, space, something unexpected in our place), TransferCorrupted.
     """
 
     def __enter__(self) -> ReleaseTarget: ...
@@ -385,13 +420,21 @@ class ReleaseTarget(Protocol):
         read: Callable[[ReleaseFile], BinaryIO],
         progress: ProgressSink,
     ) -> None:
-        """Put the files into a fresh folder; an unfinished one of the same name is replaced, ``current`` never."""
+        """Put the files into a fresh folder; an unfinished one of the same name is replaced, ``current``
+        never.
+        """
 
     def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:
-        """Compare the hashes on the far side; TransferCorrupted names the files that differ, lack or are too many."""
+        """Compare the hashes on the far side;
+
+        TransferCorrupted names the files that differ, lack or are too many.
+        """
 
     def activate(self, release: str) -> str | None:
-        """Point ``current`` at the release in one atomic step; the name it pointed to before. Repeating is fine."""
+        """Point ``current`` at the release in one atomic step; the name it pointed to before.
+
+        Repeating is fine.
+        """
 
     def discard(self, release: str) -> None:
         """Remove a release that is not current."""

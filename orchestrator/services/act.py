@@ -1,4 +1,6 @@
-"""Acting: owed actions are carried out at least once, each under its stable key; mails leave through the outbox."""
+"""Acting: owed actions are carried out at least once, each under its stable key; mails leave through the
+outbox.
+"""
 
 from __future__ import annotations
 
@@ -141,13 +143,11 @@ class Actor:
         message_id = f"<{action.key}.{self._store.instance}@{self._domain}>"
         message = compose(
             rendered,
+            run=run,
             sender=self._mailer.sender,
             recipients=recipients,
             message_id=message_id,
-            instance=self._store.instance,
-            domain=self._domain,
-            run=run,
-            date=self._clock.now(),
+            now=self._clock.now(),
         )
         mail = OutboxMessage(
             0, action.id, run.id, message_id, recipients, rendered.subject, message.as_bytes(), "pending"

@@ -1,7 +1,7 @@
 """Collecting: what a stopped container left, read member by member with limits.
 
-Everything in the output folder is kept, and what the pipeline declares in the working folder. Nothing is executed or
-unpickled here: metrics are numbers in text files, all else is opaque bytes.
+Everything in the output folder is kept, and what the pipeline declares in the working folder. Nothing is
+executed or unpickled here: metrics are numbers in text files, all else is opaque bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class OutputCollector:
     def collect(self, engine: Engine, container: str, pipeline: Pipeline) -> Collected:
         """Keep the outputs of a stopped container and read its metrics. Raises EngineError.
 
-        The limits hold over all folders together. What exceeds them, and whatever is no regular file, is listed.
+        The limits hold over all folders together. What exceeds them, and whatever is no regular file, is
+        listed.
         """
         found = Collected()
         texts: dict[str, bytes] = {}

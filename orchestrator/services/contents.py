@@ -48,7 +48,7 @@ class Contents:
     def add_archive(self, folder: str, entries: Sequence[FileEntry], archive: Callable[[], BinaryIO]) -> None:
         """A dataset version's files under a folder. Raises DatasetError when they are no longer to be had."""
         stream = self._stack.enter_context(archive())
-        tar = self._stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
+        tar = self._stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))  # noqa: SIM115 - the stack closes it
         members = {member.name: member for member in tar.getmembers()}
         for entry in entries:
             path = f"{folder}/{entry.path}"

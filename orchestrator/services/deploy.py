@@ -1,7 +1,7 @@
 """Deploying: what a passed run left goes to a server, whole or not at all.
 
-The release's name is in the database before anything is sent, so a try that was cut off is continued under the same
-name; ``current`` changes in one atomic step, after every hash was compared on the far side.
+The release's name is in the database before anything is sent, so a try that was cut off is continued under
+the same name; ``current`` changes in one atomic step, after every hash was compared on the far side.
 """
 
 from __future__ import annotations

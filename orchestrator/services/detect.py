@@ -1,8 +1,8 @@
 """Detecting: every change of code or data, once.
 
-What was seen moves forward in the same transaction that enqueues the run, guarded by what was seen before, so that
-one observation makes one run whoever makes it. A push waits while a dataset is still being written: a run is pinned
-to a commit and to dataset versions, and both must exist.
+What was seen moves forward in the same transaction that enqueues the run, guarded by what was seen before, so
+that one observation makes one run whoever makes it. A push waits while a dataset is still being written: a
+run is pinned to a commit and to dataset versions, and both must exist.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class Detector:
     def poll_source(self, pipeline: Pipeline, source: SourceSpec) -> list[Run]:
         """Look at a source's branches and enqueue a run for each that moved.
 
-        The first sight of a repository makes one run, of its default branch if that is watched. Raises SourceError or
-        DatasetError when it could not be found out; nothing is lost then, the next poll sees the same.
+        The first sight of a repository makes one run, of its default branch if that is watched. Raises
+        SourceError or DatasetError when it could not be found out; nothing is lost then, the next poll sees
+        the same.
         """
         with self._locks[f"{pipeline.name}/{source.name}"]:
             heads = {b: c for b, c in self._sources.heads(source).items() if source.watches(b)}
@@ -262,7 +263,9 @@ class Detector:
         return self._sources.fetch(source, commit, branch)
 
     def _trained_branch(self, pipeline: Pipeline) -> tuple[SourceSpec, str, str] | None:
-        """Where a data change trains: the first source's first deployed branch that was seen, else its main one."""
+        """Where a data change trains: the first source's first deployed branch that was seen, else its main
+        one.
+        """
         for source in pipeline.sources:
             seen = self._store.detection.heads(pipeline.name, source.name)
             for branch in pipeline.deploy_branches:
@@ -278,7 +281,8 @@ class Detector:
         watched = {b: c for b, c in heads.items() if source.watches(b)}
         if not watched:
             raise NotFound(
-                f"{source.location} has no branch that {pipeline.name} watches ({', '.join(source.branches)})",
+                f"{source.location} has no branch that {pipeline.name} watches"
+                f" ({', '.join(source.branches)})",
                 f"its branches are: {', '.join(sorted(heads)) or 'none'}",
             )
         for branch in pipeline.deploy_branches:

@@ -1,6 +1,7 @@
 """Dispatching: queued attempts to free slots, leases kept alive, orphaned attempts taken over.
 
-One worker thread per attempt. :meth:`Dispatcher.tick` is called often and is cheap when there is nothing to do.
+One worker thread per attempt. :meth:`Dispatcher.tick` is called often and is cheap when there is nothing to
+do.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Dispatcher:
         except StoreUnavailable as error:
             # The lease runs out, and whoever finds the database again goes on from there.
             log.error("attempt %d: %s", worker.lease.id, error)
-        except Exception as error:  # noqa: BLE001 - a thread's outermost boundary
+        except Exception as error:
             log.exception("attempt %d: defect", worker.lease.id)
             self._record_defect(worker, error)
         finally:

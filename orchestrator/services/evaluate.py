@@ -40,7 +40,10 @@ _TRIGGERS = {
 def actions_for(
     pipeline: Pipeline, purpose: Purpose, state: RunState, previous: RunState | None
 ) -> tuple[NewAction, ...]:
-    """The actions that a final state owes, in the order written. A run that only measures a baseline owes none."""
+    """The actions that a final state owes, in the order written.
+
+    A run that only measures a baseline owes none.
+    """
     if purpose is Purpose.BASELINE:
         return ()
     triggers = {_TRIGGERS[state]}
@@ -83,7 +86,10 @@ class Evaluator:
         return ended
 
     def advance(self, run: Run) -> Run:
-        """Do what is due for one run; the run as it is then. Raises LeaseLost when somebody else was faster."""
+        """Do what is due for one run; the run as it is then.
+
+        Raises LeaseLost when somebody else was faster.
+        """
         if run.state is RunState.QUEUED and run.cancel_requested_by:
             return self._end(run, RunState.CANCELLED, self._cancel_reason(run), "cancelled before it started")
         if run.state is RunState.RUNNING:
@@ -162,7 +168,7 @@ class Evaluator:
         deployed = set(self._store.runs.deployed_ids(run.pipeline))
         found = []
         for past in self._store.runs.measured_runs(run.pipeline):
-            if past.id == run.id or past.change.id > run.change.id and past.purpose is Purpose.TRAIN:
+            if past.id == run.id or (past.change.id > run.change.id and past.purpose is Purpose.TRAIN):
                 continue
             if why_not_trusted(past, pipeline) is None:
                 found.append(
@@ -185,7 +191,8 @@ class Evaluator:
         pipeline: Pipeline,
     ) -> Reference | Waiting:
         mine = evaluation_digest(run.change)
-        # A run that was made to measure an old commit again stands in for it; only `best` may choose it by itself.
+        # A run that was made to measure an old commit again stands in for it; only `best` may choose it by
+        # itself.
         pool = [
             c
             for past, c in history
@@ -199,7 +206,9 @@ class Evaluator:
         return self._measured_again(run, chosen.candidate, pipeline)
 
     def _measured_again(self, run: Run, old: Candidate, pipeline: Pipeline) -> Reference | Waiting:
-        """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued now."""
+        """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued
+        now.
+        """
         baseline = self._store.runs.get(old.measured.run_id)
         for again in self._store.runs.listing(run.pipeline, limit=500):
             if (
@@ -234,7 +243,10 @@ class Evaluator:
 
 
 def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
-    """A run's values by metric, one per replicate. A name that several files hold counts once, the first file's."""
+    """A run's values by metric, one per replicate.
+
+    A name that several files hold counts once, the first file's.
+    """
     values: dict[str, list[float]] = {}
     for replicate in sorted(metrics):
         seen: set[str] = set()

@@ -1,7 +1,8 @@
 """Executing one attempt, from wherever an earlier worker left it.
 
-prepare -> start -> follow -> collect -> finish. The state in the store says which of these come next; each may be
-repeated after a kill at any point, and the container's name, chosen with the claim, makes a twin impossible.
+prepare -> start -> follow -> collect -> finish. The state in the store says which of these come next; each
+may be repeated after a kill at any point, and the container's name, chosen with the claim, makes a twin
+impossible.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class _Draining(Exception):
 class AttemptWorker:
     """Works on one leased attempt in the calling thread.
 
-    ``stopping`` asks to let go as soon as the container can be left alone; ``fenced`` says that the lease is lost, so
-    that nothing must be touched any more.
+    ``stopping`` asks to let go as soon as the container can be left alone; ``fenced`` says that the lease is
+    lost, so that nothing must be touched any more.
     """
 
     def __init__(
@@ -125,7 +126,10 @@ class AttemptWorker:
         self._woken.set()
 
     def work(self) -> None:
-        """Carry the attempt to its end, or to where a stopping server leaves it. Raises LeaseLost when fenced."""
+        """Carry the attempt to its end, or to where a stopping server leaves it.
+
+        Raises LeaseLost when fenced.
+        """
         attempt = self._store.attempts.get(self.lease.id)
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)
@@ -256,9 +260,9 @@ class AttemptWorker:
             container = self._engine.find(attempt.container)
             if container is None or container.exit is None:
                 raise _Ended(Reason.LOST, "the container was removed before its outputs were collected")
-            exit = container.exit
+            ended = container.exit
             collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
-        self._finish(attempt, result_of(exit, attempt.stop_cause, collected, pipeline))
+        self._finish(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
@@ -279,26 +283,26 @@ def remove_traces(engine: Engine, instance: str, attempt_id: int, container: str
 
 
 def result_of(
-    exit: Exit, stopped: StopCause | None, collected: Collected, pipeline: Pipeline
+    ended: Exit, stopped: StopCause | None, collected: Collected, pipeline: Pipeline
 ) -> AttemptResult:
     """What an ended container comes to: its own failure first, then that of its metrics."""
-    reason = classify(exit, stopped)
-    message = describe(reason, exit, pipeline)
+    reason = classify(ended, stopped)
+    message = describe(reason, ended, pipeline)
     if reason is Reason.COMPLETED and collected.problem is not None:
         reason, message = collected.problem
     return AttemptResult(
         CONSEQUENCES[reason].state,
         reason,
         message,
-        exit,
+        ended,
         tuple(collected.metrics),
         tuple(collected.artifacts),
-        (*warnings_of(exit), *collected.warnings),
+        (*warnings_of(ended), *collected.warnings),
         tuple(collected.left_out),
     )
 
 
-def describe(reason: Reason, exit: Exit, pipeline: Pipeline) -> str:
+def describe(reason: Reason, ended: Exit, pipeline: Pipeline) -> str:
     """One sentence on how a container ended; empty when it ended well."""
     match reason:
         case Reason.COMPLETED:
@@ -306,7 +310,7 @@ def describe(reason: Reason, exit: Exit, pipeline: Pipeline) -> str:
         case Reason.OUT_OF_MEMORY:
             limit = pipeline.runner.resources.memory
             allowed = f" (limit {limit / (1 << 20):.0f} MiB)" if limit else ""
-            return f"the command ran out of memory{allowed}, exit code {exit.code}"
+            return f"the command ran out of memory{allowed}, exit code {ended.code}"
         case Reason.TIMEOUT:
             return f"the command was stopped after {pipeline.execution.timeout:.0f} s, its timeout"
         case Reason.LOG_LIMIT:
@@ -314,13 +318,13 @@ def describe(reason: Reason, exit: Exit, pipeline: Pipeline) -> str:
         case Reason.KILLED:
             return "the container was killed from outside (137, not out of memory, not by the orchestrator)"
         case Reason.START:
-            return f"the command could not be started: {exit.error}"
+            return f"the command could not be started: {ended.error}"
         case Reason.CANCELLED_BY_PERSON:
             return "cancelled"
         case Reason.SUPERSEDED:
             return "superseded by a newer change"
         case _:
-            return f"the command ended with exit code {exit.code}"
+            return f"the command ended with exit code {ended.code}"
 
 
 @contextmanager

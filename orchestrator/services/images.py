@@ -101,8 +101,8 @@ class Images:
     ) -> tuple[str, str]:
         """Have the base image plus what the setup command installed: name and digest.
 
-        The command runs as the run's user inside the run's limits, without secrets, on the ``key`` files alone, so
-        that what it sees is what the layer is named by. Raises SetupFailed, EngineError.
+        The command runs as the run's user inside the run's limits, without secrets, on the ``key`` files
+        alone, so that what it sees is what the layer is named by. Raises SetupFailed, EngineError.
         """
         files = _key_files(checkout, setup.key)
         digest = hashlib.sha256()
@@ -182,7 +182,9 @@ class Images:
 
 
 def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
-    """SHA-256 over names, kinds, execute bits and contents of a folder, ``.git`` apart; links by their target."""
+    """SHA-256 over names, kinds, execute bits and contents of a folder, ``.git`` apart; links by their
+    target.
+    """
     digest = hashlib.sha256()
     for text in extra:
         digest.update(text.encode() + b"\0")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 from orchestrator.domain.errors import ContainerGone, EngineError
-from orchestrator.ports.world import Engine, LogWriter
+from orchestrator.ports.world import Engine, LogStream, LogWriter
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +25,7 @@ class LogFollower:
         self._woken = woken
         self._ended = threading.Event()
         self._abandoned = threading.Event()
+        self._open: LogStream | None = None
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
 
     def start(self) -> None:
@@ -44,9 +44,12 @@ class LogFollower:
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Stop at the next line, without reading the rest."""
+        """Stop now, without reading the rest."""
         self._abandoned.set()
         self._ended.set()
+        stream = self._open
+        if stream is not None:
+            stream.close()
 
     def _follow(self) -> None:
         try:
@@ -65,7 +68,8 @@ class LogFollower:
 
     def _stream(self) -> None:
         try:
-            for line in self._engine.logs(self._container, self._writer.last_timestamp):
+            self._open = self._engine.logs(self._container, self._writer.last_timestamp)
+            for line in self._open:
                 self._writer.write(line)
                 if self._abandoned.is_set():
                     return
@@ -75,11 +79,3 @@ class LogFollower:
             log.info("log of %s interrupted: %s", self._container, error)
         finally:
             self._writer.flush()
-
-
-def no_mask(line: bytes) -> bytes:
-    """For attempts without secrets."""
-    return line
-
-
-Mask = Callable[[bytes], bytes]

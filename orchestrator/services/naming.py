@@ -1,6 +1,7 @@
 """What things on hosts are called, and what is written on them.
 
-Names are chosen before the thing exists and derive from database ids, so that whoever takes over finds them again.
+Names are chosen before the thing exists and derive from database ids, so that whoever takes over finds them
+again.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ class Preparer:
         version: DatasetVersion,
         progress: ProgressSink,
     ) -> str:
-        """Have a dataset version in a volume of its own; filled once a host, verified file by file on the way."""
+        """Have a dataset version in a volume of its own; filled once a host, verified file by file on the
+        way.
+        """
         volume = naming.data_volume(self._store.instance, version.fingerprint)
         spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
         if spec is None:
@@ -215,7 +217,10 @@ class Preparer:
 
 
 def environment(run: Run, pipeline: Pipeline, attempt: Attempt) -> dict[str, str]:
-    """What a container finds in its environment, secrets apart. What the user sets wins over what we suggest."""
+    """What a container finds in its environment, secrets apart.
+
+    What the user sets wins over what we suggest.
+    """
     revision = run.change.revision
     suggested = {
         "PYTHONUNBUFFERED": "1",

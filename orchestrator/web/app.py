@@ -1,0 +1,128 @@
+"""The web application: health for machines, and a plain page per run for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from orchestrator.domain.errors import NotFound, StoreError
+from orchestrator.domain.report import word_for
+from orchestrator.domain.run import Run, latest_tries
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import LogFiles, Renderer
+from orchestrator.services.report import ReportBuilder
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LISTED = 50
+# Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What the pages read from."""
+
+    store: Store
+    reports: ReportBuilder
+    renderer: Renderer
+    logs: LogFiles
+    ready: Callable[[], Mapping[str, str]]
+    """What is not well now, by part: empty when all is."""
+    healthy: Callable[[], bool]
+    """Whether the service's own threads are alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    run: Run
+    word: str
+    subject: str
+    sentence: str
+
+
+def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
+    """The application. ``allowed_hosts`` are the names under which it answers: a page of another site that
+    points its own name at this machine gets nothing."""
+    app = FastAPI(title="ML CI orchestrator", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], object]) -> Response:
+        host = (request.headers.get("host") or "").rpartition(":")[0] or request.headers.get("host") or ""
+        if host not in allowed_hosts:
+            return PlainTextResponse("this server does not answer under that name\n", 421, headers=_HEADERS)
+        response: Response = await call_next(request)  # type: ignore[misc]  # Starlette's own type is opaque
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.exception_handler(NotFound)
+    def not_found(_: Request, error: NotFound) -> Response:
+        return PlainTextResponse(f"{error}\n", 404)
+
+    @app.exception_handler(StoreError)
+    def no_store(_: Request, error: StoreError) -> Response:
+        return PlainTextResponse(f"{error}\n", 503)
+
+    _add_health(app, pages)
+    _add_pages(app, pages)
+    return app
+
+
+def _add_health(app: FastAPI, pages: Pages) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return (
+            PlainTextResponse("ok\n") if pages.healthy() else PlainTextResponse("a thread has ended\n", 503)
+        )
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        problems = dict(pages.ready())
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+
+def _add_pages(app: FastAPI, pages: Pages) -> None:
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+
+    @app.get("/")
+    def overview() -> HTMLResponse:
+        rows = [_row(pages, run) for run in pages.store.runs.listing(limit=_LISTED)]
+        return HTMLResponse(templates.get_template("overview.html").render(rows=rows))
+
+    @app.get("/runs/{run_id}")
+    def show(run_id: int) -> HTMLResponse:
+        run = pages.store.runs.get(run_id)
+        rendered = pages.renderer.render(pages.reports.build(run, started=not run.state.final))
+        return HTMLResponse(rendered.html)
+
+    @app.get("/runs/{run_id}/log")
+    def log(run_id: int) -> Response:
+        attempts = latest_tries(pages.store.attempts.of_run(pages.store.runs.get(run_id).id))
+
+        def text() -> Iterator[bytes]:
+            for attempt in attempts:
+                if len(attempts) > 1:
+                    yield f"== replicate {attempt.replicate} ==\n".encode()
+                for _, line in pages.logs.lines(attempt.id):
+                    yield line.text + b"\n"
+
+        return StreamingResponse(text(), media_type="text/plain; charset=utf-8")
+
+
+def _row(pages: Pages, run: Run) -> _Row:
+    word = word_for(run.state, pages.store.runs.previous_state(run)) if run.state.final else None
+    sentence = run.verdict.sentence if run.verdict else (run.message.splitlines() or [""])[0]
+    return _Row(run, word.value if word else run.state.value, run.change.revision.subject, sentence)
