@@ -26,7 +26,7 @@ def make(folder: Path, names: list[str]) -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_bytes(os.fsencode(name))
     return folder
 
 
