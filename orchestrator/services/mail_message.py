@@ -29,10 +29,10 @@ def compose(
 ) -> EmailMessage:
     """A mail with a plain and an HTML body.
 
-    ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``. ``message_id``, with or
-    without angle brackets, is chosen before the act and stays the same on every try: receivers know a double by
-    it. All mails about one pipeline are one thread. Raises MailRejected when an address is none; one that was
-    made of a commit's author is not to be trusted.
+    ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``. ``message_id``
+    (with or without brackets) is chosen before the act and stays the same on every try, so that receivers know
+    a double. All mails about one pipeline are one thread. Raises MailRejected when an address is none: one that
+    was made of a commit's author is not to be trusted.
     """
     origin = _address(sender)
     if not recipients:
@@ -62,6 +62,9 @@ def _address(text: str) -> Address:
     if len(found) != 1 or any(ord(c) < 32 for c in text):
         raise wrong
     name, spec = found[0]
+    # The parser repairs what it cannot read, and so could send to somebody whom nobody named.
+    if spec not in text:
+        raise wrong
     try:
         address = Address(display_name=name, addr_spec=spec)
     except (HeaderParseError, ValueError, IndexError) as error:

@@ -98,6 +98,8 @@ class View:
 
 def clean(text: str) -> str:
     """A text on one line, without control characters, lone surrogates and marks that reverse the reading."""
+    if text.isprintable():
+        return text
     kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in _HIDDEN)
     return "".join(kept)
 
@@ -112,7 +114,7 @@ class _Cutter:
 
     def text(self, text: str) -> str:
         # Whatever lies far beyond the limit need not be cleaned.
-        text = clean(text[: 4 * self._limits.characters + 4]).strip()
+        text = clean(text[: 2 * self._limits.characters]).strip()
         return (
             text
             if len(text) <= self._limits.characters
@@ -121,7 +123,7 @@ class _Cutter:
 
     def line(self, text: str) -> str:
         """As ``text``, but indentation stays."""
-        text = clean(text[: 4 * self._limits.characters + 4].expandtabs(4)).rstrip()
+        text = clean(text[: 2 * self._limits.characters].expandtabs(4)).rstrip()
         return text if len(text) <= self._limits.characters else text[: self._limits.characters - 1] + "…"
 
     def texts(self, section: str, rows: Sequence[str]) -> tuple[str, ...]:

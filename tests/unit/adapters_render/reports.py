@@ -7,20 +7,21 @@ from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.report import ArtifactRow, DeploymentRow, MetricRow, Report, Word
 from orchestrator.domain.run import Purpose, Run, RunState
 
+COMMIT = "3f2a91c04d5e6f708192a3b4c5d6e7f809a1b2c3"
 WHEN = datetime(2026, 11, 23, 5, 44, 59, tzinfo=UTC)
 
 
-def run(pipeline: str = "wine-quality", **revision: str) -> Run:
-    facts = {
-        "source": "wine",
-        "branch": "main",
-        "commit": "3f2a91c04d5e6f708192a3b4c5d6e7f809a1b2c3",
-        "subject": "try smaller trees",
-        "author": "Ana Sousa",
-        "author_email": "ana@example.org",
-    }
+def run(
+    pipeline: str = "wine-quality",
+    subject: str = "try smaller trees",
+    author: str = "Ana Sousa",
+    branch: str = "main",
+    commit: str = COMMIT,
+) -> Run:
+    """A rejected run."""
+    revision = Revision("wine", branch, commit, subject, author, "ana@example.org")
     data = DatasetVersion("wine", "9f" * 32, files=12, size=120_000, number=7)
-    change = Change(7, pipeline, "key", Cause.PUSH, Revision(**(facts | revision)), (data,))
+    change = Change(7, pipeline, "key", Cause.PUSH, revision, (data,))
     return Run(
         id=42,
         number=17,
@@ -81,9 +82,7 @@ def broken() -> Report:
         what_changed="code and data (wine) changed since wine-quality #12",
         commits=("3f2a91c try smaller trees", "77aa310 tidy the loader"),
         data_changes=("wine v6 → v7: +2 files, 1 changed",),
-        deployments=(
-            DeploymentRow("prod", "cancelled", "20261123T054459Z-42", "the gate rejected the run"),
-        ),
+        deployments=(DeploymentRow("prod", "cancelled", "20261123T054459Z-42", "the gate rejected the run"),),
         artifacts=(ArtifactRow("model.joblib", 1_234_567), ArtifactRow("metrics.json", 210)),
         warnings=("a child process was killed for lack of memory, yet the command ended with 0",),
         duration="4 m 12 s",

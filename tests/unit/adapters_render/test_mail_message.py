@@ -1,0 +1,102 @@
+"""The headers and the parts of a mail."""
+
+from email.message import EmailMessage
+
+import pytest
+
+from orchestrator.domain.errors import MailRejected
+from orchestrator.domain.report import Rendered
+from orchestrator.services.mail_message import compose
+from tests.unit.adapters_render.reports import WHEN, run
+
+MESSAGE_ID = "report.42.7@example.org"
+
+
+def mail(
+    *recipients: str,
+    subject: str = "[wine] passed",
+    sender: str = "ML CI <ci@example.org>",
+    message_id: str = MESSAGE_ID,
+) -> EmailMessage:
+    return compose(
+        Rendered(subject, "plain wörds\n", "<p>rich wörds</p>"),
+        run=run(),
+        sender=sender,
+        recipients=recipients or ("team@example.org",),
+        message_id=message_id,
+        now=WHEN,
+    )
+
+
+def test_a_mail_has_a_plain_and_an_html_body_in_that_order() -> None:
+    parts = list(mail().iter_parts())
+    assert mail().get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
+    assert [part.get_content().strip() for part in parts] == ["plain wörds", "<p>rich wörds</p>"]
+
+
+def test_the_same_act_has_the_same_message_id_on_every_try() -> None:
+    assert mail()["Message-ID"] == mail(message_id=f"<{MESSAGE_ID}>")["Message-ID"] == f"<{MESSAGE_ID}>"
+
+
+def test_all_mails_about_a_pipeline_are_one_thread_that_machines_do_not_answer() -> None:
+    first, second = mail(), mail(message_id="report.43.8@example.org")
+    assert (
+        first["References"]
+        == second["References"]
+        == first["In-Reply-To"]
+        == "<pipeline.wine-quality@example.org>"
+    )
+    assert first["Message-ID"] != first["References"]
+    assert first["List-Id"] == "<wine-quality.cellar.example.org>"
+    assert first["Auto-Submitted"] == "auto-generated"
+    assert first["X-MLCI-Run"] == "wine-quality #17"
+    assert first["Date"] == "Mon, 23 Nov 2026 05:44:59 +0000"
+
+
+def test_a_subject_is_one_line_whatever_a_commit_says() -> None:
+    subject = mail(subject="passed\r\nBcc: eve@example.org\n\n<script>" + "x" * 500)["Subject"]
+    assert subject.startswith("passed Bcc: eve@example.org <script>xx")
+    assert len(subject) == 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ana@example.org\nBcc: eve@example.org",
+        "ana@example.org, eve@example.org",
+        "Ana\r\nBcc: eve@example.org <ana@example.org>",
+        "ana",
+        "",
+        "@example.org",
+        "ana@",
+        "ana@exa mple.org",
+        "<ana@example.org> eve@example.org",
+    ],
+)
+def test_an_address_never_adds_a_header_or_a_recipient(address: str) -> None:
+    with pytest.raises(MailRejected, match="no mail address"):
+        mail("team@example.org", address)
+
+
+def test_names_of_people_keep_their_letters() -> None:
+    to = mail('"Ána, the first" <ana@example.org>')["To"]
+    assert [(a.display_name, a.addr_spec) for a in to.addresses] == [("Ána, the first", "ana@example.org")]
+
+
+@pytest.mark.parametrize("message_id", ["", "x", "a b@example.org", "x@example.org>\nBcc: eve@example.org"])
+def test_a_message_id_is_one_identifier(message_id: str) -> None:
+    with pytest.raises(MailRejected, match="no Message-ID"):
+        mail(message_id=message_id)
+
+
+def test_a_mail_to_nobody_is_refused() -> None:
+    with pytest.raises(MailRejected, match="no recipient"):
+        compose(
+            Rendered("s", "t", "h"),
+            run=run(),
+            sender="ci@example.org",
+            recipients=(),
+            message_id=MESSAGE_ID,
+            now=WHEN,
+        )
