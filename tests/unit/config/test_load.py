@@ -216,7 +216,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             'timeout, retry, log_limit; did you mean "command"?'
         ),
         (
-            "pipelines/wine.yaml:5:16: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC not worse than "
+            "pipelines/wine.yaml:5:17: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC not worse than "
             "BASELINE by MARGIN, or METRIC better than BASELINE"
         ),
         'runners/bad.yaml:1:9: the quote " is never closed; expected a closing quote',
