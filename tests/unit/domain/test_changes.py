@@ -25,6 +25,11 @@ def test_manifests_differ_in_paths_contents_and_size() -> None:
     assert diff_manifests(old, new) == ManifestDiff(("d.csv",), ("c.csv",), ("b.csv",), 1)
 
 
+def test_new_contents_of_the_same_size_are_a_change() -> None:
+    diff = diff_manifests((FileEntry("a", 1, "1"),), (FileEntry("a", 1, "2"),))
+    assert (diff.added, diff.removed, diff.changed) == ((), (), ("a",))
+
+
 def test_a_moved_file_is_one_removed_and_one_added() -> None:
     diff = diff_manifests((FileEntry("a", 1, "1"),), (FileEntry("b", 1, "1"),))
     assert (diff.added, diff.removed, diff.changed) == (("b",), ("a",), ())

@@ -1,4 +1,4 @@
-"""docs/runs.md says what the domain does: each state and what may follow it, each reason and its consequence."""
+"""docs/runs.md says what the domain does: the states, what may follow each, and the reasons."""
 
 import re
 from collections.abc import Mapping

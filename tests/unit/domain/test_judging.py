@@ -203,6 +203,8 @@ def test_a_result_carries_the_numbers_behind_its_sentence() -> None:
         ("accuracy not worse than best by 10%", 0.81, 0.9, Outcome.PASS),
         ("accuracy not worse than best by 10%", 0.8099, 0.9, Outcome.FAIL),
         ("accuracy better than best by 0.1", 0.9, 0.8, Outcome.FAIL),
+        ("accuracy better than best by 0.1", 0.4, 0.3, Outcome.FAIL),
+        ("accuracy better than best by 0.2", 0.9, 0.7, Outcome.FAIL),
         ("accuracy better than best by 0.1", 0.9001, 0.8, Outcome.PASS),
         ("accuracy better than best", 0.9, 0.9, Outcome.FAIL),
         ("accuracy not worse than best", 0.9, 0.9, Outcome.PASS),
