@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,7 +109,10 @@ class Evaluator:
         if step.state is RunState.EVALUATING:
             return self._evaluate(self._store.runs.move(run.id, run.state, RunState.EVALUATING, now))
         if step.state is not None:
-            return self._end(run, step.state, step.reason, step.message)
+            reason = step.reason
+            if step.state is RunState.CANCELLED and reason is None:
+                reason = self._cancel_reason(run)
+            return self._end(run, step.state, reason, step.message)
         return run
 
     def _cancel_reason(self, run: Run) -> Reason:
@@ -245,18 +249,23 @@ class Evaluator:
 def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
     """A run's values by metric, one per replicate.
 
-    A name that several files hold counts once, the first file's.
+    A name that several files hold counts once, the first file's. A replicate that lacks what another one has
+    counts as NaN there: it is never dropped.
     """
-    values: dict[str, list[float]] = {}
+    found: list[dict[str, float]] = []
     for replicate in sorted(metrics):
-        seen: set[str] = set()
+        values: dict[str, float] = {}
         for metric in metrics[replicate]:
-            if metric.name not in seen:
-                seen.add(metric.name)
-                values.setdefault(metric.name, []).append(metric.value)
+            values.setdefault(metric.name, metric.value)
+        found.append(values)
+    names = dict.fromkeys(name for values in found for name in values)
     revision = run.change.revision
     return Measured(
-        run.id, run.title, revision.commit, revision.branch, {name: tuple(v) for name, v in values.items()}
+        run.id,
+        run.title,
+        revision.commit,
+        revision.branch,
+        {name: tuple(values.get(name, math.nan) for values in found) for name in names},
     )
 
 
