@@ -91,7 +91,7 @@ class LogLines:
 
 
 def _chunks(body: BaseHTTPResponse, reading: threading.Lock, closed: threading.Event) -> Iterator[bytes]:
-    # One translation around the loop: each line comes as a chunk, and entering it costs as much as parsing one.
+    # One translation around the loop: each line is a chunk, and entering it costs as much as parsing one.
     with translate("reading a log"):
         while True:
             with reading:
