@@ -1,0 +1,11 @@
+"""Readers of the files in which trainings leave their numbers, one module per format."""
+
+from __future__ import annotations
+
+from orchestrator.adapters.collectors.json_file import JsonCollector
+from orchestrator.ports.world import Collector
+
+
+def default_collectors() -> tuple[Collector, ...]:
+    """All formats, in the order in which they are asked whether a file is theirs."""
+    return (JsonCollector(),)

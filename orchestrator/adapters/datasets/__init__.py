@@ -1,0 +1,1 @@
+"""Kinds of watched data, one module each."""

@@ -1,0 +1,177 @@
+"""Watched data in a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, printable, scan, unreadable
+from orchestrator.domain.change import FileEntry
+from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
+from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.ports.world import Listing, ProgressEvent, ProgressSink, Snapshot
+
+_CHUNK = 1 << 20
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+class FolderDataset:
+    """The DatasetSource of local folders. Archives are spooled in ``spool`` (None: the system's folder)."""
+
+    def __init__(self, spool: Path | None = None) -> None:
+        self._spool = spool
+
+    def look(self, dataset: DatasetSpec) -> Listing:
+        """List without reading contents; see :func:`scan` for what counts."""
+        return listing_of(scan(dataset))
+
+    def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
+        """Hash the contents; DatasetMoved when a file changes meanwhile, or one comes or goes."""
+        files = scan(dataset)
+        listing = listing_of(files)
+        entries: list[FileEntry] = []
+        done = 0
+        for entry in _in_threads(lambda seen: _hash(dataset, seen), files):
+            entries.append(entry)
+            done += entry.size
+            progress(ProgressEvent(f"hashing dataset {dataset.name}", done, listing.size, "bytes"))
+        if listing_of(scan(dataset)).signature != listing.signature:
+            raise DatasetMoved(
+                f"dataset {dataset.name}: files changed while they were read", "it is read again"
+            )
+        return Snapshot(fingerprint_of(entries), tuple(entries), listing)
+
+    def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
+        """A plain tar of exactly these files and the folders that they need (0555)."""
+        total = sum(entry.size for entry in entries)
+        out = cast("BinaryIO", tempfile.TemporaryFile(dir=self._spool))  # noqa: SIM115 - the caller closes it
+        try:
+            done = 0
+            with (
+                _spooling(dataset),
+                tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as archive,
+            ):
+                for folder in _folders(entries):
+                    archive.addfile(_header(folder, tarfile.DIRTYPE, 0o555))
+                for entry in sorted(entries, key=lambda e: e.path):
+                    _add(dataset, entry, archive)
+                    done += entry.size
+                    progress(ProgressEvent(f"packing dataset {dataset.name}", done, total, "bytes"))
+            out.seek(0)
+        except BaseException:
+            out.close()
+            raise
+        return out
+
+
+def _in_threads(work: Callable[[Seen], FileEntry], files: Sequence[Seen]) -> Iterator[FileEntry]:
+    """The results in order. After a failure no further file is begun."""
+    given_up = threading.Event()
+
+    def unless_given_up(seen: Seen) -> FileEntry | None:
+        return None if given_up.is_set() else work(seen)
+
+    with ThreadPoolExecutor(_THREADS, "hash") as pool:
+        try:
+            for entry in pool.map(unless_given_up, files):
+                if entry is not None:
+                    yield entry
+        finally:
+            given_up.set()
+
+
+def _hash(dataset: DatasetSpec, seen: Seen) -> FileEntry:
+    digest = hashlib.sha256()
+    with _reading(dataset, seen.path, seen.real) as file:
+        if seen.unchanged(os.fstat(file.fileno())):
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        if not seen.unchanged(os.fstat(file.fileno())):
+            raise _moved(dataset, seen.path, "it changed while it was read")
+    return FileEntry(seen.path, seen.size, digest.hexdigest())
+
+
+class _Verified(io.RawIOBase):
+    """Hashes what is read of a file, and turns what the system says into our errors."""
+
+    def __init__(self, dataset: DatasetSpec, path: str, file: BinaryIO) -> None:
+        super().__init__()
+        self._dataset, self._path, self._file = dataset, path, file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            raise unreadable(self._dataset, error) from error
+        if not data and size:
+            raise _moved(self._dataset, self._path, "it is shorter")
+        self.digest.update(data)
+        return data
+
+
+def _add(dataset: DatasetSpec, entry: FileEntry, archive: tarfile.TarFile) -> None:
+    root = os.path.realpath(dataset.path)
+    real = os.path.realpath(Path(root, entry.path))
+    if os.path.commonpath((root, real)) != root:
+        raise _moved(dataset, entry.path, "it leaves the folder")
+    header = _header(entry.path, tarfile.REGTYPE, 0o444)
+    header.size = entry.size
+    with _reading(dataset, entry.path, real) as file:
+        content = _Verified(dataset, entry.path, file)
+        if os.fstat(file.fileno()).st_size != entry.size:
+            raise _moved(dataset, entry.path, "its size differs")
+        archive.addfile(header, cast("BinaryIO", content))
+        if content.digest.hexdigest() != entry.sha256:
+            raise _moved(dataset, entry.path, "its content differs")
+
+
+@contextmanager
+def _reading(dataset: DatasetSpec, path: str, real: str) -> Iterator[BinaryIO]:
+    """Open a file that was listed; one that is gone, or has become something else, has moved."""
+    try:
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _moved(dataset, path, "it is gone") from None
+    except OSError as error:
+        raise unreadable(dataset, error) from error
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+@contextmanager
+def _spooling(dataset: DatasetSpec) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetUnavailable(
+            f"dataset {dataset.name}: cannot be packed: {error.strerror or error}",
+            "the folder for temporary files needs room for the whole dataset",
+        ) from error
+
+
+def _folders(entries: Sequence[FileEntry]) -> list[str]:
+    parents = {str(parent) for entry in entries for parent in PurePosixPath(entry.path).parents}
+    return sorted(parents - {"."})
+
+
+def _header(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.type, header.mode = kind, mode
+    return header
+
+
+def _moved(dataset: DatasetSpec, path: str, how: str) -> DatasetMoved:
+    return DatasetMoved(
+        f"dataset {dataset.name}: {printable(path)} is not what it was: {how}",
+        "the version as it was cannot be had any more",
+    )
