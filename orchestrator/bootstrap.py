@@ -275,7 +275,7 @@ class Application:
     @cached_property
     def engines(self) -> Mapping[str, Engine]:
         """Each host's engine; connected when it is first used."""
-        from orchestrator.adapters.docker import DockerEngine
+        from orchestrator.adapters.docker.engine import DockerEngine
 
         return {host.name: DockerEngine(host.engine, self.store.instance) for host in self.hosts}
 

@@ -352,7 +352,10 @@ class BlobStore(Protocol):
 
 
 class LogWriter(Protocol):
-    """Appends one attempt's log; owned by one thread."""
+    """Appends one attempt's log from one stream; owned by one thread.
+
+    A resumed stream needs a writer of its own.
+    """
 
     @property
     def last_timestamp(self) -> str | None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.domain.errors import (
     ContainerGone,
@@ -187,9 +188,13 @@ class AttemptWorker:
             raise LeaseLost(f"attempt {self.lease.id} was taken over by another server")
 
     def _follow(self, pipeline: Pipeline, attempt: Attempt) -> Attempt:
-        values = self._secret_values(pipeline)
-        writer = self._ports.logs.writer(attempt.id, self._ports.make_mask(values))
-        follower = LogFollower(self._engine, attempt.container, writer, self._woken)
+        mask = self._ports.make_mask(self._secret_values(pipeline))
+        follower = LogFollower(
+            self._engine,
+            attempt.container,
+            partial(self._ports.logs.writer, attempt.id, mask),
+            self._woken,
+        )
         follower.start()
         try:
             self._until_exited(pipeline, attempt, follower)

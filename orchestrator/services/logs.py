@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from orchestrator.domain.errors import ContainerGone, EngineError
 from orchestrator.ports.world import Engine, LogStream, LogWriter
@@ -14,18 +15,21 @@ log = logging.getLogger(__name__)
 class LogFollower:
     """Copies one container's output until told that the container has ended.
 
-    The end of a stream never means the end of the container: it is resumed from the last line on file until
-    :meth:`finish` is called, which reads what is left and waits for the thread.
+    The end of a stream never means the end of the container: the log is resumed, each time by a writer of its
+    own, until :meth:`finish` is called, which reads what is left and waits for the thread.
     """
 
-    def __init__(self, engine: Engine, container: str, writer: LogWriter, woken: threading.Event) -> None:
+    def __init__(
+        self, engine: Engine, container: str, open_writer: Callable[[], LogWriter], woken: threading.Event
+    ) -> None:
         self._engine = engine
         self._container = container
-        self._writer = writer
+        self._open_writer = open_writer
         self._woken = woken
         self._ended = threading.Event()
         self._abandoned = threading.Event()
-        self._open: LogStream | None = None
+        self._stream: LogStream | None = None
+        self._writer: LogWriter | None = None
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
 
     def start(self) -> None:
@@ -35,7 +39,8 @@ class LogFollower:
     @property
     def size(self) -> int:
         """Bytes of output received so far, over all resumptions."""
-        return self._writer.size
+        writer = self._writer
+        return 0 if writer is None else writer.size
 
     def finish(self, timeout: float) -> bool:
         """The container has ended: read the rest; False when that took longer than ``timeout`` seconds."""
@@ -47,30 +52,30 @@ class LogFollower:
         """Stop now, without reading the rest."""
         self._abandoned.set()
         self._ended.set()
-        stream = self._open
+        stream = self._stream
         if stream is not None:
             stream.close()
+        self._thread.join(5.0)
 
     def _follow(self) -> None:
         try:
-            while True:
+            while not self._abandoned.is_set():
                 complete = self._ended.is_set()
-                self._stream()
-                if complete or self._abandoned.is_set():
+                self._copy()
+                if complete:
                     return
                 # Tell whoever watches the container that it may have ended.
                 self._woken.set()
                 self._ended.wait(0.5)
         except ContainerGone:
             self._woken.set()
-        finally:
-            self._writer.close()
 
-    def _stream(self) -> None:
+    def _copy(self) -> None:
+        writer = self._writer = self._open_writer()
         try:
-            self._open = self._engine.logs(self._container, self._writer.last_timestamp)
-            for line in self._open:
-                self._writer.write(line)
+            self._stream = self._engine.logs(self._container, writer.last_timestamp)
+            for line in self._stream:
+                writer.write(line)
                 if self._abandoned.is_set():
                     return
         except ContainerGone:
@@ -78,4 +83,6 @@ class LogFollower:
         except EngineError as error:
             log.info("log of %s interrupted: %s", self._container, error)
         finally:
-            self._writer.flush()
+            if self._stream is not None:
+                self._stream.close()
+            writer.close()
