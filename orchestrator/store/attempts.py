@@ -271,7 +271,7 @@ class SqlAttempts:
     def slots_in_use(self) -> Mapping[str, int]:
         with self._database.reading() as session:
             rows = session.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def is_staged(self, host: str, volume: str) -> bool:
         with self._database.reading() as session:

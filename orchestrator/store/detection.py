@@ -40,7 +40,7 @@ class SqlDetection:
             rows = session.execute(
                 select(DataHeadRow.dataset, DataHeadRow.fingerprint).where(DataHeadRow.pipeline == pipeline)
             )
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def dataset_watch(self, dataset: DatasetSpec) -> DatasetWatch | None:
         with self._database.reading() as session:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -182,7 +182,8 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"the backup {path} could not be written: {error}") from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
     def close(self) -> None:
         """Free all connections."""

@@ -134,7 +134,7 @@ class SqlRuns:
                 .where(AttemptRow.run_id == run_id)
                 .order_by(AttemptRow.replicate, AttemptRow.number)
             )
-            latest = dict(tries.tuples().all())
+            latest = dict(tries.all())
             found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
             rows = session.scalars(
                 select(MetricRow).where(MetricRow.attempt_id.in_(found)).order_by(MetricRow.id)
@@ -155,7 +155,7 @@ class SqlRuns:
     def pins(self, pipeline: str) -> Mapping[str, int]:
         with self._database.reading() as session:
             rows = session.execute(select(PinRow.name, PinRow.run_id).where(PinRow.pipeline == pipeline))
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def pin(self, pipeline: str, name: str, run_id: int, who: str, reason: str, at: datetime) -> None:
         with self._database.writing() as session:
