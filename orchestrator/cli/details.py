@@ -1,0 +1,116 @@
+"""Everything about one run, for ``runs show``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.bootstrap import Application
+from orchestrator.cli.artifacts import kept
+from orchestrator.cli.output import Column, clean, print_table, stamp
+from orchestrator.cli.verdict import print_verdict
+from orchestrator.cli.views import reference
+from orchestrator.domain.report import format_duration, format_size
+from orchestrator.domain.run import Attempt, Run
+
+
+def print_details(screen: Console, app: Application, run: Run, waiting: Sequence[str], journal: bool) -> None:
+    """The verdict block, then the facts behind it."""
+    if run.state.final:
+        print_verdict(screen, app, run)
+    else:
+        revision = run.change.revision
+        screen.print(Text.assemble((run.title, "bold"), f"  {run.state.value.replace('_', ' ')}"))
+        screen.print(Text(f'{clean(revision.branch)} {revision.short} "{clean(revision.subject)}"'))
+    for reason in waiting:
+        screen.print(Text(f"waits: {clean(reason)}", style="cyan"))
+    if run.cancel_requested_by and not run.state.final:
+        screen.print(Text(f"asked to end by {clean(run.cancel_requested_by)}", style="yellow"))
+    _heading(screen, "change")
+    print_table(("", ""), _facts(run))
+    _heading(screen, "attempts")
+    columns = (
+        "replicate",
+        "try",
+        "state",
+        "host",
+        "seed",
+        "started",
+        "took",
+        Column("how it ended", elastic=True),
+    )
+    print_table(columns, [_attempt_row(a) for a in app.store.attempts.of_run(run.id)])
+    actions = app.store.actions.of_run(run.id)
+    if actions:
+        _heading(screen, "actions")
+        rows = [(a.trigger.value, a.spec.kind, a.state.value, str(a.tries), a.message) for a in actions]
+        print_table(("on", "kind", "state", "tries", Column("told", elastic=True)), rows)
+    deployments = app.store.deployments.of_run(run.id)
+    if deployments:
+        _heading(screen, "deployments")
+        placed = [(d.server, d.state.value, d.release, stamp(d.activated_at)) for d in deployments]
+        print_table(("server", "state", "release", "activated"), placed)
+    files = kept(app, run)
+    if files:
+        _heading(screen, "artifacts")
+        listed = [(f.path, format_size(f.size), f.sha256[:12]) for _, f in files]
+        print_table(("path", Column("size", right=True), "sha256"), listed)
+    if journal:
+        _heading(screen, "journal")
+        entries = [
+            (stamp(e.at), e.subject, e.before, e.after, e.who, e.reason)
+            for e in app.store.journal.of_run(run.id)
+        ]
+        print_table(("when", "what", "from", "to", "who", Column("why", elastic=True)), entries)
+
+
+def _heading(screen: Console, title: str) -> None:
+    screen.print()
+    screen.print(Text(title, style="bold underline" if screen.is_terminal else ""))
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    change, revision = run.change, run.change.revision
+    data = [
+        f"{v.label} ({v.role.value}, {v.files} files, {format_size(v.size)}, {v.fingerprint[:12]})"
+        for v in change.datasets
+    ]
+    facts = [
+        ("reference", f"{reference(run)}, id {run.id}"),
+        ("cause", change.cause.value.replace("_", " ")),
+        ("requested by", change.requested_by),
+        ("purpose", "" if run.purpose.value == "train" else run.purpose.value),
+        ("repeats", f"run {run.rerun_of}" if run.rerun_of else ""),
+        ("source", revision.source),
+        ("branch", revision.branch),
+        ("commit", f'{revision.commit} "{revision.subject}"'),
+        ("author", f"{revision.author} <{revision.author_email}>" if revision.author else ""),
+        *(("data", text) for text in data),
+        ("note", change.note),
+        ("host wish", run.host_wish or ""),
+        ("enqueued", stamp(run.created_at)),
+        ("started", stamp(run.started_at)),
+        ("ended", stamp(run.finished_at)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
+    seconds = ""
+    if attempt.started_at and attempt.finished_at:
+        seconds = format_duration((attempt.finished_at - attempt.started_at).total_seconds())
+    how = attempt.reason.value.replace("_", " ") if attempt.reason else ""
+    if attempt.message:
+        how = f"{how}: {attempt.message}"
+    return (
+        str(attempt.replicate),
+        str(attempt.number),
+        attempt.state.value,
+        attempt.host or "",
+        str(attempt.seed),
+        stamp(attempt.started_at),
+        seconds,
+        how,
+    )

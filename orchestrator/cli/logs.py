@@ -1,0 +1,62 @@
+"""Logs of a run on standard output."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.bootstrap import Application
+from orchestrator.cli.follow import LogReader
+from orchestrator.cli.output import say
+from orchestrator.cli.settings import PASSED
+from orchestrator.cli.views import reference
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.run import Attempt, Run, latest_tries
+
+_TICK = 0.3
+
+
+def print_logs(
+    app: Application, run: Run, *, follow: bool, tail: int | None, replicate: int | None, timestamps: bool
+) -> int:
+    """Print the log of the latest try of each replicate; with ``follow`` until the run has ended."""
+    attempts = _chosen(app, run, replicate)
+    reader = LogReader(app)
+    many = len(attempts) > 1
+    printed = 0
+    for attempt in attempts:
+        lines = list(reader.new(attempt.id))
+        if tail is not None:
+            lines = lines[len(lines) - min(tail, len(lines)) :]
+        for when, text in lines:
+            _print(attempt, when, text, many=many, timestamps=timestamps)
+        printed += len(lines)
+    sys.stdout.flush()
+    if not follow:
+        if not printed and tail != 0:
+            say(f"{reference(run)} has no log yet" if not run.state.final else f"{reference(run)} has no log")
+        return PASSED
+    while True:
+        ended = app.store.runs.get(run.id).state.final
+        for attempt in _chosen(app, run, replicate):
+            for when, text in reader.new(attempt.id):
+                _print(attempt, when, text, many=many, timestamps=timestamps)
+        sys.stdout.flush()
+        if ended:
+            return PASSED
+        app.clock.sleep(_TICK)
+
+
+def _chosen(app: Application, run: Run, replicate: int | None) -> list[Attempt]:
+    attempts = latest_tries(app.store.attempts.of_run(run.id))
+    if replicate is None:
+        return list(attempts)
+    chosen = [a for a in attempts if a.replicate == replicate]
+    if not chosen:
+        known = ", ".join(str(a.replicate) for a in attempts)
+        raise NotFound(f"{reference(run)} has no replicate {replicate}", f"it has: {known}")
+    return chosen
+
+
+def _print(attempt: Attempt, when: str, text: str, *, many: bool, timestamps: bool) -> None:
+    parts = (when if timestamps else "", f"[{attempt.replicate}]" if many else "", text)
+    sys.stdout.write(" ".join(part for part in parts if part) + "\n")

@@ -1,0 +1,115 @@
+"""The command ``orchestrator``: which commands there are, and what their ends mean to a shell.
+
+Nothing but click is imported until a command runs, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import click
+
+from orchestrator.cli.settings import Settings, global_options
+
+COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "serve": ("orchestrator.cli.serve", "serve", "Watch, run, judge and act until stopped."),
+    "run": ("orchestrator.cli.run", "run", "Run a pipeline once, now."),
+    "plan": ("orchestrator.cli.plan", "plan", "Show what would run now, where and why; change nothing."),
+    "runs": ("orchestrator.cli.runs", "runs", "List, show, follow, cancel and repeat runs."),
+    "init": ("orchestrator.cli.config", "init", "Write a commented configuration."),
+    "validate": ("orchestrator.cli.config", "validate", "Report every mistake in a configuration."),
+    "schema": ("orchestrator.cli.config", "schema", "Print the JSON Schema of a kind of file."),
+    "datasets": ("orchestrator.cli.datasets", "datasets", "Show datasets and their versions."),
+    "baselines": ("orchestrator.cli.baselines", "baselines", "Show, pin and unpin baselines."),
+    "deployments": ("orchestrator.cli.deployments", "deployments", "Show what was deployed where."),
+    "images": ("orchestrator.cli.images", "images", "Make, list and remove the images that runs use."),
+    "runners": ("orchestrator.cli.hosts", "runners", "Show the runners of the configuration."),
+    "hosts": ("orchestrator.cli.hosts", "hosts", "Show and check the Docker engines."),
+    "db": ("orchestrator.cli.db", "db", "Upgrade and back up the database."),
+    "doctor": ("orchestrator.cli.doctor", "doctor", "Check everything that a run will need."),
+    "version": ("orchestrator.cli.config", "version", "Print the version."),
+}
+"""Name to module, attribute and short help: what the list of commands needs without importing any."""
+
+_EPILOG = (
+    "Ends with 0: done, and passed. 1: rejected or failed. 2: wrong usage or configuration. "
+    "3: it could not be found out. 4: inconclusive."
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run or asked for their own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, 1)
+            meant = f' Did you mean "{close[0]}"?' if close else f" There are: {', '.join(COMMANDS)}."
+            ctx.fail(f'There is no command "{args[0]}".{meant}')
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@global_options
+def cli() -> None:
+    """Continuous integration for machine learning: a change trains, is judged, deployed and reported."""
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code. Errors are told on standard error."""
+    settings = Settings()
+    try:
+        code = cli.main(
+            None if arguments is None else list(arguments),
+            prog_name="orchestrator",
+            standalone_mode=False,
+            obj=settings,
+        )
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader has had enough, as `head` does. What is still buffered must not fail at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: told to the person
+        from orchestrator.cli.errors import tell
+
+        return tell(error, verbose=settings.verbose)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(execute())

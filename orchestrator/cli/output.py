@@ -1,0 +1,164 @@
+"""How data reach the person: tables and text on standard output, talk on standard error, JSON for programs.
+
+Texts from repositories, containers and servers are data: no control code of theirs reaches the terminal, and
+none of them is read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH: Final = 100
+"""Columns where there is no terminal to ask."""
+
+STYLES: Final = {
+    "passed": "green",
+    "fixed": "green",
+    "active": "green",
+    "ok": "green",
+    "done": "green",
+    "delivered": "green",
+    "rejected": "red",
+    "broken": "red",
+    "failed": "red",
+    "fail": "red",
+    "still failing": "red",
+    "given_up": "red",
+    "inconclusive": "yellow",
+    "warn": "yellow",
+    "errored": "magenta",
+    "running": "blue",
+    "preparing": "blue",
+    "collecting": "blue",
+    "evaluating": "blue",
+    "queued": "cyan",
+    "cancelled": "bright_black",
+    "skipped": "bright_black",
+}
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
+
+
+def clean(text: str) -> str:
+    """A text on one line, without control characters and marks that reverse the reading."""
+    hidden = ("Cc", "Cf", "Cs")
+    return "".join(
+        " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in hidden
+    )
+
+
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
+
+def readable(text: bytes) -> str:
+    """A line of a log as a terminal would show it at last: no control codes, ``\\r`` progress at its end."""
+    plain = _ESCAPES.sub("", text.decode("utf-8", "replace")).replace("\t", "    ")
+    states = [state for state in plain.split("\r") if state.strip()]
+    return clean(states[-1]) if states else ""
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Where tables and text go; plain when it is no terminal, or NO_COLOR is set."""
+    from rich.console import Console
+
+    out = stream or sys.stdout
+    return Console(
+        file=out,
+        width=None if out.isatty() else PLAIN_WIDTH,
+        no_color=bool(os.environ.get("NO_COLOR")) or None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not out.isatty(),
+    )
+
+
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a person watches, on a terminal that can move its cursor."""
+    return (stream or sys.stderr).isatty() and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str) -> None:
+    """Talk: one line on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is how a command talks
+
+
+def print_json(value: Json) -> None:
+    """Data for a program: on standard output, nothing else beside it."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201 - this is how a command answers
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. One that is not ``elastic`` is never cut."""
+
+    title: str
+    right: bool = False
+    elastic: bool = False
+
+
+def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]], empty: str = "") -> None:
+    """A table on standard output; ``empty`` is said on standard error when there are no rows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    if not rows:
+        if empty:
+            say(empty)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made = Column(column) if isinstance(column, str) else column
+        table.add_column(
+            made.title,
+            justify="right" if made.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=8 if made.elastic else None,
+            ratio=None,
+        )
+    for row in rows:
+        cells = [clean(cell) for cell in row]
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+    screen = console()
+    wanted = screen.measure(table).maximum
+    if not sys.stdout.isatty() and wanted > PLAIN_WIDTH and not any(_elastic(c) for c in columns):
+        screen.width = wanted
+    screen.print(table)
+
+
+def _elastic(column: Column | str) -> bool:
+    return isinstance(column, Column) and column.elastic
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """``5 s ago``, ``3 m ago``, ``2 h ago``, ``4 d ago``; empty for None."""
+    if moment is None:
+        return ""
+    seconds = max(0, round(((now or datetime.now(UTC)) - moment).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def stamp(moment: datetime | None) -> str:
+    """A moment in the person's own time zone, to the second; empty for None."""
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def iso(moment: datetime | None) -> str | None:
+    """A moment for a program."""
+    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -1,0 +1,48 @@
+"""``orchestrator run``: one run now, in a server or, when none is up, in this process."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.complete import pipeline_names
+from orchestrator.cli.settings import PASSED, global_options, this, who
+
+
+@click.command()
+@click.argument("pipeline", shell_complete=pipeline_names)
+@click.option("--ref", metavar="REF", help="Branch, tag or commit (else the branch that is deployed).")
+@click.option("--host", metavar="NAME", help="Execute on this host alone.")
+@click.option("--replicates", type=click.IntRange(1, 1000), metavar="N", help="How many trainings.")
+@click.option("--wait/--no-wait", default=True, help="Stay until the end (the default).")
+@click.option("--follow", "-f", is_flag=True, help="Show the log as well.")
+@global_options
+def run(
+    pipeline: str, ref: str | None, host: str | None, replicates: int | None, wait: bool, follow: bool
+) -> int:
+    """Run PIPELINE once, now.
+
+    A server that is up executes it; without one, this process does. Ctrl-C lets go of the run, and does not
+    end it.
+    """
+    from orchestrator.cli.attach import stay_with
+    from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.views import reference, run_json
+    from orchestrator.domain.errors import NotFound
+
+    settings = this()
+    with settings.application() as app:
+        wanted = app.pipeline(pipeline)
+        if host is not None and host not in {h.name for h in app.hosts}:
+            known = ", ".join(h.name for h in app.hosts)
+            raise NotFound(f'there is no host "{host}"', f"the configuration has: {known}")
+        made = app.detector.run_now(wanted, ref, who(), host, replicates)
+        revision = made.change.revision
+        data = "".join(f", {version.label}" for version in made.change.datasets)
+        say(f"{reference(made)} enqueued: {revision.branch} {revision.short}{data}")
+        if wait or follow:
+            return stay_with(app, made, show_log=follow, as_json=settings.json)
+        if settings.json:
+            print_json(run_json(app, made))
+        if not app.live_servers():
+            say(f"no server is up: start orchestrator serve, or: orchestrator runs resume {made.id}")
+        return PASSED

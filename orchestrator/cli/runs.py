@@ -1,0 +1,205 @@
+"""``orchestrator runs``: what ran, how it ended, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.complete import pipeline_names, run_references
+from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
+from orchestrator.domain.run import RunState
+
+
+@click.group()
+@global_options
+def runs() -> None:
+    """List, show, follow, cancel and repeat runs. REF is a run's id, or PIPELINE#NUMBER."""
+
+
+def _reference_argument() -> click.Argument:
+    return click.Argument(["ref"], metavar="REF", shell_complete=run_references)
+
+
+def _takes_reference(command: click.Command) -> click.Command:
+    command.params.insert(0, _reference_argument())
+    return command
+
+
+@runs.command("list")
+@click.option("--pipeline", "-p", metavar="NAME", shell_complete=pipeline_names, help="Only this pipeline's.")
+@click.option(
+    "--state",
+    "-s",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in RunState]),
+    help="Only runs in this state; may be repeated.",
+)
+@click.option("--branch", "-b", metavar="NAME", help="Only runs of this branch.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many."
+)
+@global_options
+def list_runs(pipeline: str | None, states: tuple[str, ...], branch: str | None, limit: int) -> int:
+    """The newest runs first."""
+    from orchestrator.cli.output import Column, print_json, print_table
+    from orchestrator.cli.views import run_json, summary_row
+
+    settings = this()
+    with settings.application() as app:
+        if pipeline is not None and not app.store.runs.listing(pipeline, limit=1):
+            app.pipeline(pipeline)
+        wanted = [RunState(state) for state in states]
+        found = app.store.runs.listing(pipeline, wanted, branch, limit)
+        if settings.json:
+            print_json([run_json(app, run) for run in found])
+            return PASSED
+        now = app.clock.now()
+        columns = (
+            "run",
+            "verdict",
+            Column("key metric", elastic=True),
+            "cause",
+            Column("branch", elastic=True),
+            "commit",
+            "enqueued",
+            Column("took", right=True),
+        )
+        rows = [summary_row(app, run, now) for run in found]
+        print_table(
+            columns, rows, "no runs yet: `orchestrator run PIPELINE` makes one, `orchestrator serve` all"
+        )
+        return PASSED
+
+
+@_takes_reference
+@runs.command("show")
+@click.option("--journal", is_flag=True, help="Every change of state as well, with who and why.")
+@global_options
+def show(ref: str, journal: bool) -> int:
+    """Everything about a run."""
+    from orchestrator.cli.details import print_details
+    from orchestrator.cli.output import console, print_json
+    from orchestrator.cli.views import full_json, why_waiting
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        waiting = why_waiting(app, run)
+        if settings.json:
+            print_json(full_json(app, run, waiting, journal))
+        else:
+            print_details(console(), app, run, waiting, journal)
+        return PASSED
+
+
+@_takes_reference
+@runs.command("logs")
+@click.option("--follow", "-f", is_flag=True, help="Stay, and print lines as they come.")
+@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+@click.option("--replicate", type=click.IntRange(0), metavar="N", help="Only this replicate (from 0).")
+@click.option("--timestamps", "-t", is_flag=True, help="Put each line's time before it.")
+@global_options
+def logs(ref: str, follow: bool, tail: int | None, replicate: int | None, timestamps: bool) -> int:
+    """The output of a run's container, one replicate after the other, or as it comes with --follow."""
+    from orchestrator.cli.logs import print_logs
+
+    with this().application() as app:
+        run = app.store.runs.find(ref)
+        return print_logs(app, run, follow=follow, tail=tail, replicate=replicate, timestamps=timestamps)
+
+
+@_takes_reference
+@runs.command("cancel")
+@global_options
+def cancel(ref: str) -> int:
+    """Ask a run to end. Its container is stopped and what it left is collected."""
+    from orchestrator.cli.output import say
+    from orchestrator.cli.views import reference
+    from orchestrator.domain.run import Reason
+
+    with this().application() as app:
+        run = app.store.runs.find(ref)
+        if not app.store.runs.request_cancel(run.id, who(), Reason.CANCELLED_BY_PERSON, app.clock.now()):
+            say(f"{reference(run)} has ended already: {app.store.runs.get(run.id).state.value}")
+            return PASSED
+        if run.state is RunState.QUEUED and not app.live_servers():
+            app.evaluator.advance(app.store.runs.get(run.id))
+            say(f"{reference(run)} cancelled")
+        elif app.live_servers():
+            say(f"{reference(run)} is asked to end")
+        else:
+            say(f"{reference(run)} ends as soon as somebody executes it: orchestrator runs resume {run.id}")
+        return PASSED
+
+
+@_takes_reference
+@runs.command("resume")
+@click.option("--follow", "-f", is_flag=True, help="Show the log as well.")
+@global_options
+def resume(ref: str, follow: bool) -> int:
+    """Stay with a run until its end. Without a server, this process takes it up where it was left."""
+    from orchestrator.cli.attach import stay_with
+
+    settings = this()
+    with settings.application() as app:
+        return stay_with(app, app.store.runs.find(ref), show_log=follow, as_json=settings.json)
+
+
+@_takes_reference
+@runs.command("retry")
+@click.option("--host", metavar="NAME", help="Execute on this host alone.")
+@click.option("--wait/--no-wait", default=True, help="Stay until the end (the default).")
+@click.option("--follow", "-f", is_flag=True, help="Show the log as well.")
+@global_options
+def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
+    """Run the same commit once more, on the data as they are now, as a new run."""
+    from orchestrator.cli.attach import stay_with
+    from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.views import reference, run_json
+
+    settings = this()
+    with settings.application() as app:
+        old = app.store.runs.find(ref)
+        made = app.detector.run_now(app.pipeline(old.pipeline), None, who(), host, None, rerun_of=old)
+        say(f"{reference(made)} enqueued: {reference(old)} once more, {made.change.revision.short}")
+        if wait or follow:
+            return stay_with(app, made, show_log=follow, as_json=settings.json)
+        if settings.json:
+            print_json(run_json(app, made))
+        return PASSED
+
+
+@_takes_reference
+@runs.command("artifacts")
+@click.option(
+    "--download",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write them into this folder; of several replicates, each into a folder of its own.",
+)
+@global_options
+def artifacts(ref: str, download: Path | None) -> int:
+    """What a run left behind."""
+    from orchestrator.cli.artifacts import kept, save
+    from orchestrator.cli.output import Column, print_json, print_table, say
+    from orchestrator.cli.views import reference
+    from orchestrator.domain.codec import to_plain
+    from orchestrator.domain.report import format_size
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        found = kept(app, run)
+        if download is not None:
+            count = save(app, found, download, apart=run.replicates > 1)
+            say(f"{count} files of {reference(run)} written to {download}")
+            return PASSED if count or not found else UNKNOWN
+        if settings.json:
+            print_json([{"replicate": replicate, **to_plain(file)} for replicate, file in found])
+            return PASSED
+        columns = ("path", Column("size", right=True), "kind", "replicate", "sha256")
+        rows = [(f.path, format_size(f.size), f.kind, str(n), f.sha256[:12]) for n, f in found]
+        print_table(columns, rows, f"{reference(run)} left nothing behind")
+        return PASSED

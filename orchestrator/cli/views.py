@@ -1,0 +1,185 @@
+"""Runs as data: the words and the JSON that ``runs``, ``run`` and ``plan`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from orchestrator.bootstrap import Application
+from orchestrator.cli.output import Json, ago, iso
+from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
+from orchestrator.domain.action import ActionState
+from orchestrator.domain.codec import to_plain
+from orchestrator.domain.pipeline import eligible_hosts
+from orchestrator.domain.report import format_duration, key_metric, word_for
+from orchestrator.domain.run import Attempt, Purpose, Run, RunState
+from orchestrator.ports.store import OutboxMessage
+
+_EXITS = {
+    RunState.PASSED: PASSED,
+    RunState.REJECTED: REJECTED,
+    RunState.FAILED: REJECTED,
+    RunState.CANCELLED: REJECTED,
+    RunState.INCONCLUSIVE: INCONCLUSIVE,
+    RunState.ERRORED: UNKNOWN,
+}
+
+
+def exit_code(run: Run) -> int:
+    """What a shell learns of a run; one that has not ended is not known."""
+    return _EXITS.get(run.state, UNKNOWN)
+
+
+def reference(run: Run) -> str:
+    """What a person types to name it."""
+    return f"{run.pipeline}#{run.number}"
+
+
+def word(app: Application, run: Run) -> str:
+    """Its verdict in a word, or where it stands."""
+    if not run.state.final:
+        return run.state.value.replace("_", " ")
+    return word_for(run.state, app.store.runs.previous_state(run)).value
+
+
+def took(run: Run, now: datetime) -> str:
+    """How long it ran, or runs already."""
+    if run.started_at is None:
+        return ""
+    return format_duration(((run.finished_at or now) - run.started_at).total_seconds())
+
+
+def summary_row(app: Application, run: Run, now: datetime) -> tuple[str, ...]:
+    """A run as a row of a table."""
+    revision = run.change.revision
+    metric = key_metric(run.verdict.checks) if run.verdict else (run.reason.value if run.reason else "")
+    return (
+        reference(run),
+        word(app, run),
+        metric.replace("_", " ") if run.verdict is None else metric,
+        run.change.cause.value.replace("_", " "),
+        revision.branch,
+        revision.short,
+        ago(run.created_at, now),
+        took(run, now),
+    )
+
+
+def run_json(app: Application, run: Run) -> dict[str, Json]:
+    """A run as a program reads it in a listing."""
+    revision = run.change.revision
+    return {
+        "id": run.id,
+        "reference": reference(run),
+        "pipeline": run.pipeline,
+        "number": run.number,
+        "state": run.state.value,
+        "word": word(app, run),
+        "purpose": run.purpose.value,
+        "cause": run.change.cause.value,
+        "requested_by": run.change.requested_by,
+        "branch": revision.branch,
+        "commit": revision.commit,
+        "subject": revision.subject,
+        "author": revision.author,
+        "datasets": {v.dataset: v.number for v in run.change.datasets},
+        "key_metric": key_metric(run.verdict.checks) if run.verdict else "",
+        "sentence": run.verdict.sentence if run.verdict else run.message,
+        "reason": run.reason.value if run.reason else None,
+        "replicates": run.replicates,
+        "rerun_of": run.rerun_of,
+        "created_at": iso(run.created_at),
+        "started_at": iso(run.started_at),
+        "finished_at": iso(run.finished_at),
+    }
+
+
+def full_json(app: Application, run: Run, waiting: Sequence[str], journal: bool = False) -> dict[str, Json]:
+    """Everything about a run as a program reads it."""
+    store = app.store
+    report = app.reports.build(run)
+    attempts = store.attempts.of_run(run.id)
+    whole: dict[str, Json] = {
+        **run_json(app, run),
+        "headline": report.headline,
+        "waiting": list(waiting),
+        "checks": to_plain(report.checks),
+        "metrics": to_plain(report.metrics),
+        "baseline": report.baseline_title,
+        "what_changed": report.what_changed,
+        "change": to_plain(run.change),
+        "attempts": [_attempt_json(app, attempt) for attempt in attempts],
+        "actions": to_plain(store.actions.of_run(run.id)),
+        "deployments": to_plain(store.deployments.of_run(run.id)),
+        "mails": [_mail_json(mail) for mail in store.actions.outbox_of_run(run.id)],
+        "warnings": list(report.warnings),
+        "likely_cause": report.likely_cause,
+        "url": report.url,
+    }
+    if journal:
+        whole["journal"] = to_plain(store.journal.of_run(run.id))
+    return whole
+
+
+def _attempt_json(app: Application, attempt: Attempt) -> dict[str, Json]:
+    made: dict[str, Json] = to_plain(attempt)
+    made["artifacts"] = to_plain(app.store.attempts.artifacts(attempt.id))
+    made["left_out"] = list(app.store.attempts.left_out(attempt.id))
+    return made
+
+
+def _mail_json(mail: OutboxMessage) -> dict[str, Json]:
+    return {
+        "recipients": list(mail.recipients),
+        "subject": mail.subject,
+        "state": mail.state,
+        "tries": mail.tries,
+        "last_error": mail.last_error,
+        "delivered_at": iso(mail.delivered_at),
+    }
+
+
+def why_waiting(app: Application, run: Run, in_process: bool = False) -> list[str]:
+    """Why a run is not further than it is, one sentence each; nothing when it has ended or is at work.
+
+    ``in_process``: somebody is there to execute it.
+    """
+    if run.state.final:
+        return []
+    reasons: list[str] = []
+    now = app.clock.now()
+    used = app.store.attempts.slots_in_use()
+    pipeline = app.store.runs.definition(run.id)
+    for attempt in app.store.attempts.of_run(run.id):
+        if attempt.state.value != "queued":
+            continue
+        name = f"replicate {attempt.replicate}" if run.replicates > 1 else "it"
+        hosts = eligible_hosts(pipeline.runner, app.hosts, run.host_wish)
+        free = [h for h in hosts if used.get(h.name, 0) < h.slots]
+        if attempt.not_before is not None and attempt.not_before > now:
+            seconds = (attempt.not_before - now).total_seconds()
+            reasons.append(f"{name} is tried again in {format_duration(seconds)}")
+        elif not hosts:
+            reasons.append(f"no host of the configuration fits the runner {pipeline.runner.name}")
+        elif not free:
+            names = ", ".join(f"{h.name} ({used.get(h.name, 0)} of {h.slots} taken)" for h in hosts)
+            reasons.append(f"{name} waits for a free slot: {names}")
+        elif not in_process and not app.live_servers():
+            reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
+    if run.state is RunState.EVALUATING:
+        reasons += [
+            f"its baseline is being measured again: {reference(other)}"
+            for other in app.store.runs.unfinished()
+            if other.pipeline == run.pipeline and other.purpose is Purpose.BASELINE
+        ]
+    return reasons
+
+
+def settled(app: Application, run: Run) -> bool:
+    """Whether nothing more is to be waited for: the run and its actions have ended, its mails were tried."""
+    if not run.state.final:
+        return False
+    actions = app.store.actions.of_run(run.id)
+    if any(action.state in (ActionState.PENDING, ActionState.RUNNING) for action in actions):
+        return False
+    return all(m.state != "pending" or m.tries > 0 for m in app.store.actions.outbox_of_run(run.id))
