@@ -8,7 +8,7 @@ from types import FrameType
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.follow import Follower
-from orchestrator.cli.output import console, print_json, say
+from orchestrator.cli.output import print_json, say
 from orchestrator.cli.settings import UNKNOWN
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import exit_code, full_json, reference, why_waiting
@@ -74,7 +74,7 @@ def _conclude(app: Application, run: Run, as_json: bool) -> int:
     if as_json:
         print_json(full_json(app, run, why_waiting(app, run)))
     else:
-        print_verdict(console(), app, run)
+        print_verdict(app, run)
     return exit_code(run)
 
 

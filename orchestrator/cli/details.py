@@ -19,7 +19,7 @@ from orchestrator.domain.run import Attempt, Run
 def print_details(screen: Console, app: Application, run: Run, waiting: Sequence[str], journal: bool) -> None:
     """The verdict block, then the facts behind it."""
     if run.state.final:
-        print_verdict(screen, app, run)
+        print_verdict(app, run)
     else:
         revision = run.change.revision
         screen.print(Text.assemble((run.title, "bold"), f"  {run.state.value.replace('_', ' ')}"))
@@ -29,7 +29,7 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     if run.cancel_requested_by and not run.state.final:
         screen.print(Text(f"asked to end by {clean(run.cancel_requested_by)}", style="yellow"))
     _heading(screen, "change")
-    print_table(("", ""), _facts(run))
+    print_table(("", Column("", fold=True)), _facts(run))
     _heading(screen, "attempts")
     columns = (
         "replicate",
@@ -39,14 +39,14 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
         "seed",
         "started",
         "took",
-        Column("how it ended", elastic=True),
+        Column("how it ended", fold=True),
     )
     print_table(columns, [_attempt_row(a) for a in app.store.attempts.of_run(run.id)])
     actions = app.store.actions.of_run(run.id)
     if actions:
         _heading(screen, "actions")
         rows = [(a.trigger.value, a.spec.kind, a.state.value, str(a.tries), a.message) for a in actions]
-        print_table(("on", "kind", "state", "tries", Column("told", elastic=True)), rows)
+        print_table(("on", "kind", "state", "tries", Column("told", fold=True)), rows)
     deployments = app.store.deployments.of_run(run.id)
     if deployments:
         _heading(screen, "deployments")
@@ -60,10 +60,10 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     if journal:
         _heading(screen, "journal")
         entries = [
-            (stamp(e.at), e.subject, e.before, e.after, e.who, e.reason)
+            (stamp(e.at), e.subject, e.before, e.after, _short(e.who), e.reason)
             for e in app.store.journal.of_run(run.id)
         ]
-        print_table(("when", "what", "from", "to", "who", Column("why", elastic=True)), entries)
+        print_table(("when", "what", "from", "to", "who", Column("why", fold=True)), entries)
 
 
 def _heading(screen: Console, title: str) -> None:
@@ -114,3 +114,9 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
         seconds,
         how,
     )
+
+
+def _short(who: str) -> str:
+    """Who it was; of a process only its machine and number."""
+    machine, *rest = who.split("/")
+    return f"{machine}/{rest[1]}" if len(rest) == 3 else who

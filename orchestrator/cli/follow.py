@@ -113,6 +113,8 @@ class Follower:
 
     def _show(self, run: Run) -> None:
         attempts = latest_tries(self._app.store.attempts.of_run(run.id))
+        if self._live is None:
+            self._tell(run, attempts)
         for attempt in attempts if self._show_log else ():
             many = f"[{attempt.replicate}] " if len(attempts) > 1 else ""
             for _, line in self._reader.new(attempt.id):
@@ -121,8 +123,6 @@ class Follower:
             self._line(line)
         if self._live is not None:
             self._live.update(self._panel(run, attempts))
-        else:
-            self._tell(run, attempts)
 
     def _line(self, line: str) -> None:
         self._recent.append(line)

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 PLAIN_WIDTH: Final = 100
 """Columns where there is no terminal to ask."""
+_NARROWEST: Final = 8
 
 STYLES: Final = {
     "passed": "green",
@@ -43,6 +45,12 @@ STYLES: Final = {
     "collecting": "blue",
     "evaluating": "blue",
     "queued": "cyan",
+    "✓": "green",
+    "✗": "red",
+    "?": "yellow",
+    "pass": "green",
+    "▲ better": "green",
+    "▼ worse": "red",
     "cancelled": "bright_black",
     "skipped": "bright_black",
 }
@@ -101,46 +109,89 @@ def print_json(value: Json) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. One that is not ``elastic`` is never cut."""
+    """A column of a table. Where a line is too short, ``elastic`` ones are cut and ``fold`` ones wrapped."""
 
     title: str
     right: bool = False
     elastic: bool = False
+    fold: bool = False
 
 
 def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]], empty: str = "") -> None:
     """A table on standard output; ``empty`` is said on standard error when there are no rows."""
-    from rich.table import Table
     from rich.text import Text
 
-    rows = list(rows)
-    if not rows:
+    made = [Column(column) if isinstance(column, str) else column for column in columns]
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if not cells:
         if empty:
             say(empty)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made = Column(column) if isinstance(column, str) else column
-        table.add_column(
-            made.title,
-            justify="right" if made.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=8 if made.elastic else None,
-            ratio=None,
-        )
-    for row in rows:
-        cells = [clean(cell) for cell in row]
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
     screen = console()
-    wanted = screen.measure(table).maximum
-    if not sys.stdout.isatty() and wanted > PLAIN_WIDTH and not any(_elastic(c) for c in columns):
-        screen.width = wanted
-    screen.print(table)
+    widths = _widths(made, cells, screen.width)
+    if any(column.title for column in made):
+        screen.print(Text(_joined(made, [c.title for c in made], widths), style="bold"))
+    for row in cells:
+        for line in _lines(made, row, widths):
+            screen.print(_styled(made, line, widths))
 
 
-def _elastic(column: Column | str) -> bool:
-    return isinstance(column, Column) and column.elastic
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(row[n]) for row in (*rows, [c.title for c in columns])) for n in range(len(columns))
+    ]
+    excess = sum(widths) + 2 * (len(columns) - 1) - room
+    while excess > 0:
+        stretchy = [n for n, c in enumerate(columns) if (c.elastic or c.fold) and widths[n] > _NARROWEST]
+        if not stretchy:
+            break
+        widest = max(stretchy, key=lambda n: widths[n])
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _lines(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+    """A row as one line or, where a column folds, several."""
+    from textwrap import wrap
+
+    from rich.cells import cell_len, set_cell_size
+
+    parts: list[list[str]] = []
+    for column, cell, width in zip(columns, row, widths, strict=True):
+        if cell_len(cell) <= width:
+            parts.append([cell])
+        elif column.fold:
+            parts.append(wrap(cell, width) or [""])
+        else:
+            parts.append([set_cell_size(cell, width - 1).rstrip() + "…"])
+    height = max(len(part) for part in parts)
+    return [[part[n] if n < len(part) else "" for part in parts] for n in range(height)]
+
+
+def _padded(column: Column, cell: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    space = " " * max(0, width - cell_len(cell))
+    return space + cell if column.right else cell + space
+
+
+def _joined(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(_padded(*each) for each in zip(columns, cells, widths, strict=True)).rstrip()
+
+
+def _styled(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> Text:
+    from rich.text import Text
+
+    line = Text(_joined(columns, cells, widths), no_wrap=True, overflow="ignore")
+    start = 0
+    for cell, width in zip(cells, widths, strict=True):
+        if cell in STYLES:
+            line.stylize(STYLES[cell], start, start + width)
+        start += width + 2
+    return line
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

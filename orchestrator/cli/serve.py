@@ -97,12 +97,13 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(settings: Settings, config: Configuration, listening: socket.socket, *, json: bool) -> int:
     import logging
 
-    from orchestrator.bootstrap import Application, make_service
+    from orchestrator.bootstrap import Application
     from orchestrator.observe import configure_logging
     from orchestrator.store import migrations
 
     app = Application(config)
     configure_logging("DEBUG" if settings.verbose else "INFO", json=json, masker=app.masker)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     log = logging.getLogger("orchestrator.serve")
     try:
         migrations.upgrade(app.database_url)
@@ -110,7 +111,7 @@ def _serve(settings: Settings, config: Configuration, listening: socket.socket, 
             log.warning("another server works on this database, the two share the runs: %s", other.owner)
         web = config.orchestrator.web
         url = f"http://{web.host}:{web.port}"
-        service = make_service(app, url)
+        service = app.service(url)
         server = _web_server(app, service)
         log.info("listening on %s, state in %s", url, app.state)
         _tell_what_is_watched(app, log)
@@ -137,11 +138,9 @@ def _web_server(app: Application, service: Service) -> Server:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    from orchestrator.bootstrap import make_web
-
     return OurServer(
         uvicorn.Config(
-            make_web(app, service),
+            app.web(service),
             log_config=None,
             access_log=False,
             lifespan="off",

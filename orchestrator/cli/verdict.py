@@ -4,61 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.bootstrap import Application
-from orchestrator.cli.output import STYLES, clean
+from orchestrator.cli.output import STYLES, Column, clean, console, print_table
 from orchestrator.domain.action import Action, ActionState, EmailAction
 from orchestrator.domain.gate import Outcome
 from orchestrator.domain.report import Report
 from orchestrator.domain.run import Run
 from orchestrator.ports.store import OutboxMessage
 
-_MARKS = {
-    Outcome.PASS: ("✓", "green"),
-    Outcome.FAIL: ("✗", "red"),
-    Outcome.INCONCLUSIVE: ("?", "yellow"),
-    Outcome.SKIPPED: ("-", "bright_black"),
-}
+_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.SKIPPED: "-"}
 
 
-def print_verdict(screen: Console, app: Application, run: Run) -> None:
-    """The headline, checks, metrics, deployments and mails of a run that has ended."""
+def print_verdict(app: Application, run: Run) -> None:
+    """The headline, checks, metrics, deployments and mails of a run that has ended, on standard output."""
     report = app.reports.build(run)
+    screen = console()
+    word = report.word.value
     screen.print(
-        Group(
-            *_blocks(
-                report,
-                app.store.actions.of_run(run.id),
-                app.store.actions.outbox_of_run(run.id),
-            )
+        Text.assemble(
+            (report.run.title, "bold"),
+            "  ",
+            (word, f"bold {STYLES.get(word, '')}".strip()),
+            "  ",
+            _facts(report),
         )
     )
-
-
-def _blocks(
-    report: Report, actions: Sequence[Action], mails: Sequence[OutboxMessage]
-) -> Iterator[RenderableType]:
-    word = report.word.value
-    title = Text.assemble(
-        (report.run.title, "bold"), "  ", (word, f"bold {STYLES.get(word, '')}".strip()), "  ", _facts(report)
-    )
-    yield title
-    yield Text(clean(report.headline))
+    screen.print(Text(clean(report.headline)))
     if report.likely_cause:
-        yield Text(f"likely cause: {clean(report.likely_cause)}")
+        screen.print(Text(f"likely cause: {clean(report.likely_cause)}"))
     if report.checks:
-        yield _checks(report)
+        screen.print()
+        _print_checks(report)
     if report.metrics:
-        yield _metrics(report)
+        screen.print()
+        _print_metrics(report)
+    screen.print()
+    for text in _rest(app, report):
+        screen.print(text)
+
+
+def _rest(app: Application, report: Report) -> Iterator[Text]:
     for line in _changes(report):
         yield Text(line)
     for warning in report.warnings:
         yield Text(f"! {clean(warning)}", style="yellow")
+    if report.log_tail:
+        yield Text("last lines of the log:")
     yield from (Text(f"  | {clean(line)}") for line in report.log_tail)
-    yield from _acts(actions, mails)
+    yield from _acts(app.store.actions.of_run(report.run.id), app.store.actions.outbox_of_run(report.run.id))
     if report.artifacts:
         yield Text(f"artifacts: {', '.join(clean(a.path) for a in report.artifacts)}")
     if report.url:
@@ -74,43 +69,26 @@ def _facts(report: Report) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in titles:
-        right = title in ("value", "baseline", "difference")
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
-    return table
+def _print_checks(report: Report) -> None:
+    rows = [(_MARKS[c.outcome], c.outcome.value, c.check, c.sentence) for c in report.checks]
+    print_table(("", "outcome", "check", Column("evidence", fold=True)), rows)
 
 
-def _checks(report: Report) -> Table:
-    table = _table("", "check", "evidence")
-    for check in report.checks:
-        mark, style = _MARKS[check.outcome]
-        table.add_row(Text(mark, style=style), Text(clean(check.check)), Text(clean(check.sentence)))
-    return table
+def _print_metrics(report: Report) -> None:
+    number = [
+        Column(title, right=True) for title in ("value", report.baseline_title or "baseline", "difference")
+    ]
+    rows = [
+        (row.name, f"{row.value} {row.unit}".strip(), row.baseline, row.difference, _direction(row.better))
+        for row in report.metrics
+    ]
+    print_table((Column("metric", elastic=True), *number, ""), rows)
 
 
-def _metrics(report: Report) -> Table:
-    table = _table("metric", "value", "baseline", "difference", "")
-    for row in report.metrics:
-        word, style = _direction(row.better)
-        table.add_row(
-            Text(clean(row.name)),
-            Text(f"{row.value} {clean(row.unit)}".strip()),
-            Text(row.baseline),
-            Text(row.difference, style=style),
-            Text(word, style=style),
-        )
-    if report.baseline_title:
-        table.caption = f"compared with {clean(report.baseline_title)}"
-        table.caption_justify = "left"
-    return table
-
-
-def _direction(better: bool | None) -> tuple[str, str]:
+def _direction(better: bool | None) -> str:
     if better is None:
-        return "", ""
-    return ("▲ better", "green") if better else ("▼ worse", "red")
+        return ""
+    return "▲ better" if better else "▼ worse"
 
 
 def _changes(report: Report) -> Iterator[str]:
