@@ -1,0 +1,197 @@
+"""What happens in the demo: a person changes code and data, and the product answers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from orchestrator.demo import workshop as people
+from orchestrator.demo.console import Terminal
+from orchestrator.demo.docker_cli import docker
+from orchestrator.demo.errors import DemoFailed
+from orchestrator.demo.mailbox import Mail, Mailbox
+from orchestrator.demo.product import Facts, Product
+from orchestrator.demo.production import Production
+from orchestrator.demo.workshop import Workshop
+
+_FINAL = frozenset({"passed", "rejected", "inconclusive", "failed", "errored", "cancelled"})
+_SETTLED = frozenset({"done", "failed", "skipped", "cancelled"})
+_CANDIDATE = re.compile(r"candidate (\d+)/(\d+)")
+_KILL_AT = 8
+"""The candidate that the long training has reached when the server is killed."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must come of one change."""
+
+    cause: str
+    state: str
+    word: str
+    commit: str
+    deployed: bool
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One change, and what came of it. ``live`` is the release on the server afterwards, empty for none."""
+
+    expected: Expected
+    run: Facts
+    mails: tuple[Mail, ...]
+    live: str
+
+    @property
+    def id(self) -> int:
+        return int(self.run["id"])
+
+    @property
+    def title(self) -> str:
+        return f"{self.run['pipeline']} #{self.run['number']}"
+
+    @property
+    def deployments(self) -> list[Facts]:
+        return list(self.run["deployments"])
+
+
+@dataclass
+class Story:
+    """Tells the story, chapter by chapter; each one waits until the product has done all it should."""
+
+    terminal: Terminal
+    workshop: Workshop
+    product: Product
+    production: Production
+    mailbox: Mailbox
+    second_harvest: str
+    """The rows that come later, as a CSV file."""
+    chapters: list[Chapter] = field(default_factory=list)
+    _seen: Facts | None = None
+
+    def tell(self) -> None:
+        """All of it. Raises DemoFailed where the product does not do what it should."""
+        terminal = self.terminal
+        with terminal.phase("1  The first commit: nothing to compare with yet"):
+            sha = self._push(people.FIRST)
+            self._start()
+            self._judged(Expected("first_sight", "passed", "passed", sha, deployed=True))
+        with terminal.phase("2  A worse commit"):
+            sha = self._push(people.WORSE)
+            self._judged(Expected("push", "rejected", "broken", sha, deployed=False))
+        with terminal.phase("3  A commit that crashes"):
+            sha = self._push(people.CRASHING)
+            self._judged(Expected("push", "failed", "still failing", sha, deployed=False))
+        with terminal.phase("4  A better commit"):
+            sha = self._push(people.BETTER)
+            self._judged(Expected("push", "passed", "fixed", sha, deployed=True))
+        with terminal.phase("5  New data, no commit"):
+            harvest = self.workshop.data / "second-harvest.csv"
+            harvest.write_text(self.second_harvest)
+            terminal.say(f"{len(self.second_harvest.splitlines()) - 1} more wines in {harvest}")
+            self._judged(Expected("data", "passed", "passed", sha, deployed=True))
+        with terminal.phase("6  kill -9 of the server while a longer training runs"):
+            sha = self._push(people.SEARCH)
+            self._kill_while_training()
+            self._start()
+            self._judged(Expected("push", "passed", "passed", sha, deployed=True))
+
+    def _push(self, commit: people.Commit) -> str:
+        sha = self.workshop.push(commit)
+        self.terminal.say(f'{commit.author} pushes {sha[:7]} "{commit.message}"')
+        return sha
+
+    def _start(self) -> None:
+        self.product.start()
+        self.terminal.wait_for("the server", self.product.ready, 30)
+        self.terminal.say(f"orchestrator serve answers at {self.product.url}")
+
+    def _judged(self, expected: Expected) -> None:
+        """Wait for the run of the change just made, until everything that it owes is done."""
+        known = {chapter.id for chapter in self.chapters}
+        fresh = self.terminal.wait_for("a run to appear", lambda: self._new_run(known), 30)
+        run_id = int(fresh["id"])
+        run = self.terminal.wait_for(
+            f"{fresh['reference']}",
+            lambda: self._ended(run_id),
+            180,
+            now=lambda: self._standing(run_id),
+            run=lambda: run_id,
+        )
+        told = f"{run['reference']} {run['word']}: {run['headline']}"
+        self.terminal.say(told, style="green" if run["state"] == "passed" else "red")
+        if (run["state"], run["word"]) != (expected.state, expected.word):
+            raise DemoFailed(
+                f"{run['reference']} should be {expected.state} ({expected.word}), "
+                f"and is {run['state']} ({run['word']}): {run['headline']}",
+                run=run_id,
+            )
+        run = self.terminal.wait_for(
+            f"what {run['reference']} owes: {'deployment, ' if expected.deployed else ''}mail",
+            lambda: self._settled(run_id),
+            90,
+            now=self._owing,
+            run=lambda: run_id,
+        )
+        title = f"{run['pipeline']} #{run['number']}"
+        chapter = Chapter(expected, run, tuple(self.mailbox.about(title)), self.production.current())
+        self.chapters.append(chapter)
+        for deployment in chapter.deployments:
+            self.terminal.say(f"{deployment['release']} on {deployment['server']}: {deployment['state']}")
+        for mail in chapter.mails:
+            self.terminal.say(f"mail: {mail.subject}")
+
+    def _new_run(self, known: set[int]) -> Facts | None:
+        return next((row for row in self.product.runs() if int(row["id"]) not in known), None)
+
+    def _ended(self, run_id: int) -> Facts | None:
+        self._seen = self.product.run(run_id)
+        return self._seen if self._seen["state"] in _FINAL else None
+
+    def _settled(self, run_id: int) -> Facts | None:
+        self._seen = run = self.product.run(run_id)
+        acted = run["actions"] and all(action["state"] in _SETTLED for action in run["actions"])
+        mailed = run["mails"] and all(mail["state"] != "pending" for mail in run["mails"])
+        return run if acted and mailed else None
+
+    def _standing(self, run_id: int) -> str:
+        run = self._seen or {}
+        state = str(run.get("state", ""))
+        attempts = run.get("attempts") or []
+        if attempts and attempts[-1]["state"] in ("running", "collecting"):
+            lines = self.product.log_of(run_id)
+            return f"{attempts[-1]['state']}  {lines[-1] if lines else ''}"
+        waiting = "; ".join(run.get("waiting") or [])
+        return f"{attempts[-1]['state'] if attempts else state}  {waiting}".strip()
+
+    def _owing(self) -> str:
+        run = self._seen or {}
+        acts = [f"{action['key']} {action['state']}" for action in run.get("actions", [])]
+        return ", ".join([*acts, *(f"mail {mail['state']}" for mail in run.get("mails", []))])
+
+    def _kill_while_training(self) -> None:
+        known = {chapter.id for chapter in self.chapters}
+        run_id = int(self.terminal.wait_for("a run to appear", lambda: self._new_run(known), 30)["id"])
+        reached = self.terminal.wait_for(
+            f"candidate {_KILL_AT} of {people.CANDIDATES}",
+            lambda: self._trained(run_id, _KILL_AT),
+            60,
+            now=lambda: f"candidate {len(candidates_in(self.product.log_of(run_id)))}",
+            run=lambda: run_id,
+        )
+        container = str(self.product.run(run_id)["attempts"][0]["container"])
+        self.product.kill()
+        running = docker("inspect", "--format", "{{.State.Running}}", container).decode().strip()
+        self.terminal.say(
+            f"kill -9 at candidate {reached}; its container {container} runs: {running}", "yellow"
+        )
+        if running != "true":
+            raise DemoFailed(f"the training in {container} was over before the server was killed", run=run_id)
+
+    def _trained(self, run_id: int, wanted: int) -> int | None:
+        reached = len(candidates_in(self.product.log_of(run_id)))
+        return reached if reached >= wanted else None
+
+
+def candidates_in(log: list[str]) -> list[int]:
+    """The numbers of the candidates that a training's log speaks of, in its order."""
+    return [int(found[1]) for line in log if (found := _CANDIDATE.search(line))]

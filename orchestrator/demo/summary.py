@@ -1,0 +1,81 @@
+"""The table at the end of the demo, and where to look."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.demo.console import Terminal
+from orchestrator.demo.product import Product
+from orchestrator.demo.production import MODELS, Production
+from orchestrator.demo.story import Chapter
+from orchestrator.demo.workshop import Workshop
+
+_PLAIN_WIDTH = 140
+_STYLES = {"passed": "green", "fixed": "green", "broken": "red", "still failing": "red"}
+
+
+def print_result(
+    terminal: Terminal,
+    workshop: Workshop,
+    product: Product,
+    production: Production,
+    chapters: list[Chapter],
+    *,
+    serve: bool,
+) -> None:
+    """What happened, how long it took, and where to look."""
+    screen = terminal.screen
+    screen.print()
+    screen.print(_table(chapters), width=None if screen.is_terminal else _PLAIN_WIDTH)
+    screen.print()
+    for title, seconds in terminal.phases:
+        screen.print(Text.assemble((f"  {seconds:5.1f} s  ", "dim"), title))
+    screen.print()
+    running = "" if serve else " (when the server is up)"
+    places = (
+        ("pages", f"{product.url}{running}"),
+        ("mails", f"{workshop.mails}/*.eml"),
+        ("logs", f"{workshop.serve_log}, {workshop.state}/logs"),
+        ("releases", f"docker exec {production.container} ls -l {MODELS} {MODELS}/releases" if serve else ""),
+        ("configuration", str(workshop.config)),
+        ("runs", f"orchestrator --config {workshop.config} runs list"),
+    )
+    for name, place in places:
+        if place:
+            screen.print(Text.assemble((f"  {name:14}", "bold"), place), soft_wrap=True)
+    if serve:
+        screen.print(f"\nEverything goes on until Ctrl-C. Push a change, and watch {product.url}:")
+        screen.print(
+            f"  cd {workshop.clone} && $EDITOR train.py && git commit -am 'Try something' && git push"
+        )
+        screen.print(f"or add rows:  cp {workshop.data}/first-harvest.csv {workshop.data}/third-harvest.csv")
+
+
+def _table(chapters: list[Chapter]) -> Table:
+    table = Table(title="What happened", title_justify="left", show_lines=True, expand=True)
+    for name, ratio in (
+        ("run", 3),
+        ("cause", 4),
+        ("data", 3),
+        ("verdict", 10),
+        ("live release", 5),
+        ("mail", 8),
+    ):
+        table.add_column(name, ratio=ratio, overflow="fold")
+    for chapter in chapters:
+        run = chapter.run
+        word = str(run["word"])
+        data = " ".join(f"{name} v{number}" for name, number in run["datasets"].items())
+        released = [f"{d['release']} on {d['server']}" for d in chapter.deployments]
+        verdict = Text.assemble((word, _STYLES.get(word, "")), f": {run['headline']}")
+        table.add_row(
+            str(run["reference"]).replace("#", " #"),
+            f"{str(run['cause']).replace('_', ' ')}\n{run['commit'][:7]} {run['subject']}",
+            data,
+            verdict,
+            "\n".join(released)
+            or "none: " + (f"{chapter.live} stays" if chapter.live else "nothing is live"),
+            "\n".join(mail.subject for mail in chapter.mails),
+        )
+    return table
