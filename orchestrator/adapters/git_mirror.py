@@ -1,0 +1,195 @@
+"""A bare copy of one remote repository: fetched bit by bit, shared by threads and processes, expendable."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from orchestrator.adapters.git_process import REMOTE, GitFailed, GitTimeout, Location, run_git
+from orchestrator.domain.errors import SourceUnavailable
+
+PINS: Final = "refs/mlci/"
+"""A ref below this per fetched commit: proof that all of it is here, and what keeps it for good."""
+
+SEEN: Final = "refs/seen/"
+"""The remote's branches and tags as they were when all of them were last fetched."""
+
+_ALL = (f"+refs/heads/*:{SEEN}heads/*", f"+refs/tags/*:{SEEN}tags/*")
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc")
+_CHANGING = frozenset({"fetch", "gc", "update-ref"})
+_QUICK = 60.0
+_PATIENCE = 0.05
+
+
+class Mirror:
+    """The copy of one location below ``root``.
+
+    Whoever changes it holds a file lock, which a killed process cannot keep. So lock files of git that the
+    next one finds have no owner, but for a git that outlived the process that began it: it is ended first.
+    """
+
+    def __init__(self, root: Path, location: Location, timeout: float) -> None:
+        name = hashlib.sha256(location.url.encode()).hexdigest()[:16]
+        self.path = root / name
+        self._lock_path = root / f"{name}.lock"
+        self._location = location
+        self._timeout = timeout
+
+    def has(self, commit: str) -> bool:
+        """Whether the commit is here, with all that belongs to it."""
+        return self.path.is_dir() and self._holds(f"{PINS}{commit}")
+
+    def read(self, *arguments: str) -> str:
+        """Run a git command that changes nothing. Raises GitFailed or GitTimeout."""
+        return run_git(["-C", str(self.path), *arguments], timeout=self._timeout)
+
+    def find(self, abbreviated: str) -> str | None:
+        """The commit that a hash or its beginning means; None when it means none or several."""
+        try:
+            return self.read("rev-parse", "--quiet", "--verify", f"{abbreviated}^{{commit}}").strip()
+        except GitFailed:
+            return None
+
+    @contextmanager
+    def changing(self) -> Iterator[MirrorChange]:
+        """Hold the mirror's lock; it is made when there is none, and tidied of what killed processes left.
+
+        Raises SourceUnavailable when another process holds it for too long.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._acquire(descriptor)
+            change = MirrorChange(self.path, self._location, self._timeout)
+            change.prepare()
+            yield change
+        finally:
+            os.close(descriptor)
+
+    def _acquire(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SourceUnavailable(
+                        f"somebody else has been fetching {self._location.shown} for {self._timeout:g} s",
+                        "it is tried again",
+                    ) from None
+                time.sleep(_PATIENCE)
+            else:
+                return
+
+    def _holds(self, name: str) -> bool:
+        try:
+            self.read("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}")
+        except GitFailed:
+            return False
+        return True
+
+
+class MirrorChange:
+    """What may be done to a mirror while its lock is held."""
+
+    def __init__(self, path: Path, location: Location, timeout: float) -> None:
+        self._path = path
+        self._location = location
+        self._timeout = timeout
+
+    def prepare(self) -> None:
+        """Make the mirror, or remove what killed processes left in it."""
+        if not self._path.is_dir():
+            self._make()
+            return
+        leftovers = list(self._leftovers())
+        if leftovers:
+            _end_orphans(self._path)
+            for leftover in leftovers:
+                leftover.unlink(missing_ok=True)
+
+    def fetch(self, ref: str) -> bool:
+        """Bring a ref or commit of the remote, with its history; False when git could not."""
+        try:
+            self._reach(*_FETCH, "--", REMOTE, ref)
+        except GitFailed:
+            return False
+        return True
+
+    def fetch_all(self) -> None:
+        """Bring all branches and tags. Raises GitFailed or GitTimeout."""
+        self._reach(*_FETCH, "--prune", "--", REMOTE, *_ALL)
+
+    def pin(self, commit: str) -> bool:
+        """Keep a commit for good, and vouch for it; False when it is not here whole."""
+        try:
+            self._work("rev-list", "--objects", "--quiet", commit, "--not", f"--glob={PINS}*")
+            self._work("update-ref", f"{PINS}{commit}", commit)
+        except GitFailed:
+            return False
+        return True
+
+    def healthy(self) -> bool:
+        """Whether git can read all that is vouched for."""
+        try:
+            self._work("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        except GitFailed:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Throw the mirror away and begin anew."""
+        doomed = Path(tempfile.mkdtemp(dir=self._path.parent, prefix="broken-"))
+        self._path.rename(doomed / "mirror")
+        shutil.rmtree(doomed, ignore_errors=True)
+        self._make()
+
+    def tidy(self) -> None:
+        """Pack what many small fetches left. A failure is of no consequence."""
+        with suppress(GitFailed, GitTimeout):
+            self._work("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+
+    def _leftovers(self) -> Iterator[Path]:
+        for folder, folders, files in os.walk(self._path):
+            if Path(folder) == self._path / "objects":
+                folders[:] = [name for name in folders if name in ("pack", "info")]
+            for name in files:
+                if name.endswith(".lock") or name.startswith("tmp_") or name == "gc.pid":
+                    yield Path(folder, name)
+
+    def _make(self) -> None:
+        fresh = Path(tempfile.mkdtemp(dir=self._path.parent, prefix="fresh-"))
+        try:
+            run_git(["init", "--quiet", "--bare", "--template=", "--", str(fresh)], timeout=_QUICK)
+            fresh.rename(self._path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def _reach(self, *arguments: str) -> None:
+        run_git(["-C", str(self._path), *arguments], timeout=self._timeout, location=self._location)
+
+    def _work(self, *arguments: str) -> None:
+        run_git(["-C", str(self._path), *arguments], timeout=self._timeout)
+
+
+def _end_orphans(mirror: Path) -> None:
+    """Kill each git that changes this mirror: the lock is ours, so whoever began it is gone.
+
+    They are known by their arguments, as Linux shows them; each leads the process group of its helpers.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
+            if Path(arguments[0]).name == "git" and str(mirror) in arguments and _CHANGING & set(arguments):
+                os.killpg(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
