@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -96,13 +96,18 @@ class Location:
         return cls(text, shown)
 
     @property
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> Sequence[tuple[str, str]]:
         """Git configuration that makes the location known as REMOTE, and its password to that host alone."""
-        found = {f"remote.{REMOTE}.url": self.url}
-        if self.password:
-            parts = urlsplit(self.url)
-            found[f"credential.{parts.scheme}://{parts.netloc}.helper"] = _CREDENTIAL_HELPER
-        return found
+        url = (f"remote.{REMOTE}.url", self.url)
+        if not self.password:
+            return (url,)
+        parts = urlsplit(self.url)
+        helper = f"credential.{parts.scheme}://{parts.netloc}.helper"
+        return (
+            url,
+            (helper, ""),
+            (helper, _CREDENTIAL_HELPER),
+        )  # the empty one takes back the user's helpers
 
 
 def _refused(shown: str) -> SourceUnavailable:
@@ -173,6 +178,7 @@ def reaching(location: Location) -> Iterator[None]:
 
 def _environment(location: Location | None) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or (location and k in _INHERITED)}
+    kept.pop("SSH_ASKPASS", None)  # a desktop sets it, and git would open a window on it
     kept |= {
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
@@ -183,7 +189,7 @@ def _environment(location: Location | None) -> dict[str, str]:
     }
     if location is None:
         return kept | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
-    for index, (key, value) in enumerate(location.settings.items()):
+    for index, (key, value) in enumerate(location.settings):
         kept |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
     kept["GIT_CONFIG_COUNT"] = str(len(location.settings))
     if location.password:
