@@ -101,8 +101,8 @@ class FakeEngine:
         self.starts: Counter[str] = Counter()
         self.closed = False
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
-        self._faults: dict[str, deque[EngineError | None]] = {}
-        self._after: dict[str, deque[EngineError]] = {}
+        self._faults: dict[str, deque[BaseException | None]] = {}
+        self._after: dict[str, deque[BaseException]] = {}
         self._unreachable = False
         self._severed = 0
         self._changed = threading.Condition(threading.RLock())
@@ -115,11 +115,11 @@ class FakeEngine:
         """Let containers for which ``when`` is true behave so. The newest script that fits counts."""
         self._scripts.insert(0, (when, script))
 
-    def fail(self, call: str, error: EngineError, *, after: int = 0, times: int = 1) -> None:
-        """Make ``call`` (a method's name) fail without doing anything, ``times`` times after ``after`` good ones."""
+    def fail(self, call: str, error: BaseException, *, after: int = 0, times: int = 1) -> None:
+        """Make the method ``call`` raise and do nothing, ``times`` times after ``after`` good ones."""
         self._faults.setdefault(call, deque()).extend([*([None] * after), *([error] * times)])
 
-    def fail_late(self, call: str, error: EngineError) -> None:
+    def fail_late(self, call: str, error: BaseException) -> None:
         """Make ``call`` do its work once and then raise, as a request whose answer is lost."""
         self._after.setdefault(call, deque()).append(error)
 

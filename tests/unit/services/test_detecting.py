@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.change import Cause, DatasetRole
+from orchestrator.domain.errors import DatasetUnavailable, NotFound, SourceUnavailable
+from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
+from orchestrator.domain.run import Reason, RunState
+from orchestrator.services.detect import Detector
+from tests.unit.services.worlds import World, commit_id, pipeline
+
+WINE = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=10)
+
+
+def test_the_first_sight_of_a_repository_makes_one_run_of_its_default_branch(world: World) -> None:
+    world.sources.branches["release"] = commit_id("old release")
+    watched = pipeline(sources=(SourceSpec("repo", "/repo", ("*",)),))
+    runs = world.detector.poll_source(watched, watched.sources[0])
+    assert [(r.change.cause, r.change.revision.branch) for r in runs] == [(Cause.FIRST_SIGHT, "main")]
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+
+
+def test_a_push_makes_exactly_one_run_pinned_to_its_commit(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    new = world.sources.push("main", "second")
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert (run.change.cause, run.change.revision.commit, run.number) == (Cause.PUSH, new, 2)
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+
+
+def test_branches_that_no_pattern_names_are_not_run(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    world.sources.push("experiment", "wild")
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+
+
+def test_each_branch_that_moved_makes_a_run(world: World) -> None:
+    watched = pipeline(sources=(SourceSpec("repo", "/repo", ("main", "release/*")),))
+    world.first_run(watched)
+    world.sources.push("main", "a")
+    world.sources.push("release/1", "b")
+    runs = world.detector.poll_source(watched, watched.sources[0])
+    assert sorted(r.change.revision.branch for r in runs) == ["main", "release/1"]
+
+
+def test_a_branch_that_goes_back_and_forth_makes_a_run_each_time(world: World) -> None:
+    watched = pipeline()
+    first = world.first_run(watched)
+    world.sources.push("main", "second")
+    world.detector.poll_source(watched, watched.sources[0])
+    world.sources.branches["main"] = first.change.revision.commit
+    (back,) = world.detector.poll_source(watched, watched.sources[0])
+    assert back.change.revision.commit == first.change.revision.commit
+    assert back.number == 3
+
+
+def test_a_rewritten_branch_makes_a_run_that_says_so(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    world.sources.push("main", "other history", rewrite=True)
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert run.change.note == "the history of main was rewritten"
+
+
+def test_a_deleted_branch_makes_no_run_and_may_come_back(world: World) -> None:
+    watched = pipeline(sources=(SourceSpec("repo", "/repo", ("*",)),))
+    world.sources.branches["side"] = commit_id("side")
+    world.first_run(watched)
+    gone = world.sources.branches.pop("side")
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+    world.sources.branches["side"] = gone
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert run.change.revision.branch == "side"
+
+
+def test_a_repository_that_does_not_answer_loses_nothing(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    world.sources.push("main", "second")
+    world.sources.down = True
+    with pytest.raises(SourceUnavailable):
+        world.detector.poll_source(watched, watched.sources[0])
+    world.sources.down = False
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert run.number == 2
+
+
+def test_a_commit_that_is_force_pushed_away_while_it_is_fetched_waits_for_the_next_poll(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    gone = world.sources.push("main", "gone")
+    world.sources.vanished.add(gone)
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+    new = world.sources.push("main", "newer", rewrite=True)
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert run.change.revision.commit == new
+
+
+def test_two_servers_that_see_the_same_push_make_one_run(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    world.sources.push("main", "second")
+    others = [Detector(world.store, world.sources, world.data, world.clock) for _ in range(8)]
+    start = threading.Barrier(len(others))
+    found: list[int] = []
+
+    def poll(detector: Detector) -> None:
+        start.wait()
+        found.extend(run.id for run in detector.poll_source(watched, watched.sources[0]))
+
+    threads = [threading.Thread(target=poll, args=(d,)) for d in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1
+    assert len(world.store.runs.listing()) == 2
+
+
+def test_a_dataset_change_makes_one_run_of_the_deployed_branch_with_the_new_version(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    first = world.first_run(watched)
+    world.data.write("more.csv", b"3,4\n")
+    world.clock.advance(11)
+    (run,) = world.detector.scan_dataset(watched, WINE)
+    assert run.change.cause is Cause.DATA
+    assert run.change.revision.commit == first.change.revision.commit
+    assert [v.number for v in run.change.datasets] == [2]
+    assert world.detector.scan_dataset(watched, WINE) == []
+
+
+def test_a_dataset_that_is_being_written_is_not_a_version_until_it_is_still(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.first_run(watched)
+    for part in range(3):
+        world.data.write("big.csv", b"x" * (part + 1))
+        world.clock.advance(5)
+        assert world.detector.scan_dataset(watched, WINE) == []
+    world.clock.advance(10)
+    assert len(world.detector.scan_dataset(watched, WINE)) == 1
+
+
+def test_files_dated_in_the_future_settle_by_being_seen_unchanged(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.first_run(watched)
+    world.data.write("clock.csv", b"x")
+    world.data.changed_at = world.clock.now().replace(year=2030)
+    assert world.detector.scan_dataset(watched, WINE) == []
+    world.clock.advance(11)
+    assert len(world.detector.scan_dataset(watched, WINE)) == 1
+
+
+def test_a_touched_dataset_with_the_same_content_makes_no_run(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.first_run(watched)
+    world.data.files["rows.csv"] = bytes(bytearray(b"1,2\n"))
+    world.data.changed_at = world.clock.now()
+    world.clock.advance(11)
+    assert world.detector.scan_dataset(watched, WINE) == []
+
+
+def test_a_push_waits_for_a_dataset_to_settle_and_is_not_lost(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.first_run(watched)
+    world.data.write("more.csv", b"3,4\n")
+    world.sources.push("main", "second")
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+    world.clock.advance(11)
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert (run.change.cause, run.change.datasets[0].number) == (Cause.PUSH, 2)
+    assert world.detector.scan_dataset(watched, WINE) == []
+
+
+def test_missing_data_are_an_error_and_lose_no_push(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.data.missing = True
+    with pytest.raises(DatasetUnavailable):
+        world.detector.poll_source(watched, watched.sources[0])
+    world.data.missing = False
+    assert len(world.detector.poll_source(watched, watched.sources[0])) == 1
+
+
+def test_a_newer_change_asks_older_runs_of_its_branch_to_end_when_told_to(world: World) -> None:
+    watched = pipeline(cancel_in_progress=True)
+    first = world.first_run(watched)
+    world.sources.push("main", "second")
+    world.detector.poll_source(watched, watched.sources[0])
+    assert world.store.runs.cancel_reason(first.id) is Reason.SUPERSEDED
+    world.evaluator.tick()
+    assert world.store.runs.get(first.id).state is RunState.CANCELLED
+
+
+def test_without_that_older_runs_go_on(world: World) -> None:
+    watched = pipeline()
+    first = world.first_run(watched)
+    world.sources.push("main", "second")
+    world.detector.poll_source(watched, watched.sources[0])
+    assert world.store.runs.cancel_reason(first.id) is None
+
+
+def test_a_person_gets_a_run_of_the_ref_that_was_named(world: World) -> None:
+    watched = pipeline()
+    run = world.detector.run_now(watched, "main", "ana@desk")
+    assert (run.change.cause, run.change.requested_by) == (Cause.MANUAL, "ana@desk")
+
+
+def test_a_person_is_told_which_branches_there_are_when_none_is_watched(world: World) -> None:
+    watched = pipeline(sources=(SourceSpec("repo", "/repo", ("trunk",)),), deploy_branches=("trunk",))
+    with pytest.raises(NotFound, match="its branches are: main"):
+        world.detector.run_now(watched, None, "ana")
+
+
+def test_a_person_does_not_wait_for_data_to_settle(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.data.write("fresh.csv", b"1\n")
+    run = world.detector.run_now(watched, None, "ana")
+    assert run.change.datasets[0].files == 2
+
+
+def test_a_run_owes_its_start_mail_from_the_moment_it_is_enqueued(world: World) -> None:
+    mail = EmailAction(("team@example.org",))
+    run = world.first_run(pipeline(actions=((Trigger.START, mail), (Trigger.PASS, mail))))
+    assert [a.trigger for a in world.store.actions.of_run(run.id)] == [Trigger.START]

@@ -1,0 +1,434 @@
+"""A small world for the use cases: a real SQLite store, a fake engine, scripted sources and data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.adapters.collectors import default_collectors
+from orchestrator.adapters.files.blobs import FolderBlobs
+from orchestrator.adapters.files.logs import FolderLogs
+from orchestrator.adapters.render import ReportRenderer
+from orchestrator.domain.change import FileEntry, Revision
+from orchestrator.domain.deployment import ReleaseFile
+from orchestrator.domain.errors import (
+    DatasetMoved,
+    DatasetUnavailable,
+    NotFound,
+    RevisionGone,
+    SecretMissing,
+    SourceUnavailable,
+    TransferCorrupted,
+)
+from orchestrator.domain.pipeline import (
+    DatasetSpec,
+    Execution,
+    HostSpec,
+    NamedImage,
+    Pipeline,
+    RunnerSpec,
+    SourceSpec,
+)
+from orchestrator.domain.run import Attempt, Run
+from orchestrator.observe import Masker
+from orchestrator.ports.world import Listing, ProgressEvent, ProgressSink, Snapshot
+from orchestrator.services import naming
+from orchestrator.services.act import Actor
+from orchestrator.services.collect import OutputCollector
+from orchestrator.services.deploy import Deployer
+from orchestrator.services.detect import Detector
+from orchestrator.services.dispatch import Dispatcher
+from orchestrator.services.evaluate import Evaluator
+from orchestrator.services.execute import ExecutionPorts
+from orchestrator.services.images import Images
+from orchestrator.services.prepare import Preparer
+from orchestrator.services.report import ReportBuilder
+from orchestrator.store import SqlStore, open_store
+from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import wait_until
+
+
+class ManualClock:
+    """Time that moves only when a test moves it; sleeping moves it, too."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        with self._lock:
+            return self._now
+
+    def monotonic(self) -> float:
+        return self.now().timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+
+
+def commit_id(text: str) -> str:
+    """A commit's hash for a word."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class FakeSources:
+    """Branches that tests move; every commit is its word's hash."""
+
+    branches: dict[str, str] = field(default_factory=lambda: {"main": commit_id("first")})
+    head: str | None = "main"
+    down: bool = False
+    vanished: set[str] = field(default_factory=set)
+    parents: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=lambda: {"train.py": b"print('hello')\n"})
+
+    def push(self, branch: str, word: str, *, rewrite: bool = False) -> str:
+        new = commit_id(word)
+        if branch in self.branches and not rewrite:
+            self.parents[new] = self.branches[branch]
+        self.branches[branch] = new
+        return new
+
+    def heads(self, source: SourceSpec) -> Mapping[str, str]:
+        if self.down:
+            raise SourceUnavailable(f"{source.location} does not answer")
+        return dict(self.branches)
+
+    def default_branch(self, source: SourceSpec) -> str | None:
+        return self.head
+
+    def fetch(self, source: SourceSpec, commit: str, branch: str) -> Revision:
+        if commit in self.vanished:
+            raise RevisionGone(f"{commit} is gone")
+        return Revision(source.name, branch, commit, "a subject", "Ana", "ana@example.org")
+
+    def resolve(self, source: SourceSpec, ref: str) -> Revision:
+        return self.fetch(source, self.branches.get(ref, ref), ref if ref in self.branches else "main")
+
+    def checkout(self, source: SourceSpec, commit: str, into: Path) -> None:
+        if commit in self.vanished:
+            raise RevisionGone(f"{commit} is gone")
+        for name, content in self.files.items():
+            path = into / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
+        at: str | None = newer
+        while at is not None and at != older:
+            at = self.parents.get(at)
+        return at == older
+
+    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
+        return [f"{newer[:8]} a subject"]
+
+
+@dataclass
+class FakeData:
+    """A dataset's files, and how long ago the newest of them changed."""
+
+    clock: ManualClock
+    files: dict[str, bytes] = field(default_factory=lambda: {"rows.csv": b"1,2\n"})
+    changed_at: datetime | None = None
+    missing: bool = False
+
+    def write(self, name: str, content: bytes) -> None:
+        self.files[name] = content
+        self.changed_at = self.clock.now()
+
+    def look(self, dataset: DatasetSpec) -> Listing:
+        if self.missing:
+            raise DatasetUnavailable(f"{dataset.path} is not there")
+        text = "".join(f"{n}:{len(c)}:{hash(c)};" for n, c in sorted(self.files.items()))
+        newest = self.changed_at or self.clock.now() - timedelta(days=1)
+        return Listing(text, len(self.files), sum(map(len, self.files.values())), newest)
+
+    def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
+        entries = tuple(
+            FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(self.files.items())
+        )
+        fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()
+        return Snapshot(fingerprint, entries, self.look(dataset))
+
+    def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for entry in entries:
+                content = self.files.get(entry.path, b"")
+                if hashlib.sha256(content).hexdigest() != entry.sha256:
+                    raise DatasetMoved(f"{entry.path} changed")
+                member = tarfile.TarInfo(entry.path)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        buffer.seek(0)
+        return buffer
+
+
+class FakeSecrets:
+    """Secrets from a dictionary."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = dict(values)
+
+    def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
+        wanted = list(names)
+        missing = [n for n in wanted if n not in self.values]
+        if missing:
+            raise SecretMissing(f"no value for {', '.join(missing)}")
+        return {n: self.values[n] for n in wanted}
+
+
+class FakeProcesses:
+    """This process, and others that tests declare dead."""
+
+    def __init__(self, name: str = "me") -> None:
+        self.name = name
+        self.dead: set[str] = set()
+
+    def this(self) -> str:
+        return self.name
+
+    def is_dead(self, owner: str) -> bool:
+        return owner in self.dead
+
+
+class FakeTarget:
+    """One server's releases in memory. ``faults`` are raised by the method of that name, one each call."""
+
+    def __init__(self) -> None:
+        self.releases: dict[str, dict[str, bytes]] = {}
+        self.live: str | None = None
+        self.calls: list[str] = []
+        self.faults: dict[str, list[BaseException]] = {}
+        self.late: dict[str, list[BaseException]] = {}
+        self.before: Callable[[str], None] = lambda call: None
+
+    def __enter__(self) -> FakeTarget:
+        self._called("connect")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def current(self) -> str | None:
+        return self.live
+
+    def upload(
+        self,
+        release: str,
+        files: Sequence[ReleaseFile],
+        read: Callable[[ReleaseFile], BinaryIO],
+        progress: ProgressSink,
+    ) -> None:
+        self._called("upload")
+        if release != self.live:
+            self.releases[release] = {file.path: read(file).read() for file in files}
+        self._done("upload")
+
+    def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:
+        self._called("verify")
+        there = {n: hashlib.sha256(c).hexdigest() for n, c in self.releases[release].items()}
+        if there != {file.path: file.sha256 for file in files}:
+            raise TransferCorrupted(f"{release} is not what was sent")
+        self._done("verify")
+
+    def activate(self, release: str) -> str | None:
+        self._called("activate")
+        before, self.live = self.live, release
+        self._done("activate")
+        return before
+
+    def discard(self, release: str) -> None:
+        self.releases.pop(release, None)
+
+    def prune(self, keep: int) -> Sequence[str]:
+        self._called("prune")
+        return []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        self.before(name)
+        if self.faults.get(name):
+            raise self.faults[name].pop(0)
+
+    def _done(self, name: str) -> None:
+        if self.late.get(name):
+            raise self.late[name].pop(0)
+
+
+class FakeServers:
+    """The server ``prod``."""
+
+    def __init__(self) -> None:
+        self.prod = FakeTarget()
+
+    def target(self, server: str) -> FakeTarget:
+        if server != "prod":
+            raise NotFound(f"there is no server {server}")
+        return self.prod
+
+    def keep(self, server: str) -> int:
+        return 5
+
+
+class FakeMailer:
+    """A mail server that keeps what it gets."""
+
+    sender = "CI <ci@example.org>"
+
+    def __init__(self) -> None:
+        self.sent: list[EmailMessage] = []
+        self.faults: list[BaseException] = []
+        self.late: list[BaseException] = []
+
+    def send(self, message: EmailMessage) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.sent.append(message)
+        if self.late:
+            raise self.late.pop(0)
+
+
+class Killed(SystemExit):
+    """The process dies here: nothing catches it, and a thread that it ends says nothing."""
+
+
+def pipeline(**changes: object) -> Pipeline:
+    """A small pipeline; any field may be given anew."""
+    values: dict[str, object] = {
+        "name": "wine",
+        "sources": (SourceSpec("repo", "/repo"),),
+        "runner": RunnerSpec("cpu", NamedImage("image:1")),
+        "execution": Execution(("sh", "-c", "python train.py")),
+        "deploy_branches": ("main",),
+    } | changes
+    return Pipeline(**values)  # type: ignore[arg-type]
+
+
+class World:
+    """Everything wired for one pipeline's life. ``server()`` makes another server on the same database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock()
+        self.sources = FakeSources()
+        self.data = FakeData(self.clock)
+        self.secrets = FakeSecrets({})
+        self.store: SqlStore = open_store(f"sqlite:///{folder / 'db.sqlite'}")
+        self.engine = FakeEngine(self.store.instance)
+        self.blobs = FolderBlobs(folder / "blobs")
+        self.logs = FolderLogs(folder / "logs")
+        self.hosts = (HostSpec("local", "unix:///x", 2),)
+        self.detector = Detector(self.store, self.sources, self.data, self.clock)
+        self.evaluator = Evaluator(self.store, self.clock)
+        self.woken = threading.Event()
+        self.servers = FakeServers()
+        self.mailer: FakeMailer | None = FakeMailer()
+        self.reports = ReportBuilder(self.store, self.sources, self.logs, "http://ci.example.org")
+        self.stopping = threading.Event()
+        self.progress: list[ProgressEvent] = []
+        self._dispatchers: list[Dispatcher] = []
+
+    def close(self) -> None:
+        """Let all servers go, so that no thread outlives its test."""
+        for container in list(self.engine.containers):
+            self.engine.restore()
+            self.engine.stop(container, 0)
+        for dispatcher in self._dispatchers:
+            assert dispatcher.drain(10), "a worker did not let go"
+        self.store.close()
+
+    def actor(self, owner: str = "me") -> Actor:
+        deployer = Deployer(
+            self.store,
+            self.blobs,
+            self.data,
+            self.servers,
+            self.reports,
+            ReportRenderer(),
+            self.clock,
+            self.progress.append,
+        )
+        return Actor(
+            self.store,
+            deployer,
+            self.reports,
+            ReportRenderer(),
+            self.mailer,
+            self.clock,
+            owner,
+            "ci.example.org",
+            self.stopping,
+        )
+
+    def server(self, processes: FakeProcesses | None = None) -> Dispatcher:
+        preparer = Preparer(
+            self.store,
+            self.sources,
+            self.data,
+            Images(self.store.instance, self.clock),
+            self.clock,
+            self.folder / "scratch",
+        )
+        ports = ExecutionPorts(
+            self.store,
+            preparer,
+            OutputCollector(self.blobs, default_collectors()),
+            self.logs,
+            self.secrets,
+            lambda values: Masker(values).mask_bytes,
+            self.clock,
+        )
+        made = Dispatcher(
+            ports,
+            self.hosts,
+            {"local": self.engine},
+            processes or FakeProcesses(),
+            self._progress_for,
+            self.woken.set,
+        )
+        self._dispatchers.append(made)
+        return made
+
+    def _progress_for(self, attempt: Attempt) -> Callable[[ProgressEvent], None]:
+        return self.progress.append
+
+    def _unended(self, run: Run) -> list[Attempt]:
+        return [a for a in self.store.attempts.of_run(run.id) if not a.state.final]
+
+    def name_of(self, run: Run, replicate: int = 0, number: int = 1) -> str:
+        """What the container of an attempt is, or will be, called."""
+        (attempt,) = [
+            a for a in self.store.attempts.of_run(run.id) if (a.replicate, a.number) == (replicate, number)
+        ]
+        return naming.container_name(self.store.instance, attempt.id)
+
+    def first_run(self, made_of: Pipeline) -> Run:
+        """Let the pipeline see its source for the first time."""
+        (run,) = self.detector.poll_source(made_of, made_of.sources[0])
+        return run
+
+    def finish(self, run: Run, dispatcher: Dispatcher, seconds: float = 10.0) -> Run:
+        """Tick until a run has ended. Time passes fast enough for retries to be due."""
+
+        def step() -> bool:
+            dispatcher.tick()
+            self.evaluator.tick()
+            if all(a.not_before and not a.state.active for a in self._unended(run)):
+                self.clock.advance(5)
+            return self.store.runs.get(run.id).state.final
+
+        wait_until(step, f"{run.title} to end", seconds)
+        return self.store.runs.get(run.id)
