@@ -26,6 +26,7 @@ _REFRESH = 20.0
 _STALE = 15 * 60
 _STALE_OWN = 2 * 60
 _POLL = 0.5
+_TRIES = 5
 _NOTE_LIMIT = 4096
 
 _held: set[str] = set()
@@ -68,22 +69,8 @@ class ServerLock:
             _held.add(self._me.token)
         ours = posixpath.join(self._folder, f"{LOCK}.{self._me.token}")
         sftp.mkdir(ours, 0o700)
-        deadline = time.monotonic() + self._patience
         try:
-            while True:
-                self._write(ours)
-                try:
-                    sftp.posix_rename(ours, self._path)
-                    break
-                except OSError as error:
-                    now = sftp.lstat(posixpath.join(ours, _NOTE)).st_mtime or 0
-                    busy = self._clear(now)
-                    if time.monotonic() > deadline:
-                        if not busy:
-                            raise
-                        raise ServerUnavailable(f"{self._connection.server}: {busy}") from error
-                if busy:
-                    time.sleep(_POLL)
+            self._take(ours)
         except BaseException:
             self._forget()
             self._remove(ours)
@@ -116,6 +103,24 @@ class ServerLock:
                 self._remove(gone)
         finally:
             self._forget()
+
+    def _take(self, ours: str) -> None:
+        """Rename our folder into place, as soon as the place is free."""
+        sftp = self._connection.sftp
+        deadline = time.monotonic() + self._patience
+        for _ in range(_TRIES):
+            self._write(ours)
+            try:
+                sftp.posix_rename(ours, self._path)
+                return
+            except OSError as error:
+                refused = error
+            while busy := self._clear(sftp.lstat(posixpath.join(ours, _NOTE)).st_mtime or 0):
+                if time.monotonic() > deadline:
+                    raise ServerUnavailable(f"{self._connection.server}: {busy}") from refused
+                time.sleep(_POLL)
+                self._write(ours)
+        raise ServerUnavailable(f"{self._connection.server}: the lock {self._path} cannot be taken")
 
     def _clear(self, now: int) -> str:
         """Remove the lock in our way if its holder is gone; else say who holds it."""

@@ -211,22 +211,24 @@ class _Checked:
         self._left = file.size
 
     def read(self, size: int = -1) -> bytes:
+        """Exactly ``size`` bytes as long as the file has as many left, else the rest of it."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        data = bytearray()
         try:
-            data = self._source.read(size)
+            while len(data) < wanted and (part := self._source.read(wanted - len(data))):
+                data += part
+            too_long = wanted == self._left and bool(self._source.read(1))
         except OSError as error:
             raise _unreadable(self._file, error) from error
         self._digest.update(data)
         self._left -= len(data)
-        if self._left < 0 or (not data and self._left) or (not self._left and self._wrong):
+        wrong = not self._left and self._digest.hexdigest() != self._file.sha256
+        if len(data) < wanted or too_long or wrong:
             raise TransferCorrupted(
                 f"the stored {self._file.path} is not what was kept: its size or hash differs"
             )
         self._counter.add(len(data), self._file.path)
-        return data
-
-    @property
-    def _wrong(self) -> bool:
-        return self._digest.hexdigest() != self._file.sha256
+        return bytes(data)
 
 
 class _Sink(io.RawIOBase):
