@@ -124,7 +124,10 @@ class SmtpMailer:
             remedy = "use smtps://, or another port" if self._security == "smtp+starttls" else ""
             raise MailRejected(f"{self._where} cannot do what is asked of it: {error}", remedy) from error
         except smtplib.SMTPServerDisconnected as error:
-            raise MailUnavailable(f"{self._where} ended the connection") from error
+            # This is also how the library reports an answer that does not come.
+            silent = isinstance(error.__context__, TimeoutError)
+            what = f"did not answer within {self._timeout:g} s" if silent else "ended the connection"
+            raise MailUnavailable(f"{self._where} {what}") from error
         except smtplib.SMTPResponseException as error:
             raise self._answered(error) from error
         except ssl.SSLCertVerificationError as error:

@@ -30,9 +30,9 @@ def compose(
     """A mail with a plain and an HTML body.
 
     ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``. ``message_id``
-    (with or without brackets) is chosen before the act and stays the same on every try, so that receivers know
-    a double. All mails about one pipeline are one thread. Raises MailRejected when an address is none: one that
-    was made of a commit's author is not to be trusted.
+    (with or without brackets) is chosen before the act and stays the same on every try, by which receivers
+    know a double. All mails about one pipeline are one thread. Raises MailRejected when an address is none:
+    one that was made of a commit's author is not to be trusted.
     """
     origin = _address(sender)
     if not recipients:
