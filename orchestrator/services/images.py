@@ -13,10 +13,11 @@ import tarfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from orchestrator.domain.errors import EngineError, ImageNotFound, ImageRejected
+from orchestrator.domain.errors import ContainerGone, ImageNotFound, ImageRejected
 from orchestrator.domain.pipeline import (
     FolderImage,
     ImageSpec,
@@ -28,6 +29,7 @@ from orchestrator.domain.pipeline import (
 )
 from orchestrator.ports.world import Clock, ContainerSpec, ContainerState, Engine, ProgressEvent, ProgressSink
 from orchestrator.services import naming
+from orchestrator.services.cleanup import cleaned_up
 
 _LOG_TAIL = 40
 
@@ -134,9 +136,11 @@ class Images:
         network = None if runner.network is Network.NONE else name
         env = {"HOME": naming.HOME, "USER": "mlci", "LOGNAME": "mlci", "CI": "true"}
         engine.remove(name)
+        leftovers = [partial(engine.remove, name)]
         if network:
             engine.ensure_network(network, labels)
-        try:
+            leftovers.append(partial(engine.remove_network, network))
+        with cleaned_up(*leftovers):
             engine.create(
                 ContainerSpec(
                     name=name,
@@ -159,7 +163,7 @@ class Images:
                 self._clock.sleep(0.2)
                 container = engine.find(name)
             if container is None or container.exit is None:
-                raise EngineError(f"the setup container {name} was removed while it ran", "run again")
+                raise ContainerGone(f"the setup container {name} was removed while it ran")
             if container.exit.code != 0:
                 reason = "ran out of memory" if container.exit.oom_killed else "failed"
                 raise SetupFailed(
@@ -167,10 +171,6 @@ class Images:
                     "\n".join(tail),
                 )
             return engine.commit(name, tag, labels, env.keys())
-        finally:
-            engine.remove(name)
-            if network:
-                engine.remove_network(network)
 
     def _follow(self, engine: Engine, name: str, progress: ProgressSink) -> list[str]:
         tail: list[str] = []

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,7 @@ from orchestrator.ports.world import (
 )
 from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
+from orchestrator.services.cleanup import cleaned_up
 from orchestrator.services.images import Images
 
 
@@ -166,7 +168,10 @@ class Preparer:
         stager = f"{volume}-stager"
         engine.remove(stager)
         try:
-            with self._datasets.archive(spec, entries, progress) as tar:
+            with (
+                cleaned_up(partial(engine.remove, stager)),
+                self._datasets.archive(spec, entries, progress) as tar,
+            ):
                 # The stager is never started: a created container is enough to write into its volume.
                 engine.create(
                     ContainerSpec(
@@ -188,8 +193,6 @@ class Preparer:
                 f"{version.label} is no longer what it was when this run was enqueued: {error.message}",
                 "the data changed meanwhile; their new version makes a run of its own",
             ) from error
-        finally:
-            engine.remove(stager)
 
     def _specification(
         self,
