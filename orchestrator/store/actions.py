@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import (
@@ -20,7 +20,7 @@ from orchestrator.domain.codec import from_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.ports.store import Lease, OutboxMessage
 from orchestrator.store.engine import Database
-from orchestrator.store.outbox import SqlOutbox, add_mail
+from orchestrator.store.outbox import PENDING, SqlOutbox, add_mail
 from orchestrator.store.tables import ActionRow, OutboxRow, Plain
 from orchestrator.store.transitions import (
     NO_LEASE,
@@ -111,10 +111,21 @@ class SqlActions(SqlOutbox):
             return _recorded(session, lease, message, at)
 
     def release_dead(self, dead: Sequence[str], at: datetime) -> None:
+        if not dead:
+            return
         with self._database.writing() as session:
-            for row in (ActionRow, OutboxRow):
-                theirs = (row.lease_owner.in_(dead), row.lease_expires_at > at)
-                changed(session, update(row).where(*theirs).values(lease_expires_at=at))
+            changed(
+                session,
+                update(ActionRow)
+                .where(ActionRow.state == ActionState.RUNNING, *_longer_held(ActionRow, dead, at))
+                .values(lease_expires_at=at),
+            )
+            changed(
+                session,
+                update(OutboxRow)
+                .where(OutboxRow.state == PENDING, *_longer_held(OutboxRow, dead, at))
+                .values(lease_expires_at=at),
+            )
 
     def finish_with_mail(
         self, lease: Lease, mail: OutboxMessage | None, message: str, at: datetime
@@ -133,6 +144,10 @@ def _held(lease: Lease) -> Update:
         ActionRow.state == ActionState.RUNNING,
         ActionRow.lease_token == lease.token,
     )
+
+
+def _longer_held(row: LeasedRow, dead: Sequence[str], at: datetime) -> tuple[ColumnElement[bool], ...]:
+    return row.lease_owner.in_(dead), row.lease_expires_at > at
 
 
 def _require_final(lease: Lease, after: ActionState) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Update, delete, func, or_, select, update
+from sqlalchemy import Update, delete, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
+from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
 from orchestrator.ports.store import AttemptResult, Lease, StoredArtifact
 from orchestrator.store.engine import Database
+from orchestrator.store.outbox import PENDING
 from orchestrator.store.tables import (
     ActionRow,
     ArtifactRow,
@@ -158,14 +160,14 @@ class SqlAttempts:
         return taken
 
     def lease_owners(self) -> Sequence[str]:
+        # By state as well, because states are indexed and the rows of the past are many.
+        leased = union(
+            select(AttemptRow.lease_owner).where(AttemptRow.state.in_(_ACTIVE)),
+            select(ActionRow.lease_owner).where(ActionRow.state == ActionState.RUNNING),
+            select(OutboxRow.lease_owner).where(OutboxRow.state == PENDING),
+        )
         with self._database.reading() as session:
-            owners: set[str] = set()
-            for row in (AttemptRow, ActionRow, OutboxRow):
-                found = session.scalars(
-                    select(row.lease_owner).where(row.lease_owner.is_not(None)).distinct()
-                )
-                owners.update(owner for owner in found if owner is not None)
-            return sorted(owners)
+            return sorted(owner for owner in session.scalars(leased) if owner is not None)
 
     def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
         with self._database.writing() as session:
