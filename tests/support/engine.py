@@ -55,3 +55,14 @@ def built(client: docker.DockerClient, folder: Path) -> str:
                 path=str(folder), tag=tag, rm=True, forcerm=True, labels={TEST_LABEL: "image"}
             )
     return tag
+
+
+def remove_instance(client: docker.DockerClient, instance: str) -> None:
+    """Remove everything on the engine that carries an installation's label."""
+    mine = {"label": f"mlci.instance={instance}"}
+    for container in client.containers.list(all=True, filters=mine):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters=mine):
+        network.remove()
+    for volume in client.volumes.list(filters=mine):
+        volume.remove(force=True)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.support.engine import remove_instance
+from tests.support.git import GitRepository
+from tests.support.installation import Installation, closing
+from tests.support.smtp import SmtpServer
+from tests.support.sshd import SshServer
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path,
+    git_repository: GitRepository,
+    smtp_server: SmtpServer,
+    sshd_server: Callable[[], SshServer],
+    docker_engine: docker.DockerClient,
+    base_image: str,
+) -> Iterator[Installation]:
+    """A pipeline with mail and a server to deploy to; what it leaves on the engine is removed afterwards."""
+    made = Installation(tmp_path, git_repository, smtp_server, sshd_server(), base_image)
+    try:
+        with closing(made):
+            yield made
+    finally:
+        if (instance := made.instance()) is not None:
+            remove_instance(docker_engine, instance)
