@@ -129,12 +129,11 @@ class Demo:
 
     def _serve(self, product: Product) -> None:
         try:
-            while product.alive():
+            while True:
+                product.check_alive()
                 time.sleep(0.5)
         except KeyboardInterrupt:
             self._terminal.say("stopping")
-            return
-        raise DemoFailed(f"the server ended by itself; its log: {self._workshop.serve_log}")
 
 
 def _runner_image() -> Path:

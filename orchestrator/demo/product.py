@@ -97,17 +97,17 @@ class Product:
 
     def ready(self) -> bool | None:
         """True once the server answers, None before. Raises DemoFailed when it has ended."""
-        if self._server is not None and (code := self._server.poll()) is not None:
-            raise DemoFailed(f"`orchestrator serve` ended with {code}; its log: {self._log}")
+        self.check_alive()
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own URL
                 return True if answer.status == 200 else None
         except (urllib.error.URLError, OSError):
             return None
 
-    def alive(self) -> bool:
-        """Whether the server that was started still runs."""
-        return self._server is not None and self._server.poll() is None
+    def check_alive(self) -> None:
+        """Raises DemoFailed when the server has ended by itself."""
+        if self._server is not None and (code := self._server.poll()) is not None:
+            raise DemoFailed(f"`orchestrator serve` ended by itself with {code}; its log: {self._log}")
 
     def kill(self) -> None:
         """kill -9: no time to say good-bye."""

@@ -141,13 +141,16 @@ class Story:
             self.terminal.say(f"mail: {mail.subject}")
 
     def _new_run(self, known: set[int]) -> Facts | None:
+        self.product.check_alive()
         return next((row for row in self.product.runs() if int(row["id"]) not in known), None)
 
     def _ended(self, run_id: int) -> Facts | None:
+        self.product.check_alive()
         self._seen = self.product.run(run_id)
         return self._seen if self._seen["state"] in _FINAL else None
 
     def _settled(self, run_id: int) -> Facts | None:
+        self.product.check_alive()
         self._seen = run = self.product.run(run_id)
         acted = run["actions"] and all(action["state"] in _SETTLED for action in run["actions"])
         mailed = run["mails"] and all(mail["state"] != "pending" for mail in run["mails"])
