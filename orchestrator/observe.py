@@ -248,8 +248,10 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("paramiko", "apscheduler", "docker", "urllib3", "uvicorn.access"):
+    for chatty in ("paramiko", "docker", "urllib3", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # It warns of every look that is skipped because the one before has not ended, which is as it should be.
+    logging.getLogger("apscheduler").setLevel(max(logging.ERROR, root.level))
 
 
 def _masked(masker: Masker, value: object) -> object:

@@ -59,7 +59,7 @@ def built(client: docker.DockerClient, folder: Path) -> str:
 
 def remove_instance(client: docker.DockerClient, instance: str) -> None:
     """Remove everything on the engine that carries an installation's label."""
-    mine = {"label": f"mlci.instance={instance}"}
+    mine: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={instance}"}
     for container in client.containers.list(all=True, filters=mine):
         container.remove(force=True, v=True)
     for network in client.networks.list(filters=mine):

@@ -1,4 +1,4 @@
-"""A whole installation for end-to-end and fault tests: configuration, repository, data, mail, a server to deploy to.
+"""A whole installation for tests: configuration, repository, data, mail, a server to deploy to.
 
 The product runs as a user runs it: the ``orchestrator`` command in processes of its own.
 """
@@ -10,13 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.support.git import GitRepository
@@ -60,8 +60,7 @@ class Server:
 
     def get(self, path: str) -> str:
         """Fetch a page."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return str(answer.read().decode())
+        return httpx.get(self.url + path, timeout=10).raise_for_status().text
 
 
 @dataclass
@@ -167,7 +166,7 @@ class Installation:
             raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON of any shape
         """What a command prints as JSON."""
         return json.loads(self.orchestrator("--json", *arguments))
 
@@ -190,7 +189,7 @@ class Installation:
                 raise AssertionError(f"the server ended with {process.returncode}:\n{log.read_text()}")
             try:
                 return server.get("/healthz") == "ok\n"
-            except OSError:
+            except httpx.HTTPError:
                 return False
 
         wait_until(answers, "the server to answer", 30)
@@ -215,7 +214,7 @@ class Installation:
         )
 
     def instance(self) -> str | None:
-        """The database's id, the label on everything that is made on the engine; None before the first start."""
+        """The database's id, the label on everything made on the engine; None before the first start."""
         database = self.folder / "var" / "orchestrator.db"
         if not database.exists():
             return None
@@ -242,7 +241,7 @@ def closing(made: Installation) -> Iterator[Installation]:
         yield made
     except BaseException:
         for server in made.servers:
-            print(f"--- {server.log.name}\n{server.log.read_text()}")
+            sys.stdout.write(f"--- {server.log.name}\n{server.log.read_text()}")
         raise
     finally:
         made.close()

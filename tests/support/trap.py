@@ -1,4 +1,4 @@
-"""A relay in front of the Docker socket that does something at one request: before the engine gets it, or after."""
+"""A relay in front of the Docker socket that does something before or after one request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ ENGINE = "/var/run/docker.sock"
 
 
 class Trap:
-    """Forwards all connections to the engine until a request matches ``pattern``; then ``act`` is called, once.
+    """Forwards all connections to the engine until a request matches ``pattern``; then ``act`` is called,
+    once.
 
-    ``after=False``: the engine never sees that request. ``after=True``: the engine has answered it, and the
+    ``after=False``: the engine never sees that request. ``after=True``: it has answered, and the
     answer is thrown away. Further requests pass. A context manager.
     """
 
