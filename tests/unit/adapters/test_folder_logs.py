@@ -199,4 +199,4 @@ def test_a_full_disk_is_a_clear_error_and_leaves_whole_lines(
     monkeypatch.setattr(writer, "_file", real)
     writer.write(line(3, "three"))
     writer.close()
-    assert texts(logs) == [b"one", b"three"]
+    assert [item for _, item in logs.lines(1)] == [line(1, "one"), line(3, "three")]
