@@ -34,7 +34,7 @@ from orchestrator.domain.run import Run, backoff
 from orchestrator.ports.store import Lease, OutboxMessage, Store
 from orchestrator.ports.world import Clock, Mailer, Renderer
 from orchestrator.services.deploy import Deployer
-from orchestrator.services.mail_message import compose
+from orchestrator.services.mail_message import compose, is_address
 from orchestrator.services.report import ReportBuilder
 
 log = logging.getLogger(__name__)
@@ -135,9 +135,10 @@ class Actor:
         if self._mailer is None:
             return None, "no mail server is configured (email: in orchestrator.yaml)"
         author = run.change.revision.author_email
-        recipients = tuple(dict.fromkeys(a for a in (author if t == "author" else t for t in spec.to) if a))
+        known = author if author and is_address(author) else ""
+        recipients = tuple(dict.fromkeys(a for a in (known if t == "author" else t for t in spec.to) if a))
         if not recipients:
-            return None, "nobody to mail: the commit names no author's address"
+            return None, f"nobody to mail: the commit's author has no usable address ({author or 'none'})"
         report = self._reports.build(run, started=action.trigger is Trigger.START)
         rendered = self._renderer.render(report)
         message_id = f"<{action.key}.{self._store.instance}@{self._domain}>"

@@ -56,6 +56,15 @@ def compose(
     return message
 
 
+def is_address(text: str) -> bool:
+    """Whether a mail can be sent to it; a commit's author may write anything where the address belongs."""
+    try:
+        _address(text)
+    except MailRejected:
+        return False
+    return True
+
+
 def _address(text: str) -> Address:
     wrong = MailRejected(f"{text!r} is no mail address", "write name@example.org or Name <name@example.org>")
     found = getaddresses([text])

@@ -159,7 +159,7 @@ class Server(Model):
     )
     keep: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5,
-        description="How many releases stay on the server, the current one included.",
+        description="How many of the newest releases stay on the server; the current one always does.",
         examples=[5],
         json_schema_extra={"x-unit": "releases"},
     )
