@@ -73,14 +73,19 @@ def test_ordinary_addresses_are_taken(location: str) -> None:
     assert Location.parse(location).url == location
 
 
+@pytest.mark.parametrize("address", ["ext::sh -c touch% {proof}", "git://127.0.0.1:1/"])
 def test_the_users_configuration_cannot_allow_what_is_refused(
-    git: GitCommand, git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    git: GitCommand,
+    git_repository: GitRepository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
 ) -> None:
     git_repository.commit({"a": "1"})
     proof, config = tmp_path / "proof", tmp_path / "gitconfig"
     config.write_text(
         "[protocol]\n\tallow = always\n"
-        f'[url "ext::sh -c touch% {proof}"]\n\tinsteadOf = {git_repository.url}\n'
+        f'[url "{address.format(proof=proof)}"]\n\tinsteadOf = {git_repository.url}\n'
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     with pytest.raises(SourceUnavailable, match="not allowed"):
@@ -120,7 +125,7 @@ def test_a_commit_is_a_full_hash_and_nothing_else(
 def test_hooks_and_filters_do_not_run_on_checkout(
     git: GitCommand, git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proof, template, config = tmp_path / "proof", tmp_path / "template", tmp_path / "gitconfig"
+    proof, template, config = tmp_path / "proof", tmp_path / "template", tmp_path / ".gitconfig"
     (template / "hooks").mkdir(parents=True)
     hook = template / "hooks" / "post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {proof}\n")
@@ -130,7 +135,8 @@ def test_hooks_and_filters_do_not_run_on_checkout(
         f'[filter "evil"]\n\tsmudge = "touch {proof}; cat"\n'
     )
     commit = git_repository.commit({".gitattributes": "* filter=evil\n", "a": "1"})
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     git.checkout(source_of(git_repository), commit, tmp_path / "into")
     assert (tmp_path / "into/a").read_text() == "1"
     assert not proof.exists()
