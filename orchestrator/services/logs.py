@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
-from orchestrator.domain.errors import ContainerGone, EngineError
+from orchestrator.domain.errors import ContainerGone, EngineError, StoreUnavailable
 from orchestrator.ports.world import Engine, LogStream, LogWriter
 
 log = logging.getLogger(__name__)
+
+_PAUSE = 0.5
 
 
 class LogFollower:
@@ -46,7 +49,10 @@ class LogFollower:
         """The container has ended: read the rest; False when that took longer than ``timeout`` seconds."""
         self._ended.set()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if not self._thread.is_alive():
+            return True
+        self.abandon()
+        return False
 
     def abandon(self) -> None:
         """Stop now, without reading the rest."""
@@ -60,29 +66,35 @@ class LogFollower:
     def _follow(self) -> None:
         try:
             while not self._abandoned.is_set():
-                complete = self._ended.is_set()
-                self._copy()
-                if complete:
+                ended = self._ended.is_set()
+                if self._copy() and ended:
                     return
                 # Tell whoever watches the container that it may have ended.
                 self._woken.set()
-                self._ended.wait(0.5)
+                # After the end only a failed copy comes here; it is not to be repeated without a pause.
+                (self._abandoned if ended else self._ended).wait(_PAUSE)
         except ContainerGone:
             self._woken.set()
 
-    def _copy(self) -> None:
-        writer = self._writer = self._open_writer()
+    def _copy(self) -> bool:
+        """Copy what there is; False when that was cut short."""
         try:
-            self._stream = self._engine.logs(self._container, writer.last_timestamp)
-            for line in self._stream:
-                writer.write(line)
+            self._writer = writer = self._open_writer()
+            with (
+                closing(writer),
+                closing(self._engine.logs(self._container, writer.last_timestamp)) as stream,
+            ):
+                self._stream = stream
                 if self._abandoned.is_set():
-                    return
+                    # Whoever abandoned us did not see this stream, so could not close it.
+                    return False
+                for line in stream:
+                    if self._abandoned.is_set():
+                        return False
+                    writer.write(line)
         except ContainerGone:
             raise
-        except EngineError as error:
+        except (EngineError, StoreUnavailable) as error:
             log.info("log of %s interrupted: %s", self._container, error)
-        finally:
-            if self._stream is not None:
-                self._stream.close()
-            writer.close()
+            return False
+        return True
