@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 
-from orchestrator.domain.errors import EngineUnavailable, LeaseLost, OrchestratorError, StoreUnavailable
+from orchestrator.domain.errors import EngineError, LeaseLost, OrchestratorError, StoreUnavailable
 from orchestrator.domain.pipeline import HostSpec, eligible_hosts
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.store import AttemptResult, Lease, Store
-from orchestrator.ports.world import Clock, Engine, Processes, ProgressEvent, ProgressSink
+from orchestrator.ports.world import Clock, Engine, Owned, Processes, ProgressEvent, ProgressSink
 from orchestrator.services import naming
 from orchestrator.services.execute import AttemptWorker, ExecutionPorts
 
@@ -53,6 +56,7 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
+        self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self.waiting: dict[int, str] = {}
         """Why each queued attempt still waits, for people."""
 
@@ -66,6 +70,8 @@ class Dispatcher:
         self._forget_finished()
         if self._stopping.is_set():
             return
+        # Before anything is taken over, so that a long sleep of the machine orphans none of our own.
+        self.keep_alive()
         now = self._clock.now()
         dead = [o for o in self._store.attempts.lease_owners() if self._processes.is_dead(o)]
         if dead:
@@ -73,18 +79,17 @@ class Dispatcher:
         for lease in self._store.attempts.take_over(self._owner, dead, now, LEASE_SECONDS):
             log.info("attempt %d taken over", lease.id)
             self._work(lease)
-        for attempt in self._store.attempts.queued(now):
-            if self._wants(attempt.run_id):
-                self._claim(attempt)
+        self._claim_queued(now)
         for _, worker in self._workers.values():
-            if self._store.runs.cancel_reason(self._store.attempts.get(worker.lease.id).run_id):
+            if self._store.runs.cancel_reason(worker.run_id):
                 worker.wake()
-        self.keep_alive()
 
     def keep_alive(self) -> None:
         """Extend the leases of everything being worked on, when it is time."""
-        now = self._clock.monotonic()
-        if now - self._last_heartbeat < HEARTBEAT_SECONDS:
+        now, today = self._clock.monotonic(), self._clock.now()
+        # A machine that slept wakes up with leases that ran out, and a monotonic clock that stood still.
+        run_out = any(worker.lease.expires_at <= today for _, worker in self._workers.values())
+        if now - self._last_heartbeat < HEARTBEAT_SECONDS and not run_out:
             return
         self._last_heartbeat = now
         for _, worker in list(self._workers.values()):
@@ -106,29 +111,48 @@ class Dispatcher:
         self._forget_finished()
         return not self._workers
 
-    def _claim(self, attempt: Attempt) -> None:
-        run = self._store.runs.get(attempt.run_id)
-        pipeline = self._store.runs.definition(attempt.run_id)
-        wanted = eligible_hosts(pipeline.runner, self._hosts, run.host_wish)
-        if not wanted:
-            wish = run.host_wish or ", ".join(pipeline.runner.host_names) or dict(pipeline.runner.host_labels)
-            self._refuse(attempt, f"no host of the configuration fits {wish}")
-            return
-        container = naming.container_name(self._store.instance, attempt.id)
-        now = self._clock.now()
-        for host in wanted:
-            lease = self._store.attempts.claim(
-                attempt.id, host.name, host.slots, container, self._owner, now, LEASE_SECONDS
-            )
-            if lease is not None:
-                self.waiting.pop(attempt.id, None)
-                self._work(lease)
-                return
-        names = ", ".join(f"{h.name} ({h.slots} slots)" for h in wanted)
-        self.waiting[attempt.id] = f"waits for a free slot on {names}"
+    def _claim_queued(self, now: datetime) -> None:
+        queued = [a for a in self._store.attempts.queued(now) if self._wants(a.run_id)]
+        taken = Counter(self._store.attempts.slots_in_use()) if queued else Counter[str]()
+        self._eligible = {a.run_id: self._eligible.get(a.run_id) or self._hosts_for(a) for a in queued}
+        waiting: dict[int, str] = {}
+        for attempt in queued:
+            hosts = self._eligible[attempt.run_id]
+            if not hosts:
+                self._refuse(attempt)
+            elif not any(taken[h.name] < h.slots and self._claim(attempt, h, taken) for h in hosts):
+                names = ", ".join(f"{h.name} ({h.slots} slots)" for h in hosts)
+                waiting[attempt.id] = f"waits for a free slot on {names}"
+        self.waiting = waiting
 
-    def _refuse(self, attempt: Attempt, message: str) -> None:
+    def _hosts_for(self, attempt: Attempt) -> tuple[HostSpec, ...]:
+        pipeline = self._store.runs.definition(attempt.run_id)
+        return eligible_hosts(pipeline.runner, self._hosts, self._store.runs.get(attempt.run_id).host_wish)
+
+    def _claim(self, attempt: Attempt, host: HostSpec, taken: Counter[str]) -> bool:
+        lease = self._store.attempts.claim(
+            attempt.id,
+            host.name,
+            host.slots,
+            naming.container_name(self._store.instance, attempt.id),
+            self._owner,
+            self._clock.now(),
+            LEASE_SECONDS,
+        )
+        if lease is None:
+            return False
+        taken[host.name] += 1
+        self._work(lease)
+        return True
+
+    def _refuse(self, attempt: Attempt) -> None:
         """End an attempt that no host can execute: the configuration is ours, so it errors."""
+        run, runner = (
+            self._store.runs.get(attempt.run_id),
+            self._store.runs.definition(attempt.run_id).runner,
+        )
+        wish = run.host_wish or ", ".join(runner.host_names) or dict(runner.host_labels)
+        message = f"no host of the configuration fits {wish}"
         lease = self._store.attempts.claim(
             attempt.id,
             "(none)",
@@ -153,13 +177,27 @@ class Dispatcher:
             self._store.attempts.finish(lease, attempt.state, result, self._clock.now())
             self._wake()
             return
-        worker = AttemptWorker(self._ports, lease, engine, self._progress_for(attempt), self._stopping)
-        thread = threading.Thread(target=self._run, args=(worker,), name=f"attempt-{attempt.id}", daemon=True)
+        worker = AttemptWorker(
+            self._ports, lease, attempt.run_id, engine, self._progress_for(attempt), self._stopping
+        )
+        former = self._workers.get(attempt.id)
+        if former is not None:
+            former[1].fenced.set()
+            former[1].wake()
+        thread = threading.Thread(
+            target=self._run,
+            args=(worker, former[0] if former else None),
+            name=f"attempt-{attempt.id}",
+            daemon=True,
+        )
         self._workers[attempt.id] = (thread, worker)
         thread.start()
 
-    def _run(self, worker: AttemptWorker) -> None:
+    def _run(self, worker: AttemptWorker, former: threading.Thread | None) -> None:
         try:
+            if former is not None:
+                # One that lost its lease and got it back through us: never two at once on one container.
+                former.join()
             worker.work()
         except LeaseLost as error:
             log.warning("attempt %d: %s", worker.lease.id, error)
@@ -202,38 +240,54 @@ def log_progress(attempt: Attempt) -> ProgressSink:
 def sweep(store: Store, engines: Mapping[str, Engine]) -> list[str]:
     """Remove containers, networks and checkpoints of attempts that have ended; what was removed, by name.
 
-    Only what carries this database's label is looked at. An engine that does not answer is left for later.
+    Only what carries this database's label is looked at. An engine that does not answer is left for later, as
+    is what it refuses to remove.
     """
     removed: list[str] = []
-    for engine in engines.values():
+    for host, engine in engines.items():
         try:
-            removed += _sweep_engine(store, engine)
-        except EngineUnavailable as error:
-            log.info("not swept: %s", error)
+            owned = engine.owned()
+        except EngineError as error:
+            log.info("%s not swept: %s", host, error)
+            continue
+        for name, remove in _leftovers(store, engine, owned):
+            try:
+                remove()
+                removed.append(name)
+            except EngineError as error:
+                log.info("%s: %s not swept: %s", host, name, error)
     return removed
 
 
-def _sweep_engine(store: Store, engine: Engine) -> list[str]:
-    removed: list[str] = []
-    owned = engine.owned()
+def _leftovers(store: Store, engine: Engine, owned: Owned) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What nobody needs any more with how to remove it, containers first: they hold the rest."""
     prefix = f"mlci-{store.instance[:8]}"
+    # A helper of a preparation has no attempt of its own: it is left over when nothing is being prepared.
+    # The list of what is there is older than this look, so what began since is not in it.
+    preparing = _is_preparing(store)
     for container in owned.containers:
-        attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
         role = container.labels.get(naming.ROLE_LABEL)
-        if role == "attempt" and attempt_id.isdigit() and _has_ended(store, int(attempt_id)):
-            engine.remove(container.name)
-            removed.append(container.name)
+        attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
+        ended = role == "attempt" and attempt_id.isdigit() and _has_ended(store, int(attempt_id))
+        if ended or (role in ("setup", "stager") and not preparing):
+            yield container.name, partial(engine.remove, container.id)
     for network in owned.networks:
         attempt_id = network.removeprefix(f"{prefix}-net-")
-        if attempt_id.isdigit() and _has_ended(store, int(attempt_id)):
-            engine.remove_network(network)
-            removed.append(network)
+        setup = network.startswith(f"{prefix}-setup-") and not preparing
+        if setup or (attempt_id.isdigit() and _has_ended(store, int(attempt_id))):
+            yield network, partial(engine.remove_network, network)
     for volume in owned.volumes:
         run_id = volume.removeprefix(f"{prefix}-checkpoint-").split("-")[0]
         if volume != run_id and run_id.isdigit() and store.runs.get(int(run_id)).state.final:
-            engine.remove_volume(volume)
-            removed.append(volume)
-    return removed
+            yield volume, partial(engine.remove_volume, volume)
+
+
+def _is_preparing(store: Store) -> bool:
+    return any(
+        attempt.state is AttemptState.PREPARING
+        for run in store.runs.unfinished()
+        for attempt in store.attempts.of_run(run.id)
+    )
 
 
 def _has_ended(store: Store, attempt_id: int) -> bool:

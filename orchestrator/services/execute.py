@@ -108,6 +108,7 @@ class AttemptWorker:
         self,
         ports: ExecutionPorts,
         lease: Lease,
+        run_id: int,
         engine: Engine,
         progress: ProgressSink,
         stopping: threading.Event,
@@ -121,6 +122,7 @@ class AttemptWorker:
         self._woken = threading.Event()
         self.fenced = threading.Event()
         self.lease = lease
+        self.run_id = run_id
 
     def wake(self) -> None:
         """Look at the container, the stop request and the lease now."""
@@ -216,14 +218,12 @@ class AttemptWorker:
             return []
 
     def _until_exited(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> None:
-        unanswered_since: float | None = None
+        patience = _Patience(self._clock)
         while True:
-            self._woken.wait(_POLL)
-            self._woken.clear()
-            self._check_fence()
+            self._pause()
             try:
                 container = self._engine.find(attempt.container)
-                unanswered_since = None
+                patience.answered()
                 if container is None:
                     raise _Ended(Reason.LOST, "the container was removed while it ran")
                 if container.state is ContainerState.EXITED:
@@ -234,15 +234,17 @@ class AttemptWorker:
                     # Repeated until the container is seen to have ended: a stop can get lost.
                     self._engine.stop(attempt.container, STOP_GRACE)
                     self._woken.set()
-            except (EngineUnavailable, StoreUnavailable) as error:
-                now = self._clock.monotonic()
-                if unanswered_since is None:
-                    log.warning("attempt %d: %s", attempt.id, error)
-                unanswered_since = unanswered_since or now
-                if isinstance(error, EngineUnavailable) and now - unanswered_since > LOST_AFTER:
-                    raise _Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s") from error
+            except EngineError as error:
+                patience.not_answered(attempt, error)
+            except StoreUnavailable as error:
+                log.warning("attempt %d: %s", attempt.id, error)
             if self._stopping.is_set():
                 raise _Draining
+
+    def _pause(self) -> None:
+        self._woken.wait(_POLL)
+        self._woken.clear()
+        self._check_fence()
 
     def _why_stop(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> StopCause | None:
         match self._store.runs.cancel_reason(attempt.run_id):
@@ -261,13 +263,25 @@ class AttemptWorker:
     def _collect(self, pipeline: Pipeline, attempt: Attempt) -> None:
         attempt = self._store.attempts.get(attempt.id)
         self._progress(ProgressEvent("collecting"))
-        with _told_apart():
+        patience = _Patience(self._clock)
+        while True:
+            try:
+                ended, collected = self._fetch(pipeline, attempt)
+                break
+            except EngineUnavailable as error:
+                # What the container left is still there: it is worth the same wait as a running one.
+                patience.not_answered(attempt, error)
+            if self._stopping.is_set():
+                raise _Draining
+            self._pause()
+        self._finish(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
+
+    def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
+        with _told_apart(EngineUnavailable):
             container = self._engine.find(attempt.container)
             if container is None or container.exit is None:
                 raise _Ended(Reason.LOST, "the container was removed before its outputs were collected")
-            ended = container.exit
-            collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
-        self._finish(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
+            return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
@@ -332,12 +346,32 @@ def describe(reason: Reason, ended: Exit, pipeline: Pipeline) -> str:
             return f"the command ended with exit code {ended.code}"
 
 
+class _Patience:
+    """How long a host has not answered; an attempt is given up after ``LOST_AFTER`` seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: float | None = None
+
+    def answered(self) -> None:
+        self._since = None
+
+    def not_answered(self, attempt: Attempt, error: EngineError) -> None:
+        now = self._clock.monotonic()
+        if self._since is None:
+            log.warning("attempt %d: %s", attempt.id, error)
+            self._since = now
+        if now - self._since > LOST_AFTER:
+            raise _Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s: {error}") from error
+
+
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _told_apart(*passed_on: type[OrchestratorError]) -> Iterator[None]:
     """Turn what adapters raise while an attempt is made ready or collected into the reason it ends with."""
+    unchanged: tuple[type[OrchestratorError], ...] = (LeaseLost, StoreUnavailable, *passed_on)
     try:
         yield
-    except (LeaseLost, StoreUnavailable):
+    except unchanged:
         raise
     except SetupFailed as error:
         raise _Ended(Reason.SETUP, f"{error.message}\n{error.log}".strip()) from error
