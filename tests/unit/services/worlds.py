@@ -301,8 +301,8 @@ class FakeMailer:
             raise self.late.pop(0)
 
 
-class Killed(SystemExit):
-    """The process dies here: nothing catches it, and a thread that it ends says nothing."""
+class Killed(BaseException):
+    """The process dies here: nothing catches it."""
 
 
 def pipeline(**changes: object) -> Pipeline:

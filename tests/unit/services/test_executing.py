@@ -1,0 +1,566 @@
+"""One attempt from claim to result, on an engine in memory and a real database."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.errors import EngineError, EngineUnavailable, SourceUnavailable
+from orchestrator.domain.pipeline import (
+    DatasetSpec,
+    Execution,
+    FolderImage,
+    HostSpec,
+    NamedImage,
+    Network,
+    RepositoryImage,
+    RunnerSpec,
+    Setup,
+)
+from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
+from orchestrator.ports.world import ContainerSpec
+from orchestrator.services.execute import LOST_AFTER
+from tests.support.fake_engine import Script
+from tests.support.waiting import wait_until
+from tests.unit.services.worlds import World, pipeline
+
+TRAIN = ("python", "train.py")
+METRICS = b'{"accuracy": 0.93}'
+GOOD = Script((b"epoch 1", b"done"), Exit(0), {"/mlci/output/metrics.json": METRICS})
+ENDLESS = Script((b"epoch 1",), None)
+
+
+def only(world: World, run: Run) -> Attempt:
+    (attempt,) = world.store.attempts.of_run(run.id)
+    return attempt
+
+
+def log_of(world: World, attempt: Attempt) -> list[bytes]:
+    return [line.text for _, line in world.logs.lines(attempt.id)]
+
+
+def is_attempt(spec: ContainerSpec) -> bool:
+    return spec.labels.get("mlci.role") == "attempt"
+
+
+def is_setup(spec: ContainerSpec) -> bool:
+    return spec.labels.get("mlci.role") == "setup"
+
+
+def test_a_run_goes_from_its_change_to_its_result(world: World) -> None:
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(pipeline(collect=("metrics.json",))), world.server())
+    attempt = only(world, run)
+    assert (run.state, attempt.state, attempt.reason) == (
+        RunState.PASSED,
+        AttemptState.SUCCEEDED,
+        Reason.COMPLETED,
+    )
+    assert [(m.name, m.value) for m in world.store.runs.metrics(run.id)[0]] == [("accuracy", 0.93)]
+    assert [a.path for a in world.store.attempts.artifacts(attempt.id)] == ["metrics.json"]
+    assert log_of(world, attempt) == [b"epoch 1", b"done"]
+    assert attempt.image_digest == world.engine.images["image:1"]
+
+
+def test_nothing_of_an_ended_attempt_stays_on_the_host_but_its_checkpoint(world: World) -> None:
+    server = world.server()
+    run = world.finish(world.first_run(pipeline()), server)
+    wait_until(lambda: not world.engine.containers and not world.engine.networks, "the container to go")
+    assert list(world.engine.volumes) == [f"mlci-{world.store.instance[:8]}-checkpoint-{run.id}-0"]
+
+
+def test_a_container_sees_its_code_data_and_environment(world: World) -> None:
+    wine = DatasetSpec("wine-test", "/data/wine", DatasetRole.TRAIN, settle=0)
+    execution = Execution(TRAIN, env=(("EPOCHS", "3"), ("MLFLOW_TRACKING_URI", "mine"), ("MLCI_SEED", "1")))
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline(datasets=(wine,), execution=execution))
+    world.server().tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    container = world.engine.containers[name]
+    spec = container.spec
+    assert (spec.command, spec.user, spec.workdir) == (TRAIN, "1000:1000", "/workspace")
+    assert spec.env["EPOCHS"] == "3"
+    assert spec.env["MLFLOW_TRACKING_URI"] == "mine"
+    assert spec.env["MLCI_SEED"] == str(only(world, run).seed)
+    assert spec.env["MLCI_COMMIT"] == run.change.revision.commit
+    assert spec.env["MLCI_DATA_WINE_TEST"] == "/mlci/data/wine-test/files"
+    assert container.files["/workspace/train.py"].content == b"print('hello')\n"
+    assert (container.files["/workspace/train.py"].uid, container.files["/mlci/output"].uid) == (1000, 1000)
+    assert container.files["/mlci"].uid == 0
+    assert spec.network in world.engine.networks
+    assert [m.target for m in spec.mounts if m.read_only] == ["/mlci/data/wine-test"]
+
+
+def test_a_runner_without_a_network_gets_none(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline(runner=RunnerSpec("cpu", NamedImage("image:1"), network=Network.NONE)))
+    world.server().tick()
+    world.engine.wait_for_start(world.name_of(run))
+    assert world.engine.containers[world.name_of(run)].spec.network is None
+    assert world.engine.networks == {}
+
+
+def test_secrets_reach_the_command_by_a_file_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "hunter2-hunter2"
+    world.secrets.values["TOKEN"] = secret
+    caplog.set_level(logging.DEBUG)
+    world.engine.script(Script((b"login with hunter2-hunter2",), None))
+    run = world.first_run(pipeline(execution=Execution(TRAIN, secrets=("TOKEN",))))
+    server = world.server()
+    server.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    container = world.engine.containers[name]
+    file = container.files["/mlci/secrets/env"]
+    assert (file.content, file.mode, file.uid) == (b"TOKEN='hunter2-hunter2'\n", 0o400, 1000)
+    assert container.files["/mlci/secrets"].mode == 0o700
+    assert container.spec.command[-2:] == TRAIN
+    assert "/mlci/secrets/env" in container.spec.command[2]
+    assert secret not in repr((container.spec, container.labels))
+    world.engine.finish(name)
+    world.finish(run, server)
+    assert log_of(world, only(world, run)) == [b"login with ***"]
+    assert secret not in caplog.text
+    for path in world.folder.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_a_secret_without_a_value_ends_the_attempt_before_a_container_is_made(world: World) -> None:
+    run = world.first_run(pipeline(execution=Execution(TRAIN, secrets=("TOKEN",))))
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.ERRORED, Reason.SECRET_MISSING)
+    assert "create" not in [call for call, _ in world.engine.calls]
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "reason", "says"),
+    [
+        (Exit(3), RunState.FAILED, Reason.EXIT_CODE, "exit code 3"),
+        (Exit(137, oom_killed=True), RunState.FAILED, Reason.OUT_OF_MEMORY, "ran out of memory"),
+        (Exit(127, error="no such file"), RunState.FAILED, Reason.START, "no such file"),
+        (Exit(128, error="no device"), RunState.ERRORED, Reason.ENGINE_REFUSED, "128"),
+    ],
+)
+def test_each_end_of_a_container_has_its_class(
+    world: World, ending: Exit, state: RunState, reason: Reason, says: str
+) -> None:
+    world.engine.script(Script(exit=ending))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert (run.state, run.reason) == (state, reason)
+    assert says in run.message
+
+
+def test_a_failed_command_keeps_its_log_and_its_partial_metrics(world: World) -> None:
+    world.engine.script(Script((b"epoch 1", b"boom"), Exit(1), {"/mlci/output/metrics.json": METRICS}))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.FAILED
+    assert log_of(world, only(world, run)) == [b"epoch 1", b"boom"]
+    assert [m.value for m in world.store.runs.metrics(run.id)[0]] == [0.93]
+
+
+def test_a_container_killed_from_outside_is_tried_again_up_to_its_retries(world: World) -> None:
+    world.engine.script(Script(exit=Exit(137)))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    tries = world.store.attempts.of_run(run.id)
+    assert (run.state, run.reason) == (RunState.ERRORED, Reason.KILLED)
+    assert [(a.number, a.reason) for a in tries] == [(n, Reason.KILLED) for n in (1, 2, 3)]
+    assert len({a.seed for a in tries}) == 1
+    waits = [(a.not_before - tries[0].created_at) for a in tries if a.not_before and tries[0].created_at]
+    assert waits[1] - waits[0] >= timedelta(seconds=10)
+
+
+def test_a_second_try_that_succeeds_makes_the_run_pass(world: World) -> None:
+    world.engine.fail("create", EngineUnavailable("the engine restarts"))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.PASSED
+    assert [a.reason for a in world.store.attempts.of_run(run.id)] == [
+        Reason.ENGINE_UNAVAILABLE,
+        Reason.COMPLETED,
+    ]
+
+
+def test_an_image_that_nobody_has_is_an_error_and_not_tried_again(world: World) -> None:
+    run = world.first_run(pipeline(runner=RunnerSpec("cpu", NamedImage("nowhere:1"))))
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.ERRORED, Reason.IMAGE_NOT_FOUND)
+    assert len(world.store.attempts.of_run(run.id)) == 1
+
+
+def test_an_image_that_cannot_be_built_is_the_projects_fault_and_shows_the_output(world: World) -> None:
+    world.sources.files["Dockerfile"] = b"FROM image:1\nRUN false\n"
+    world.engine.build_fails = "RUN false returned 1"
+    world.engine.build_output = ("Step 2/2 : RUN false",)
+    run = world.first_run(pipeline(runner=RunnerSpec("cpu", RepositoryImage())))
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.IMAGE_BUILD)
+    assert "Step 2/2 : RUN false" in ended.message
+
+
+def test_two_attempts_of_one_run_build_their_image_once(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "cpu-image"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM image:1\n")
+    run = world.first_run(pipeline(runner=RunnerSpec("cpu", FolderImage(str(folder))), replicates=2))
+    assert world.finish(run, world.server()).state is RunState.PASSED
+    assert len([call for call, _ in world.engine.calls if call == "build"]) == 1
+    assert len({a.image_digest for a in world.store.attempts.of_run(run.id)}) == 1
+
+
+SETUP = Execution(TRAIN, Setup(("sh", "-c", "pip install -r requirements.txt"), ("requirements.txt",)))
+
+
+def test_the_setup_layer_is_made_once_for_the_same_key_files(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    watched = pipeline(execution=SETUP)
+    server = world.server()
+    first = world.finish(world.first_run(watched), server)
+    world.sources.files["train.py"] = b"print('other')\n"
+    world.sources.push("main", "second")
+    (second,) = world.detector.poll_source(watched, watched.sources[0])
+    second = world.finish(second, server)
+    assert (first.state, second.state) == (RunState.PASSED, RunState.PASSED)
+    assert len([c for c, _ in world.engine.calls if c == "commit"]) == 1
+    digests = {only(world, run).image_digest for run in (first, second)}
+    assert digests == {world.engine.images[n] for n in world.engine.images if n.startswith("mlci/setup:")}
+    world.sources.files["requirements.txt"] = b"numpy\nscipy\n"
+    world.sources.push("main", "third")
+    (third,) = world.detector.poll_source(watched, watched.sources[0])
+    world.finish(third, server)
+    assert len([c for c, _ in world.engine.calls if c == "commit"]) == 2
+
+
+def test_setup_sees_the_key_files_alone_and_no_secret(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.secrets.values["TOKEN"] = "hunter2-hunter2"
+    world.engine.script(ENDLESS, is_setup)
+    run = world.first_run(pipeline(execution=replace(SETUP, secrets=("TOKEN",))))
+    world.server().tick()
+    (name,) = wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
+    container = world.engine.containers[name]
+    files = {path for path, file in container.files.items() if file.content is not None}
+    assert files == {"/workspace/requirements.txt"}
+    assert "TOKEN" not in container.spec.env
+    world.engine.finish(name)
+    world.engine.wait_for_start(world.name_of(run))
+
+
+def test_a_failing_setup_is_the_projects_fault_and_shows_its_last_lines(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"nonsense\n"
+    world.engine.script(Script((b"no matching distribution",), Exit(1)), is_setup)
+    run = world.finish(world.first_run(pipeline(execution=SETUP)), world.server())
+    assert (run.state, run.reason) == (RunState.FAILED, Reason.SETUP)
+    assert "exit code 1" in run.message
+    assert "no matching distribution" in run.message
+    assert world.engine.containers == {}
+
+
+def test_a_setup_whose_key_files_are_missing_says_which(world: World) -> None:
+    run = world.finish(world.first_run(pipeline(execution=SETUP)), world.server())
+    assert (run.state, run.reason) == (RunState.FAILED, Reason.SETUP)
+    assert "requirements.txt" in run.message
+
+
+def test_a_setup_container_that_cannot_be_removed_changes_no_result(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"nonsense\n"
+    world.engine.script(Script((b"no matching distribution",), Exit(1)), is_setup)
+    world.engine.fail("remove", EngineError("busy"), after=1)
+    run = world.finish(world.first_run(pipeline(execution=SETUP)), world.server())
+    assert (run.state, run.reason) == (RunState.FAILED, Reason.SETUP)
+
+
+def test_a_setup_container_removed_by_somebody_else_is_tried_again(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.engine.script(ENDLESS, is_setup)
+    run = world.first_run(pipeline(execution=SETUP))
+    server = world.server()
+    server.tick()
+    (name,) = wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
+    world.engine.script(Script(), is_setup)
+    world.engine.vanish(name)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert [a.reason for a in world.store.attempts.of_run(run.id)] == [Reason.LOST, Reason.COMPLETED]
+
+
+def test_data_that_moved_since_the_change_end_the_attempt_and_are_not_marked_as_staged(world: World) -> None:
+    wine = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=0)
+    run = world.first_run(pipeline(datasets=(wine,)))
+    world.data.write("rows.csv", b"other\n")
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.ERRORED, Reason.DATA_MOVED)
+    (volume,) = [v for v in world.engine.volumes if "-data-" in v]
+    assert not world.store.attempts.is_staged("local", volume)
+    assert world.engine.containers == {}
+
+
+def test_a_stager_that_cannot_be_removed_hides_nothing(world: World) -> None:
+    wine = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=0)
+    run = world.first_run(pipeline(datasets=(wine,)))
+    world.data.write("rows.csv", b"other\n")
+    world.engine.fail("remove", EngineError("busy"), after=1)
+    assert world.finish(run, world.server()).reason is Reason.DATA_MOVED
+
+
+def test_data_are_staged_once_a_host(world: World) -> None:
+    wine = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=0)
+    run = world.first_run(pipeline(datasets=(wine,), replicates=2))
+    assert world.finish(run, world.server()).state is RunState.PASSED
+    stagers = [name for call, name in world.engine.calls if call == "create" and name.endswith("-stager")]
+    assert len(stagers) == 1
+
+
+def test_a_source_that_does_not_answer_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = world.sources.checkout
+    faults = [SourceUnavailable("the remote does not answer")]
+
+    def checkout(*args: object) -> None:
+        if faults:
+            raise faults.pop()
+        whole(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.sources, "checkout", checkout)
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.PASSED
+    assert len(world.store.attempts.of_run(run.id)) == 2
+
+
+def test_a_timeout_stops_the_container_and_keeps_what_it_left(world: World) -> None:
+    world.engine.script(replace(GOOD, exit=None))
+    run = world.first_run(pipeline(execution=Execution(TRAIN, timeout=60)))
+    server = world.server()
+    server.tick()
+    world.engine.wait_for_start(world.name_of(run))
+    wait_until(lambda: only(world, run).state is AttemptState.RUNNING, "the attempt to run")
+    world.clock.advance(61)
+    ended = world.finish(run, server)
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.TIMEOUT)
+    assert "60 s" in ended.message
+    assert [m.value for m in world.store.runs.metrics(run.id)[0]] == [0.93]
+
+
+def test_too_much_log_stops_the_container(world: World) -> None:
+    world.engine.script(Script((b"x" * 99, b"y" * 99), None))
+    run = world.first_run(pipeline(execution=Execution(TRAIN, log_limit=100)))
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.LOG_LIMIT)
+
+
+@pytest.mark.parametrize("reason", [Reason.CANCELLED_BY_PERSON, Reason.SUPERSEDED])
+def test_a_run_that_is_asked_to_end_is_stopped_and_cancelled(world: World, reason: Reason) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    world.engine.wait_for_start(world.name_of(run))
+    world.store.runs.request_cancel(run.id, "ana", reason, world.clock.now())
+    ended = world.finish(run, server)
+    assert (ended.state, ended.reason) == (RunState.CANCELLED, reason)
+    assert log_of(world, only(world, run)) == [b"epoch 1"]
+
+
+def test_a_stop_that_gets_lost_is_repeated(world: World) -> None:
+    world.engine.script(ENDLESS)
+    world.engine.fail("stop", EngineUnavailable("the link is down"), times=2)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    world.engine.wait_for_start(world.name_of(run))
+    world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
+    assert world.finish(run, server).state is RunState.CANCELLED
+
+
+def test_a_run_cancelled_while_it_is_prepared_never_starts(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.engine.script(ENDLESS, is_setup)
+    run = world.first_run(pipeline(execution=SETUP))
+    server = world.server()
+    server.tick()
+    (setup,) = wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
+    world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
+    world.engine.finish(setup)
+    assert world.finish(run, server).state is RunState.CANCELLED
+    assert not [name for name in world.engine.starts if "attempt" in name]
+    wait_until(lambda: not world.engine.containers, "the container to go")
+
+
+def test_a_container_removed_behind_our_back_is_lost_and_tried_again(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    wait_until(lambda: only(world, run).state is AttemptState.RUNNING, "the attempt to run")
+    world.engine.script(GOOD)
+    world.engine.vanish(name)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert [a.reason for a in world.store.attempts.of_run(run.id)] == [Reason.LOST, Reason.COMPLETED]
+
+
+def test_a_host_out_of_reach_for_a_while_loses_nothing(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    wait_until(lambda: log_of(world, only(world, run)), "the first line")
+    world.engine.cut()
+    failed = len(world.engine.calls)
+    world.engine.say(name, b"said in the dark")
+    wait_until(lambda: ("find", name) in world.engine.calls[failed:], "somebody to look in vain")
+    world.clock.advance(LOST_AFTER - 1)
+    world.engine.restore()
+    world.engine.say(name, b"said in the light")
+    world.engine.finish(name)
+    ended = world.finish(run, server)
+    assert ended.state is RunState.PASSED
+    assert log_of(world, only(world, run)) == [b"epoch 1", b"said in the dark", b"said in the light"]
+    assert world.engine.double_starts == []
+
+
+def test_a_host_out_of_reach_for_too_long_loses_the_attempt_and_another_is_tried(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    wait_until(lambda: only(world, run).state is AttemptState.RUNNING, "the attempt to run")
+    world.engine.cut()
+    failed = len(world.engine.calls)
+    wait_until(lambda: ("find", name) in world.engine.calls[failed:], "somebody to look in vain")
+
+    def lost() -> bool:
+        world.clock.advance(LOST_AFTER)
+        server.keep_alive()
+        return world.store.attempts.of_run(run.id)[0].state.final
+
+    wait_until(lost, "the attempt to be given up")
+    first = world.store.attempts.of_run(run.id)[0]
+    assert (first.state, first.reason) == (AttemptState.ERRORED, Reason.LOST)
+    world.engine.restore()
+    world.engine.script(GOOD)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert name in world.engine.containers, "its orphan is left for the sweep"
+
+
+def test_an_engine_that_refuses_to_look_is_asked_again(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline())
+    server = world.server()
+    server.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    wait_until(lambda: only(world, run).state is AttemptState.RUNNING, "the attempt to run")
+    world.engine.fail("find", EngineError("internal server error"))
+    world.engine.finish(name)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert len(world.store.attempts.of_run(run.id)) == 1
+
+
+def test_outputs_wait_for_a_host_that_goes_away_before_they_are_fetched(world: World) -> None:
+    world.engine.script(GOOD)
+    world.engine.fail("get", EngineUnavailable("the link is down"), times=2)
+    run = world.finish(world.first_run(pipeline(collect=("metrics.json",))), world.server())
+    assert run.state is RunState.PASSED
+    assert only(world, run).reason is Reason.COMPLETED
+
+
+def test_outputs_of_a_host_that_stays_away_are_lost(world: World) -> None:
+    world.engine.script(GOOD)
+    world.engine.fail("get", EngineUnavailable("the link is down"), times=100)
+    run = world.first_run(pipeline(execution=Execution(TRAIN, infrastructure_retries=0)))
+    server = world.server()
+    server.tick()
+    wait_until(lambda: "get" in [c for c, _ in world.engine.calls], "outputs to be asked for")
+
+    def step() -> bool:
+        world.clock.advance(LOST_AFTER / 2)
+        server.tick()
+        world.evaluator.tick()
+        return world.store.runs.get(run.id).state.final
+
+    wait_until(step, "the run to end")
+    assert world.store.runs.get(run.id).reason is Reason.LOST
+
+
+def test_a_container_that_cannot_be_removed_changes_no_result(world: World) -> None:
+    world.engine.script(GOOD)
+    world.engine.fail("remove", EngineError("device or resource busy"))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.PASSED
+    assert only(world, run).state is AttemptState.SUCCEEDED
+
+
+def test_a_full_disk_under_the_log_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.domain.errors import StoreUnavailable
+
+    whole = world.logs.writer
+    faults = [StoreUnavailable("no space left")]
+
+    def writer(*args: object) -> object:
+        if faults:
+            raise faults.pop()
+        return whole(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.logs, "writer", writer)
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.PASSED
+    assert log_of(world, only(world, run)) == [b"epoch 1", b"done"]
+
+
+def test_a_run_whose_pipeline_is_no_longer_configured_runs_as_it_was_frozen(world: World) -> None:
+    run = world.first_run(pipeline(collect=("metrics.json",)))
+    world.engine.script(GOOD)
+    # Nothing but the database knows the pipeline: neither the dispatcher nor the evaluator is given one.
+    assert world.finish(run, world.server()).state is RunState.PASSED
+
+
+def test_no_more_attempts_run_on_a_host_than_it_has_slots(world: World) -> None:
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline(replicates=3))
+    server = world.server()
+    server.tick()
+    for replicate in (0, 1):
+        world.engine.wait_for_start(world.name_of(run, replicate))
+    server.tick()
+    third = world.store.attempts.of_run(run.id)[2]
+    assert third.state is AttemptState.QUEUED
+    assert server.waiting == {third.id: "waits for a free slot on local (2 slots)"}
+    world.engine.script(GOOD)
+    for replicate in (0, 1):
+        world.engine.finish(world.name_of(run, replicate))
+    world.finish(run, server)
+    server.tick()
+    assert server.waiting == {}
+
+
+def test_a_full_host_is_not_asked_for_a_slot_at_every_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.engine.script(ENDLESS)
+    world.hosts = (HostSpec("local", "unix:///x", 1),)
+    run = world.first_run(pipeline(replicates=2))
+    server = world.server()
+    server.tick()
+    world.engine.wait_for_start(world.name_of(run))
+    asked: list[object] = []
+    monkeypatch.setattr(world.store.attempts, "claim", lambda *args: asked.append(args))
+    server.tick()
+    assert asked == []
+
+
+def test_a_run_that_no_host_fits_errs_and_says_what_was_asked_for(world: World) -> None:
+    runner = RunnerSpec("gpu", NamedImage("image:1"), host_labels=(("gpu", "yes"),))
+    run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
+    assert (run.state, run.reason) == (RunState.ERRORED, Reason.HOST_UNKNOWN)
+    assert "gpu" in run.message
