@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
 
 from orchestrator.adapters.docker.errors import translate
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+
+_UNIX = "unix://"
 
 
 class Clients:
@@ -38,14 +42,27 @@ class Clients:
 
     def stream(self) -> APIClient:
         """A new client, for the caller to close."""
-        from docker import APIClient
+        if self._version is None:
+            with closing(self._client(None)) as first, translate(f"connecting to {self.url}"):
+                self._version = str(first.version(api_version=False)["ApiVersion"])
+        return self._client(self._version)
 
+    def _client(self, version: str | None) -> APIClient:
+        """A client that has sent nothing yet; without a version it may only ask for the engine's."""
+        from docker import APIClient
+        from docker.constants import MINIMUM_DOCKER_API_VERSION
+
+        from orchestrator.adapters.docker.transport import OnePoolAdapter
+
+        # docker-py annotates whole seconds; every layer below it takes a float.
+        seconds = cast(int, self.timeout)
         with translate(f"connecting to {self.url}"):
-            # docker-py annotates whole seconds; every layer below it takes a float.
-            client = APIClient(self.url, version=self._version or "auto", timeout=self.timeout)  # type: ignore[arg-type]
+            client = APIClient(self.url, version=version or MINIMUM_DOCKER_API_VERSION, timeout=seconds)
+        if self.url.startswith(_UNIX):
+            path = self.url.removeprefix(_UNIX)
+            client.mount("http+docker://", OnePoolAdapter(f"http+unix://{path}", seconds))
         # Neither a proxy nor a password of ~/.netrc is meant for the engine.
         client.trust_env = False
-        self._version = client.api_version
         return client
 
     def close(self) -> None:

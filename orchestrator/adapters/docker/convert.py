@@ -117,6 +117,12 @@ def since_parameter(timestamp: str) -> str:
     return f"{int(whole.timestamp())}.{when.microsecond:06d}"
 
 
+def whole_second(timestamp: str) -> str:
+    """A log line's timestamp without its fraction."""
+    match = _TIMESTAMP.fullmatch(timestamp)
+    return timestamp if match is None else f"{match[1]}{match[3]}"
+
+
 class HostOptions(TypedDict):
     """The arguments of docker-py's ``create_host_config`` that we use: the safe defaults of the product."""
 

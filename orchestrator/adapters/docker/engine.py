@@ -22,7 +22,7 @@ from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, ch
 from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.labels import INSTANCE
 from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
-from orchestrator.adapters.docker.streams import LogLines, archive_stream
+from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.ports.world import (
     Container,
@@ -168,32 +168,13 @@ class DockerEngine:
         except Refused as error:
             now = self._inspect(json["Id"])
             if now is None:
-                raise self._gone(name) from error
+                raise gone(name, self._clients.url) from error
             if container_of(now).state is not ContainerState.EXITED:
                 raise
 
     def logs(self, name: str, since: str | None) -> LogStream:
         """The container's lines."""
-        parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1"}
-        if since is not None:
-            parameters["since"] = since_parameter(since)
-        identity = self._ours(name)["Id"]
-        client = self._clients.stream()
-        try:
-            with translate(f"reading the log of {name}"):
-                response = client.get(
-                    endpoint(client, f"/containers/{identity}/logs"),
-                    params=parameters,
-                    stream=True,
-                    timeout=(self._timeout, _QUIET),
-                )
-                check(response)
-        except EngineError as error:
-            client.close()
-            if isinstance(error, Refused) and error.status == NOT_FOUND:
-                raise self._gone(name) from error
-            raise
-        return LogLines(client, response, lambda: self._has_ended(identity))
+        return LogLines(_Log(self._clients, self, self._ours(name)["Id"], name), since)
 
     def stop(self, name: str, grace: float) -> None:
         """End it, by force after ``grace`` seconds. Gone or ended already is fine."""
@@ -233,7 +214,7 @@ class DockerEngine:
             if not isinstance(error, Refused) or error.status != NOT_FOUND:
                 raise
             if self._inspect(identity) is None:
-                raise self._gone(name) from error
+                raise gone(name, self._clients.url) from error
             return None
         return archive_stream(client, response, f"getting {name}:{path}")
 
@@ -304,16 +285,13 @@ class DockerEngine:
     def _ours(self, name: str) -> ContainerJson:
         json = self._inspect(name)
         if json is None:
-            raise self._gone(name)
+            raise gone(name, self._clients.url)
         self._check_ours(json, name)
         return json
 
     def _check_ours(self, json: ContainerJson, name: str) -> None:
         if not is_ours(json, self._instance):
             raise foreign("container", name, self._clients.url)
-
-    def _gone(self, name: str) -> ContainerGone:
-        return ContainerGone(f"there is no container {name} on {self._clients.url}")
 
     def _container(self, json: ContainerJson) -> Container:
         container = container_of(json)
@@ -325,12 +303,48 @@ class DockerEngine:
         match = _INIT_SAYS.search(said)
         return container_of(json, match[1].decode(errors="replace")) if match else container
 
-    def _has_ended(self, identity: str) -> bool:
+
+class _Log:
+    """The log of one container, however its name is used later."""
+
+    def __init__(self, clients: Clients, engine: DockerEngine, identity: str, name: str) -> None:
+        self._clients = clients
+        self._engine = engine
+        self._identity = identity
+        self._name = name
+
+    def open(self, since: str | None, follow: bool) -> Connection:
+        parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
+        if since is not None:
+            parameters["since"] = since_parameter(since)
+        client = self._clients.stream()
         try:
-            container = self.find(identity)
+            with translate(f"reading the log of {self._name}"):
+                response = client.get(
+                    endpoint(client, f"/containers/{self._identity}/logs"),
+                    params=parameters,
+                    stream=True,
+                    timeout=(self._clients.timeout, _QUIET),
+                )
+                check(response)
+        except EngineError as error:
+            client.close()
+            if isinstance(error, Refused) and error.status == NOT_FOUND:
+                raise gone(self._name, self._clients.url) from error
+            raise
+        return Connection(client, response)
+
+    def has_ended(self) -> bool:
+        try:
+            container = self._engine.find(self._identity)
         except EngineError:
             return False
-        return container is None or container.state is ContainerState.EXITED
+        return container is not None and container.state is ContainerState.EXITED
+
+
+def gone(name: str, url: str) -> ContainerGone:
+    """The error for a container that is not there."""
+    return ContainerGone(f"there is no container {name} on {url}")
 
 
 def _blocks(first: bytes, rest: BinaryIO) -> Iterator[bytes]:

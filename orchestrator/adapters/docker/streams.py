@@ -6,12 +6,13 @@ import contextlib
 import io
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.adapters.docker.convert import whole_second
 from orchestrator.adapters.docker.errors import translate
 from orchestrator.adapters.docker.frames import LineParser
-from orchestrator.domain.errors import EngineUnavailable
+from orchestrator.domain.errors import EngineError, EngineUnavailable
 from orchestrator.ports.world import LogLine
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _CHUNK = 1 << 16
+_SECONDS = len("2026-01-01T00:00:00")
+_MICROSECONDS = len("2026-01-01T00:00:00.000000")
 
 
 def body_of(response: Response) -> BaseHTTPResponse:
@@ -28,37 +31,31 @@ def body_of(response: Response) -> BaseHTTPResponse:
     return raw
 
 
-class LogLines:
-    """The lines of one connection, an iterator. Only :meth:`close` may be called from another thread.
+class Connection:
+    """A streamed response and the client that it came by. Any thread may close it, which wakes the reader."""
 
-    ``ended`` tells, once the stream is over, whether the container is: an unfinished last line is kept back
-    when it is not, because it comes again when the log is resumed.
-    """
-
-    def __init__(self, client: APIClient, response: Response, ended: Callable[[], bool]) -> None:
+    def __init__(self, client: APIClient, response: Response) -> None:
         self._client = client
         self._response = response
-        self._ended = ended
-        self._parser = LineParser()
-        self._lines: deque[LogLine] = deque()
-        self._over = False
         self._closed = threading.Event()
         self._reading = threading.Lock()
-        self._chunks = _chunks(body_of(response), self._reading, self._closed)
 
-    def __iter__(self) -> LogLines:
-        return self
-
-    def __next__(self) -> LogLine:
-        while not self._lines:
-            if self._over or self._closed.is_set():
-                self.close()
-                raise StopIteration
-            self._read()
-        return self._lines.popleft()
+    def chunks(self, what: str) -> Iterator[bytes]:
+        """The body as it arrives. EngineUnavailable when it breaks off."""
+        body = body_of(self._response)
+        # One translation around the loop: a line of a log is a chunk, and entering costs as much as parsing.
+        with translate(what):
+            while True:
+                with self._reading:
+                    data = b"" if self._closed.is_set() else body.read1(_CHUNK)
+                if self._closed.is_set():
+                    self.close()
+                if not data:
+                    return
+                yield data
 
     def close(self) -> None:
-        """Free the connection, and wake a thread that waits for a line. Repeating is fine."""
+        """Free the connection. Repeating is fine."""
         self._closed.set()
         if self._reading.acquire(blocking=False):
             try:
@@ -71,34 +68,109 @@ class LogLines:
             with contextlib.suppress(ValueError, RuntimeError, OSError):
                 body_of(self._response).shutdown()
 
+
+class LogSource(Protocol):
+    """A container whose log is read."""
+
+    def open(self, since: str | None, follow: bool) -> Connection:
+        """Ask for the log from a timestamp on."""
+
+    def has_ended(self) -> bool:
+        """Whether the container is known to have ended."""
+
+
+class LogLines:
+    """The lines of a container, an iterator. Only :meth:`close` may be called from another thread.
+
+    A busy engine now and then ends a log that it follows together with the container, before it has sent all of
+    it. So once the container has ended, the log is asked for again from the second of the last line on, without
+    following, and as many lines are skipped as have come since then.
+    A line that is unfinished when the engine goes away is kept back; it comes when the log is resumed.
+    """
+
+    def __init__(self, source: LogSource, since: str | None) -> None:
+        self._source = source
+        self._connection = source.open(since, follow=True)
+        self._chunks = self._connection.chunks("following a log")
+        self._parser = LineParser()
+        self._lines: deque[LogLine] = deque()
+        self._closed = False
+        self._following = True
+        self._over = False
+        self._resume = since
+        self._mark = since[:_MICROSECONDS] if since else ""
+        self._latest = self._mark[:_SECONDS]
+        self._since_mark = 0
+        self._to_skip = 0
+
+    def __iter__(self) -> LogLines:
+        return self
+
+    def __next__(self) -> LogLine:
+        while not self._lines:
+            if self._over or self._closed:
+                self.close()
+                raise StopIteration
+            self._read()
+        return self._lines.popleft()
+
+    def close(self) -> None:
+        """Free the connection, and wake a thread that waits for a line. Repeating is fine."""
+        self._closed = True
+        self._connection.close()
+
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_connection"):
+            self.close()
 
     def _read(self) -> None:
         try:
             data = next(self._chunks, b"")
         except EngineUnavailable:
             # The end of a log says nothing about the container, whichever way it came.
-            data = b""
-        if self._closed.is_set():
-            self.close()
-        if data:
-            self._lines.extend(self._parser.feed(data))
+            self._over = True
             return
-        self._over = True
-        if self._parser.pending and not self._closed.is_set() and self._ended():
-            self._lines.extend(self._parser.finish())
+        if data:
+            lines = self._parser.feed(data)
+            if self._following:
+                self._note(lines)
+            elif self._to_skip:
+                skipped = min(self._to_skip, len(lines))
+                self._to_skip -= skipped
+                lines = lines[skipped:]
+            self._lines.extend(lines)
+        elif self._following and not self._closed and self._source.has_ended():
+            self._catch_up()
+        else:
+            self._over = True
+            if not self._following and not self._closed:
+                self._lines.extend(self._parser.finish())
 
+    def _note(self, lines: list[LogLine]) -> None:
+        # While a line is unfinished the mark stays before its beginning, however many others pass.
+        settled = not self._parser.pending
+        for line in lines:
+            second = line.timestamp[:_SECONDS]
+            if settled and second > self._latest:
+                self._mark, self._since_mark = second, 1
+                self._resume = whole_second(line.timestamp)
+            elif line.timestamp >= self._mark:
+                self._since_mark += 1
+            self._latest = max(self._latest, second)
 
-def _chunks(body: BaseHTTPResponse, reading: threading.Lock, closed: threading.Event) -> Iterator[bytes]:
-    # One translation around the loop: each line is a chunk, and entering it costs as much as parsing one.
-    with translate("reading a log"):
-        while True:
-            with reading:
-                data = b"" if closed.is_set() else body.read1(_CHUNK)
-            if not data:
-                return
-            yield data
+    def _catch_up(self) -> None:
+        self._following = False
+        self._connection.close()
+        try:
+            self._connection = self._source.open(self._resume, follow=False)
+        except EngineError:
+            self._over = True
+            return
+        if self._closed:
+            self._connection.close()
+        self._chunks = self._connection.chunks("reading the end of a log")
+        self._parser = LineParser()
+        self._to_skip = self._since_mark
 
 
 class _Body(io.RawIOBase):
