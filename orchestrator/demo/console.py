@@ -17,13 +17,16 @@ T = TypeVar("T")
 
 _POLL = 0.6
 """Seconds between two looks; each look is a command line of its own."""
+_QUIET = 5.0
+"""Seconds between two lines about one wait, where there is no terminal."""
+_PLAIN_WIDTH = 140
 
 
 @dataclass
 class Terminal:
     """Prints chapters and progress; on a terminal, the line at the bottom lives."""
 
-    screen: Console = field(default_factory=lambda: Console(markup=False, highlight=False, emoji=False))
+    screen: Console = field(default_factory=lambda: wide_screen())
     _began: float = field(default_factory=time.monotonic)
     phases: list[tuple[str, float]] = field(default_factory=list)
     """Each phase with the seconds that it took."""
@@ -51,7 +54,7 @@ class Terminal:
         look: Callable[[], T | None],
         seconds: float,
         now: Callable[[], str] = lambda: "",
-        run: Callable[[], int | None] = lambda: None,
+        run: int | None = None,
     ) -> T:
         """What ``look`` returns once it is not None. ``now`` tells how things stand meanwhile.
 
@@ -69,7 +72,7 @@ class Terminal:
                 show(waited, stood)
                 if waited > seconds:
                     last = f"; at last: {stood}" if stood else ""
-                    raise DemoFailed(f"waited {seconds:.0f} s for {what}, in vain{last}", run=run())
+                    raise DemoFailed(f"waited {seconds:.0f} s for {what}, in vain{last}", run=run)
                 time.sleep(_POLL)
 
     @contextmanager
@@ -78,7 +81,7 @@ class Terminal:
             told: list[str] = []
 
             def line(waited: float, stood: str) -> None:
-                if told[-1:] != [stood]:
+                if not told or (waited > _QUIET * len(told) and told[-1] != stood):
                     told.append(stood)
                     self.say(f"{what}, {waited:.0f} s{': ' + stood if stood else ''}")
 
@@ -92,3 +95,11 @@ class Terminal:
                 status.update(text)
 
             yield update
+
+
+def wide_screen() -> Console:
+    """Standard output; wide enough for the table where it is no terminal."""
+    screen = Console(markup=False, highlight=False, emoji=False)
+    if not screen.is_terminal:
+        screen.width = _PLAIN_WIDTH
+    return screen

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -26,6 +27,43 @@ def command() -> str:
     if found is None:
         raise NotReady("the command orchestrator is not installed; `make setup` does it")
     return found
+
+
+class Follower:
+    """``orchestrator runs logs RUN --follow``: the lines of a training as they come. A context manager."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, and with it the command."""
+        return not self._reader.is_alive()
+
+    def _read(self) -> None:
+        if self._process.stdout is not None:
+            with self._process.stdout as stream:
+                for line in stream:
+                    self.lines.append(line.rstrip("\n"))
 
 
 class Product:
@@ -76,6 +114,10 @@ class Product:
     def log_of(self, run: int) -> list[str]:
         """The lines that a run's training printed so far."""
         return self.call("runs", "logs", str(run)).splitlines()
+
+    def follow(self, run: int) -> Follower:
+        """A run's log as it comes, until the run's end."""
+        return Follower([self._command, "runs", "logs", str(run), "--follow"], self._environment())
 
     def make_image(self, runner: str) -> str:
         """Have the product make a runner's image; its name."""

@@ -47,7 +47,15 @@ class Production:
         self.remove()
         public = self.identity.with_suffix(".pub").read_text().strip()
         docker(
-            *("create", "--name", self.container, "--hostname", "production", "--label", "mlci.demo=server"),
+            *(
+                "create",
+                "--name",
+                self.container,
+                "--hostname",
+                "production",
+                "--label",
+                f"mlci.demo={self._keys.parent}",
+            ),
             *("--publish", "127.0.0.1::22", "--env", f"AUTHORIZED_KEY={public}", IMAGE),
         )
         key = packed({"ssh_host_ed25519_key": (self._keys / "host").read_bytes()}, mode=0o600)

@@ -40,6 +40,7 @@ class Proof:
     def checks(self) -> Iterator[Check]:
         """Every check, as it is made."""
         yield self._one_run_per_change()
+        yield self._rejected_by_comparison()
         yield self._nothing_rejected_is_live()
         yield from self._mails()
         yield from self._releases()
@@ -57,6 +58,13 @@ class Proof:
         causes = ", ".join(cause for cause, _ in made)
         return Check("exactly one run for each change", made == wanted, f"{len(made)} runs: {causes}")
 
+    def _rejected_by_comparison(self) -> Check:
+        rejected = next(chapter for chapter in self.chapters if chapter.expected.state == "rejected")
+        outcomes = {str(check["check"]): str(check["outcome"]) for check in rejected.run["checks"]}
+        found = ", ".join(f"{check}: {outcome}" for check, outcome in outcomes.items())
+        holds = list(outcomes.values()) == ["pass", "fail"]
+        return Check("the worse commit met the limit, and was rejected by the comparison", holds, found)
+
     def _nothing_rejected_is_live(self) -> Check:
         live, wrong = "", []
         for chapter in self.chapters:
@@ -64,8 +72,10 @@ class Proof:
             if switched != chapter.expected.deployed or switched != bool(chapter.deployments):
                 wrong.append(chapter.title)
             live = chapter.live
-        found = f"wrong: {', '.join(wrong)}" if wrong else "rejected and failed runs left it as it was"
-        return Check("each passed run became the live release, and no other did", not wrong, found)
+        found = (
+            f"wrong: {', '.join(wrong)}" if wrong else "rejected and failed runs left the live one as it was"
+        )
+        return Check("each passed run went live, and no other did", not wrong, found)
 
     def _mails(self) -> Iterator[Check]:
         counts = {chapter.title: len(self.mailbox.about(chapter.title)) for chapter in self.chapters}

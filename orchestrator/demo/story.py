@@ -10,11 +10,10 @@ from orchestrator.demo.console import Terminal
 from orchestrator.demo.docker_cli import docker
 from orchestrator.demo.errors import DemoFailed
 from orchestrator.demo.mailbox import Mail, Mailbox
-from orchestrator.demo.product import Facts, Product
+from orchestrator.demo.product import Facts, Follower, Product
 from orchestrator.demo.production import Production
 from orchestrator.demo.workshop import Workshop
 
-_FINAL = frozenset({"passed", "rejected", "inconclusive", "failed", "errored", "cancelled"})
 _SETTLED = frozenset({"done", "failed", "skipped", "cancelled"})
 _CANDIDATE = re.compile(r"candidate (\d+)/(\d+)")
 _KILL_AT = 8
@@ -91,9 +90,7 @@ class Story:
             self._judged(Expected("data", "passed", "passed", sha, deployed=True))
         with terminal.phase("6  kill -9 of the server while a longer training runs"):
             sha = self._push(people.SEARCH)
-            self._kill_while_training()
-            self._start()
-            self._judged(Expected("push", "passed", "passed", sha, deployed=True))
+            self._judged(Expected("push", "passed", "passed", sha, deployed=True), killing=True)
 
     def _push(self, commit: people.Commit) -> str:
         sha = self.workshop.push(commit)
@@ -105,38 +102,43 @@ class Story:
         self.terminal.wait_for("the server", self.product.ready, 30)
         self.terminal.say(f"orchestrator serve answers at {self.product.url}")
 
-    def _judged(self, expected: Expected) -> None:
+    def _judged(self, expected: Expected, *, killing: bool = False) -> None:
         """Wait for the run of the change just made, until everything that it owes is done."""
         known = {chapter.id for chapter in self.chapters}
         fresh = self.terminal.wait_for("a run to appear", lambda: self._new_run(known), 30)
-        run_id = int(fresh["id"])
-        run = self.terminal.wait_for(
-            f"{fresh['reference']}",
-            lambda: self._ended(run_id),
-            180,
-            now=lambda: self._standing(run_id),
-            run=lambda: run_id,
+        run_id, reference = int(fresh["id"]), str(fresh["reference"])
+        with self.product.follow(run_id) as log:
+            if killing:
+                self._kill_while_training(run_id, log)
+                self._start()
+            run = self.terminal.wait_for(
+                f"{reference} to end",
+                lambda: self._ended(run_id, log),
+                180,
+                now=lambda: log.lines[-1] if log.lines else "getting ready",
+                run=run_id,
+            )
+        self.terminal.say(
+            f"{reference} {run['word']}: {run['headline']}",
+            style="green" if run["state"] == "passed" else "red",
         )
-        told = f"{run['reference']} {run['word']}: {run['headline']}"
-        self.terminal.say(told, style="green" if run["state"] == "passed" else "red")
         if (run["state"], run["word"]) != (expected.state, expected.word):
             raise DemoFailed(
-                f"{run['reference']} should be {expected.state} ({expected.word}), "
+                f"{reference} should be {expected.state} ({expected.word}), "
                 f"and is {run['state']} ({run['word']}): {run['headline']}",
                 run=run_id,
             )
+        owed = "deployment and mail" if expected.deployed else "mail"
         run = self.terminal.wait_for(
-            f"what {run['reference']} owes: {'deployment, ' if expected.deployed else ''}mail",
-            lambda: self._settled(run_id),
-            90,
-            now=self._owing,
-            run=lambda: run_id,
+            f"the {owed} of {reference}", lambda: self._settled(run_id), 90, now=self._owing, run=run_id
         )
-        title = f"{run['pipeline']} #{run['number']}"
-        chapter = Chapter(expected, run, tuple(self.mailbox.about(title)), self.production.current())
+        mails = tuple(self.mailbox.about(f"{run['pipeline']} #{run['number']}"))
+        chapter = Chapter(expected, run, mails, self.production.current())
         self.chapters.append(chapter)
         for deployment in chapter.deployments:
-            self.terminal.say(f"{deployment['release']} on {deployment['server']}: {deployment['state']}")
+            self.terminal.say(
+                f"release {deployment['release']} on {deployment['server']}: {deployment['state']}"
+            )
         for mail in chapter.mails:
             self.terminal.say(f"mail: {mail.subject}")
 
@@ -144,10 +146,9 @@ class Story:
         self.product.check_alive()
         return next((row for row in self.product.runs() if int(row["id"]) not in known), None)
 
-    def _ended(self, run_id: int) -> Facts | None:
+    def _ended(self, run_id: int, log: Follower) -> Facts | None:
         self.product.check_alive()
-        self._seen = self.product.run(run_id)
-        return self._seen if self._seen["state"] in _FINAL else None
+        return self.product.run(run_id) if log.ended else None
 
     def _settled(self, run_id: int) -> Facts | None:
         self.product.check_alive()
@@ -156,43 +157,27 @@ class Story:
         mailed = run["mails"] and all(mail["state"] != "pending" for mail in run["mails"])
         return run if acted and mailed else None
 
-    def _standing(self, run_id: int) -> str:
-        run = self._seen or {}
-        state = str(run.get("state", ""))
-        attempts = run.get("attempts") or []
-        if attempts and attempts[-1]["state"] in ("running", "collecting"):
-            lines = self.product.log_of(run_id)
-            return f"{attempts[-1]['state']}  {lines[-1] if lines else ''}"
-        waiting = "; ".join(run.get("waiting") or [])
-        return f"{attempts[-1]['state'] if attempts else state}  {waiting}".strip()
-
     def _owing(self) -> str:
         run = self._seen or {}
         acts = [f"{action['key']} {action['state']}" for action in run.get("actions", [])]
         return ", ".join([*acts, *(f"mail {mail['state']}" for mail in run.get("mails", []))])
 
-    def _kill_while_training(self) -> None:
-        known = {chapter.id for chapter in self.chapters}
-        run_id = int(self.terminal.wait_for("a run to appear", lambda: self._new_run(known), 30)["id"])
+    def _kill_while_training(self, run_id: int, log: Follower) -> None:
         reached = self.terminal.wait_for(
             f"candidate {_KILL_AT} of {people.CANDIDATES}",
-            lambda: self._trained(run_id, _KILL_AT),
-            60,
-            now=lambda: f"candidate {len(candidates_in(self.product.log_of(run_id)))}",
-            run=lambda: run_id,
+            lambda: max((n for n in candidates_in(log.lines) if n >= _KILL_AT), default=None),
+            90,
+            now=lambda: log.lines[-1] if log.lines else "getting ready",
+            run=run_id,
         )
-        container = str(self.product.run(run_id)["attempts"][0]["container"])
         self.product.kill()
+        container = str(self.product.run(run_id)["attempts"][0]["container"])
         running = docker("inspect", "--format", "{{.State.Running}}", container).decode().strip()
         self.terminal.say(
-            f"kill -9 at candidate {reached}; its container {container} runs: {running}", "yellow"
+            f"kill -9 at candidate {reached}; the training's container goes on: {running}", "yellow"
         )
         if running != "true":
             raise DemoFailed(f"the training in {container} was over before the server was killed", run=run_id)
-
-    def _trained(self, run_id: int, wanted: int) -> int | None:
-        reached = len(candidates_in(self.product.log_of(run_id)))
-        return reached if reached >= wanted else None
 
 
 def candidates_in(log: list[str]) -> list[int]:

@@ -9,9 +9,8 @@ from orchestrator.demo.console import Terminal
 from orchestrator.demo.product import Product
 from orchestrator.demo.production import MODELS, Production
 from orchestrator.demo.story import Chapter
-from orchestrator.demo.workshop import Workshop
+from orchestrator.demo.workshop import PIPELINE, Workshop
 
-_PLAIN_WIDTH = 140
 _STYLES = {"passed": "green", "fixed": "green", "broken": "red", "still failing": "red"}
 
 
@@ -27,7 +26,7 @@ def print_result(
     """What happened, how long it took, and where to look."""
     screen = terminal.screen
     screen.print()
-    screen.print(_table(chapters), width=None if screen.is_terminal else _PLAIN_WIDTH)
+    screen.print(_table(chapters))
     screen.print()
     for title, seconds in terminal.phases:
         screen.print(Text.assemble((f"  {seconds:5.1f} s  ", "dim"), title))
@@ -53,7 +52,7 @@ def print_result(
 
 
 def _table(chapters: list[Chapter]) -> Table:
-    table = Table(title="What happened", title_justify="left", show_lines=True, expand=True)
+    table = Table(title=f"What happened to {PIPELINE}", title_justify="left", show_lines=True, expand=True)
     for name, ratio in (
         ("run", 3),
         ("cause", 4),
@@ -66,11 +65,11 @@ def _table(chapters: list[Chapter]) -> Table:
     for chapter in chapters:
         run = chapter.run
         word = str(run["word"])
-        data = " ".join(f"{name} v{number}" for name, number in run["datasets"].items())
+        data = "\n".join(f"{name} v{number}" for name, number in run["datasets"].items())
         released = [f"{d['release']} on {d['server']}" for d in chapter.deployments]
         verdict = Text.assemble((word, _STYLES.get(word, "")), f": {run['headline']}")
         table.add_row(
-            str(run["reference"]).replace("#", " #"),
+            f"#{run['number']}",
             f"{str(run['cause']).replace('_', ' ')}\n{run['commit'][:7]} {run['subject']}",
             data,
             verdict,

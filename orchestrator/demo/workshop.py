@@ -31,7 +31,7 @@ _ALL_COLUMNS = (
     "od280_per_od315_of_diluted_wines",
     "proline",
 )
-CANDIDATES = 80
+CANDIDATES = 60
 """How many models the longest training tries."""
 
 
