@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 MANIFEST = "release.json"
 REPORT = "report.html"
 
+_ON_THE_WAY = frozenset({DeploymentState.QUEUED, DeploymentState.UPLOADING, DeploymentState.VERIFYING})
+
 
 class Deployer:
     """Carries out deploy actions under their lease."""
@@ -87,11 +89,9 @@ class Deployer:
             deployment = self._store.deployments.begin(lease, run, spec.server, name, self._clock.now())
         if deployment.state is DeploymentState.ACTIVE or deployment.state.final:
             return _action_state(deployment), deployment.message or _sentence(deployment)
-        live = self._store.deployments.live(run.pipeline, spec.server)
-        if is_superseded(run.change.id, live) and deployment.state is not DeploymentState.ACTIVATING:
-            newer = f"release {live.release}, of a newer change, is live on {spec.server}" if live else ""
-            self._move(lease, deployment, DeploymentState.SUPERSEDED, newer)
-            return ActionState.SKIPPED, newer
+        newer = self._newer(run, spec.server)
+        if newer:
+            return self._superseded(lease, deployment, newer)
         try:
             return self._deploy(lease, run, pipeline, spec, deployment)
         except (ServerRejected, TransferCorrupted, DatasetError, NotFound) as error:
@@ -111,17 +111,16 @@ class Deployer:
     def _deploy(
         self, lease: Lease, run: Run, pipeline: Pipeline, spec: DeployAction, deployment: Deployment
     ) -> tuple[ActionState, str]:
+        # Opened before anything is sent: what lacks shows itself at once, and nothing is half done then.
         with Contents(self._blobs) as contents:
-            self._gather(contents, run, pipeline, spec, deployment)
-            files = contents.files
+            if deployment.state in _ON_THE_WAY:
+                self._gather(contents, run, pipeline, spec, deployment)
             with self._servers.target(spec.server) as target:
-                if deployment.state is DeploymentState.QUEUED:
-                    deployment = self._move(lease, deployment, DeploymentState.UPLOADING)
-                if deployment.state is DeploymentState.UPLOADING:
-                    target.upload(deployment.release, files, contents.open, self._progress)
-                    deployment = self._move(lease, deployment, DeploymentState.VERIFYING)
-                if deployment.state is DeploymentState.VERIFYING:
-                    target.verify(deployment.release, files)
+                if deployment.state in _ON_THE_WAY:
+                    deployment = self._transfer(lease, deployment, contents, target)
+                    newer = self._newer(run, spec.server)
+                    if newer:
+                        return self._superseded(lease, deployment, newer)
                     deployment = self._move(lease, deployment, DeploymentState.ACTIVATING)
                 if deployment.state is DeploymentState.ACTIVATING:
                     target.activate(deployment.release)
@@ -129,6 +128,32 @@ class Deployer:
                 deployment = self._move(lease, deployment, DeploymentState.ACTIVE, _sentence(deployment))
                 self._prune(target, spec.server)
         return ActionState.DONE, _sentence(deployment)
+
+    def _transfer(
+        self, lease: Lease, deployment: Deployment, contents: Contents, target: ReleaseTarget
+    ) -> Deployment:
+        """Send and verify. Where a try was cut off in between, all is sent again: a report that was rendered
+        anew need not be the one that lies there.
+        """
+        files = contents.files
+        if deployment.state is DeploymentState.QUEUED:
+            deployment = self._move(lease, deployment, DeploymentState.UPLOADING)
+        target.upload(deployment.release, files, contents.open, self._progress)
+        if deployment.state is DeploymentState.UPLOADING:
+            deployment = self._move(lease, deployment, DeploymentState.VERIFYING)
+        target.verify(deployment.release, files)
+        return deployment
+
+    def _newer(self, run: Run, server: str) -> str:
+        """Which release of a newer change is live on a server; empty when none is."""
+        live = self._store.deployments.live(run.pipeline, server)
+        if live is None or not is_superseded(run.change.id, live):
+            return ""
+        return f"release {live.release}, of a newer change, is live on {server}"
+
+    def _superseded(self, lease: Lease, deployment: Deployment, newer: str) -> tuple[ActionState, str]:
+        self._move(lease, deployment, DeploymentState.SUPERSEDED, newer)
+        return ActionState.SKIPPED, newer
 
     def _prune(self, target: ReleaseTarget, server: str) -> None:
         try:
