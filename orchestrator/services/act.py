@@ -104,6 +104,11 @@ class Actor:
     def _dispatch(self, kept: _KeptAlive, action: Action) -> None:
         run = self._store.runs.get(action.run_id)
         now = self._clock.now
+        most = MAX_ACTION_TRIES[action.spec.kind]
+        if action.tries > most:
+            # Postponing stops at the limit by itself: here, servers died in the middle of it again and again.
+            self._give_up_action(kept.lease, action, f"{most} tries began and none came to an end")
+            return
         try:
             match action.spec:
                 case DeployAction():
@@ -121,15 +126,18 @@ class Actor:
             raise
         except OrchestratorError as error:
             retry = isinstance(error, ServerUnavailable)
-            if retry and action.tries < MAX_ACTION_TRIES[action.spec.kind]:
+            if retry and action.tries < most:
                 later = now() + backoff(action.tries)
                 log.warning("action %s: %s; next try at %s", action.key, error, later.isoformat())
                 self._store.actions.postpone(kept.lease, later, str(error), now())
                 return
-            if isinstance(action.spec, DeployAction):
-                self._deployer.give_up(kept.lease, str(error))
-            log.error("action %s given up: %s", action.key, error)
-            self._store.actions.finish(kept.lease, ActionState.FAILED, str(error), now())
+            self._give_up_action(kept.lease, action, str(error))
+
+    def _give_up_action(self, lease: Lease, action: Action, error: str) -> None:
+        if isinstance(action.spec, DeployAction):
+            self._deployer.give_up(lease, error)
+        log.error("action %s given up: %s", action.key, error)
+        self._store.actions.finish(lease, ActionState.FAILED, error, self._clock.now())
 
     def _mail(self, action: Action, run: Run, spec: EmailAction) -> tuple[OutboxMessage | None, str]:
         if self._mailer is None:
