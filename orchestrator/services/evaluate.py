@@ -72,6 +72,7 @@ class Evaluator:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._waiting: dict[int, int] = {}
 
     def tick(self) -> list[Run]:
         """Look at every unfinished run; those that ended now."""
@@ -127,6 +128,7 @@ class Evaluator:
         ended = self._store.runs.move(
             run.id, run.state, state, self._clock.now(), reason, message, verdict=verdict, actions=actions
         )
+        self._waiting.pop(run.id, None)
         log.info("%s %s: %s", run.title, state.value, message)
         return ended
 
@@ -135,6 +137,8 @@ class Evaluator:
             return self._end(
                 run, RunState.CANCELLED, self._cancel_reason(run), "cancelled before the verdict"
             )
+        if run.id in self._waiting and not self._store.runs.get(self._waiting[run.id]).state.final:
+            return run
         pipeline = self._store.runs.definition(run.id)
         candidate = self._measured(run)
         if run.purpose is Purpose.BASELINE:
@@ -142,6 +146,7 @@ class Evaluator:
             return self._end(run, RunState.PASSED, None, verdict.sentence, verdict)
         verdict_or_wait = self._judge(run, pipeline, candidate)
         if isinstance(verdict_or_wait, Waiting):
+            self._waiting[run.id] = verdict_or_wait.run_id
             return run
         state = _VERDICTS[verdict_or_wait.outcome]
         return self._end(run, state, None, verdict_or_wait.sentence, verdict_or_wait)
