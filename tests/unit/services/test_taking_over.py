@@ -15,7 +15,6 @@ from tests.support.waiting import wait_until
 from tests.unit.services.test_executing import ENDLESS, GOOD, SETUP, is_setup, log_of, only
 from tests.unit.services.worlds import FakeProcesses, Killed, World, pipeline
 
-
 killing = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 """Marks a test that kills threads itself."""
 

@@ -234,7 +234,10 @@ class FakeTarget:
     ) -> None:
         self._called("upload")
         if release != self.live:
-            self.releases[release] = {file.path: read(file).read() for file in files}
+            self.releases[release] = {}
+            for file in files:
+                with read(file) as stream:
+                    self.releases[release][file.path] = stream.read()
         self._done("upload")
 
     def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:

@@ -1,0 +1,176 @@
+"""What a stopped container left: kept, read, or said to be missing."""
+
+from __future__ import annotations
+
+import io
+import math
+import tarfile
+
+import pytest
+
+from orchestrator.adapters.collectors import default_collectors
+from orchestrator.domain.gate import Gate, parse_check
+from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
+from orchestrator.domain.run import Reason
+from orchestrator.ports.world import ContainerSpec
+from orchestrator.services.archive import CHECKOUT_TIME
+from orchestrator.services.collect import Collected, OutputCollector, required_metrics
+from tests.support.fake_engine import File
+from tests.unit.services.worlds import World, pipeline
+
+OUT = "/mlci/output"
+WORK = "/workspace"
+
+
+def collect(world: World, of: Pipeline, files: dict[str, bytes]) -> Collected:
+    spec = ContainerSpec("c", NamedImage("image:1").name, ("true",), {}, {}, "0:0", "/", Resources())
+    world.engine.create(spec)
+    world.engine.containers["c"].files = {path: File(content) for path, content in files.items()}
+    return OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", of)
+
+
+def numbers(found: Collected) -> dict[str, float]:
+    return {m.name: m.value for m in found.metrics}
+
+
+def test_everything_in_the_output_folder_is_kept_and_declared_metrics_are_read(world: World) -> None:
+    found = collect(
+        world,
+        pipeline(collect=("scores/*.json",)),
+        {f"{OUT}/scores/a.json": b'{"accuracy": 0.9, "loss": {"test": 1}}', f"{OUT}/model.bin": b"\x00\x01"},
+    )
+    assert numbers(found) == {"accuracy": 0.9, "loss/test": 1.0}
+    assert {a.path: a.kind for a in found.artifacts} == {"model.bin": "artifact", "scores/a.json": "metrics"}
+    assert found.problem is None
+    model = next(a for a in found.artifacts if a.path == "model.bin")
+    with world.blobs.open(model.sha256) as stream:
+        assert stream.read() == b"\x00\x01"
+
+
+def test_declared_files_of_the_working_folder_are_kept_and_others_are_not(world: World) -> None:
+    found = collect(
+        world,
+        pipeline(artifacts=("plots/*.png",)),
+        {f"{WORK}/plots/roc.png": b"png", f"{WORK}/train.py": b"code", f"{WORK}/metrics.json": b'{"a": 1}'},
+    )
+    assert sorted(a.path for a in found.artifacts) == ["metrics.json", "plots/roc.png"]
+    assert numbers(found) == {"a": 1.0}
+
+
+def test_a_declared_file_that_is_missing_is_a_problem_that_names_what_is_there(world: World) -> None:
+    found = collect(world, pipeline(collect=("metrics.json",)), {f"{OUT}/result.json": b"{}"})
+    assert found.problem is not None
+    reason, message = found.problem
+    assert reason is Reason.MISSING_METRICS
+    assert message == "metrics.json was declared and is not there; the output folder holds: result.json"
+
+
+def test_the_repositorys_own_metrics_file_is_never_taken_for_a_result(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("workspace/metrics.json")
+        member.size, member.mtime = len(b'{"accuracy": 1}'), CHECKOUT_TIME
+        tar.addfile(member, io.BytesIO(b'{"accuracy": 1}'))
+
+    def get(name: str, path: str) -> io.BytesIO | None:
+        return io.BytesIO(packed.getvalue()) if path == WORK else None
+
+    monkeypatch.setattr(world.engine, "get", get)
+    found = OutputCollector(world.blobs, default_collectors()).collect(
+        world.engine, "c", pipeline(collect=("metrics.json",))
+    )
+    assert found.metrics == []
+    assert found.problem is not None
+    assert found.problem[0] is Reason.MISSING_METRICS
+    assert "this run did not write it" in found.problem[1]
+
+
+def test_the_output_folder_wins_over_the_working_folder(world: World) -> None:
+    files = {f"{OUT}/metrics.json": b'{"a": 1}', f"{WORK}/metrics.json": b'{"a": 2}'}
+    assert numbers(collect(world, pipeline(), files)) == {"a": 1.0}
+
+
+def test_not_a_number_is_kept_as_such(world: World) -> None:
+    found = collect(world, pipeline(collect=("m.json",)), {f"{OUT}/m.json": b'{"a": NaN, "b": -Infinity}'})
+    assert math.isnan(numbers(found)["a"])
+    assert numbers(found)["b"] == -math.inf
+    assert found.problem is None
+
+
+def test_a_declared_file_that_is_no_json_is_a_problem(world: World) -> None:
+    found = collect(world, pipeline(collect=("m.json",)), {f"{OUT}/m.json": b"accuracy: 1"})
+    assert found.problem is not None
+    assert found.problem[0] is Reason.INVALID_METRICS
+    assert "m.json:1:1" in found.problem[1]
+
+
+def test_an_undeclared_file_that_cannot_be_read_is_a_warning(world: World) -> None:
+    found = collect(world, pipeline(), {f"{OUT}/metrics.json": b""})
+    assert found.problem is None
+    assert found.warnings == [
+        'metrics.json: the file is empty; expected an object of named numbers such as {"accuracy": 0.93}'
+    ]
+
+
+def test_a_format_that_no_reader_knows_is_kept_with_a_warning(world: World) -> None:
+    found = collect(world, pipeline(collect=("m.xyz",)), {f"{OUT}/m.xyz": b"?"})
+    assert [a.path for a in found.artifacts] == ["m.xyz"]
+    assert found.warnings == ["m.xyz: no reader knows this format; it is kept as a file"]
+
+
+def test_metrics_that_were_declared_or_are_judged_must_be_there(world: World) -> None:
+    judged = pipeline(
+        metrics=(MetricSpec("f1"),), gate=Gate((parse_check("accuracy >= 0.5"), parse_check("f1 >= 0.5")))
+    )
+    assert required_metrics(judged) == ["f1", "accuracy"]
+    found = collect(world, judged, {f"{OUT}/metrics.json": b'{"loss": 1}'})
+    assert found.problem == (
+        Reason.MISSING_METRICS,
+        "metric f1, accuracy was declared and is not there; the metrics are: loss",
+    )
+
+
+def test_an_attempt_that_left_nothing_and_owes_nothing_is_fine(world: World) -> None:
+    found = collect(world, pipeline(), {})
+    assert (found.metrics, found.artifacts, found.problem) == ([], [], None)
+
+
+def test_what_exceeds_a_limit_is_listed_and_not_kept(world: World) -> None:
+    limits = Limits(files=2, file_size=10, total_size=15)
+    files = {
+        f"{OUT}/a": b"1" * 8,
+        f"{OUT}/b": b"1" * 11,
+        f"{OUT}/c": b"1" * 8,
+        f"{OUT}/d": b"1",
+        f"{OUT}/e": b"1",
+    }
+    found = collect(world, pipeline(limits=limits), files)
+    assert [a.path for a in found.artifacts] == ["a", "d"]
+    assert found.left_out == [
+        "b: its 11 bytes are more than one file may have (10)",
+        "c: 16 bytes are more than all files together may have",
+        "e: too many files",
+    ]
+
+
+def test_links_and_names_that_climb_are_listed_and_never_followed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        link = tarfile.TarInfo("output/metrics.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        climbing = tarfile.TarInfo("output/../../etc/cron.d/x")
+        climbing.size = 1
+        tar.addfile(climbing, io.BytesIO(b"x"))
+
+    def get(name: str, path: str) -> io.BytesIO | None:
+        return io.BytesIO(packed.getvalue()) if path == OUT else None
+
+    monkeypatch.setattr(world.engine, "get", get)
+    found = OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", pipeline())
+    assert found.artifacts == []
+    assert len(found.left_out) == 2
