@@ -27,7 +27,11 @@ from orchestrator.services.evaluate import Evaluator
 log = logging.getLogger(__name__)
 
 TICK = 1.0
-"""Seconds between two looks at the database when nobody asks for an earlier one."""
+"""Seconds between two looks at whether anything changed, when nobody asks for an earlier one."""
+FULL = 5.0
+"""Seconds after which a loop works although nothing changed: for retries that are due and leases that ran
+out.
+"""
 SWEEP = 600.0
 DRAIN = 20.0
 
@@ -149,6 +153,24 @@ class Loop:
             self._woken.clear()
 
 
+class Changes:
+    """Tells a loop whether a turn is worth its price: an idle server must cost next to nothing."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._head = -1
+        self._worked = 0.0
+
+    def worth_a_turn(self) -> bool:
+        """Whether any state changed since the last turn, or the last one is long ago."""
+        head, now = self._store.journal.head(), self._clock.monotonic()
+        if head == self._head and now - self._worked < FULL:
+            return False
+        self._head, self._worked = head, now
+        return True
+
+
 class Service:
     """Everything that ``serve`` runs beside the web server."""
 
@@ -177,6 +199,8 @@ class Service:
         self._url = url
         self._execute = Loop("execute", self._execute_tick)
         self._act = Loop("act", self._act_tick)
+        self._executing = Changes(store, clock)
+        self._acting = Changes(store, clock)
         self._last_seen = 0.0
         self._last_sweep = 0.0
 
@@ -209,16 +233,18 @@ class Service:
         self._store.servers.unregister(self._owner)
 
     def _execute_tick(self) -> None:
-        self.dispatcher.tick()
-        if self._evaluator.tick():
-            self._act.wake()
+        if self._executing.worth_a_turn():
+            self.dispatcher.tick()
+            if self._evaluator.tick():
+                self._act.wake()
+        self.dispatcher.keep_alive()
         now = self._clock.monotonic()
         if now - self._last_seen > 10:
             self._last_seen = now
             self._store.servers.seen(self._owner, self._clock.now())
 
     def _act_tick(self) -> None:
-        while self._actor.tick():
+        while self._acting.worth_a_turn() and self._actor.tick():
             pass
         now = self._clock.monotonic()
         if now - self._last_sweep > SWEEP or not self._last_sweep:

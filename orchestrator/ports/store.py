@@ -255,6 +255,9 @@ class Runs(Protocol):
     def pin(self, pipeline: str, name: str, run_id: int, who: str, reason: str, at: datetime) -> None:
         """Pin a run as a baseline; an older pin of that name is replaced."""
 
+    def unpin(self, pipeline: str, name: str, who: str, reason: str, at: datetime) -> None:
+        """Take a pin away. NotFound when there is none of that name."""
+
     def move(
         self,
         run_id: int,
@@ -452,6 +455,9 @@ class Journal(Protocol):
 
     def latest(self, limit: int = 100) -> Sequence[JournalEntry]:
         """Newest first."""
+
+    def head(self) -> int:
+        """A number that grows with every entry: while it stays, no state has changed. As cheap as can be."""
 
     def note(self, who: str, subject: str, reason: str, at: datetime) -> None:
         """Write down what is no change of state."""

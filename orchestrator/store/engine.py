@@ -142,6 +142,12 @@ class Database:
             yield session
 
     @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A transaction that only reads, for what needs no objects."""
+        with translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that writes: committed at the end, rolled back by any exception."""
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
