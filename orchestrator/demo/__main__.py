@@ -19,7 +19,7 @@ from orchestrator.demo.product import Product, command
 from orchestrator.demo.production import Production
 from orchestrator.demo.proof import Check, Proof, engine_prefix
 from orchestrator.demo.story import Chapter, Story
-from orchestrator.demo.summary import print_result
+from orchestrator.demo.summary import print_result, tell_how_to_go_on
 from orchestrator.demo.workshop import PROJECT, Workshop
 
 
@@ -76,17 +76,16 @@ class Demo:
             proof = Proof(workshop, product, production, mailbox, story.chapters, image)
             checks = self._prove(proof)
             print_result(terminal, workshop, product, production, story.chapters, serve=serve)
-            if serve:
-                self._serve(product)
-            product.stop()
-            if not serve:
-                _forget_earlier(workshop)
             failed = [check.what for check in checks if not check.holds]
             if failed:
                 raise DemoFailed(f"{len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}")
             terminal.screen.print(
                 f"\nAll {len(checks)} checks hold, after {terminal.elapsed:.0f} s.", style="bold green"
             )
+            if serve:
+                self._serve(product)
+            product.stop()
+            _forget_earlier(workshop)
             return 0
 
     def _servers(self, stack: ExitStack) -> tuple[Mailbox, Production]:
@@ -128,6 +127,7 @@ class Demo:
         return checks
 
     def _serve(self, product: Product) -> None:
+        tell_how_to_go_on(self._terminal, self._workshop, product)
         try:
             while True:
                 product.check_alive()

@@ -43,12 +43,17 @@ def print_result(
     for name, place in places:
         if place:
             screen.print(Text.assemble((f"  {name:14}", "bold"), place), soft_wrap=True)
-    if serve:
-        screen.print(f"\nEverything goes on until Ctrl-C. Push a change, and watch {product.url}:")
-        screen.print(
-            f"  cd {workshop.clone} && $EDITOR train.py && git commit -am 'Try something' && git push"
-        )
-        screen.print(f"or add rows:  cp {workshop.data}/first-harvest.csv {workshop.data}/third-harvest.csv")
+
+
+def tell_how_to_go_on(terminal: Terminal, workshop: Workshop, product: Product) -> None:
+    """What a person may do while everything goes on."""
+    lines = (
+        f"\nEverything goes on until Ctrl-C. Push a change, and watch {product.url}:",
+        f"  cd {workshop.clone} && $EDITOR train.py && git commit -am 'Try something' && git push",
+        f"or add rows:  cp {workshop.data}/first-harvest.csv {workshop.data}/third-harvest.csv",
+    )
+    for line in lines:
+        terminal.screen.print(line, soft_wrap=True)
 
 
 def _table(chapters: list[Chapter]) -> Table:

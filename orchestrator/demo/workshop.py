@@ -155,6 +155,8 @@ actions:
         _git(self.root, "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         _git(self.root, "init", "--quiet", "--initial-branch=main", str(self.clone))
         _git(self.clone, "remote", "add", "origin", str(self.remote))
+        for name, value in (("user.name", "You"), ("user.email", "you@example.org")):
+            _git(self.clone, "config", name, value)
         shutil.copyfile(PROJECT / "README.md.txt", self.clone / "README.md")
 
     def push(self, commit: Commit) -> str:
