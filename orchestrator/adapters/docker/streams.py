@@ -82,9 +82,9 @@ class LogSource(Protocol):
 class LogLines:
     """The lines of a container, an iterator. Only :meth:`close` may be called from another thread.
 
-    A busy engine now and then ends a log that it follows together with the container, before it has sent all of
-    it. So once the container has ended, the log is asked for again from the second of the last line on, without
-    following, and as many lines are skipped as have come since then.
+    A busy engine now and then ends a log that it follows together with the container, before it has sent all
+    of it. So once the container has ended, the log is asked for again from the second of the last line on,
+    without following, and as many lines are skipped as have come since then.
     A line that is unfinished when the engine goes away is kept back; it comes when the log is resumed.
     """
 

@@ -51,7 +51,7 @@ def test_a_line_that_the_engine_cut_in_parts_is_one_line(bench: Bench) -> None:
 def test_parts_of_the_two_outputs_are_not_mixed(bench: Bench) -> None:
     half = "head -c 20000 /dev/zero | tr '\\0'"
     _, lines = bench.shell(
-        f"{half} o; {half} e >&2; sleep 0.2; echo whole >&2; sleep 0.2; {half} O; echo",
+        f"{half} o; sleep 0.2; {half} e >&2; sleep 0.2; echo whole >&2; sleep 0.2; {half} O; echo",
     )
     assert [line.text for line in lines] == [b"e" * 20_000 + b"whole", b"o" * 20_000 + b"O" * 20_000]
     assert lines[1].timestamp < lines[0].timestamp
