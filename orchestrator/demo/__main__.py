@@ -109,12 +109,20 @@ class Demo:
         product = Product(workshop.config, url, workshop.serve_log)
         for folder in (workshop.data, workshop.test_data):
             folder.mkdir(parents=True)
-        terminal.say("orchestrator images build cpu (the first time, it fetches scikit-learn)")
-        image = product.make_image("cpu")
+        product.call("validate")
+        terminal.say(f"orchestrator validate: {workshop.config} is valid")
+        with product.making_image("cpu") as log:
+            terminal.wait_for(
+                "orchestrator images build cpu (the first time, it fetches scikit-learn)",
+                lambda: log.ended or None,
+                900,
+                now=lambda: log.lines[-1] if log.lines else "",
+            )
+        image = product.image("cpu")
+        terminal.say(f"orchestrator images build cpu: {image}")
         tables = json.loads(run_python(image, (PROJECT / "export.py.txt").read_text()))
         (workshop.data / "first-harvest.csv").write_text(tables["first"])
         (workshop.test_data / "wines.csv").write_text(tables["test"])
-        terminal.say(product.call("validate").strip().splitlines()[-1])
         return product, image, str(tables["second"])
 
     def _prove(self, proof: Proof) -> list[Check]:

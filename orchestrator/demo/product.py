@@ -30,7 +30,7 @@ def command() -> str:
 
 
 class Follower:
-    """``orchestrator runs logs RUN --follow``: the lines of a training as they come. A context manager."""
+    """A command that goes on, and the lines that it prints as they come. A context manager."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -38,7 +38,7 @@ class Follower:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
@@ -56,7 +56,7 @@ class Follower:
 
     @property
     def ended(self) -> bool:
-        """Whether the run has ended, and with it the command."""
+        """Whether the command has ended."""
         return not self._reader.is_alive()
 
     def _read(self) -> None:
@@ -119,8 +119,12 @@ class Product:
         """A run's log as it comes, until the run's end."""
         return Follower([self._command, "runs", "logs", str(run), "--follow"], self._environment())
 
-    def make_image(self, runner: str) -> str:
-        """Have the product make a runner's image; its name."""
+    def making_image(self, runner: str) -> Follower:
+        """Have the product make a runner's image, which takes minutes when nothing of it is there."""
+        return Follower([self._command, "images", "build", runner, "--verbose"], self._environment())
+
+    def image(self, runner: str) -> str:
+        """The name of a runner's image. Raises DemoFailed with what went wrong when it cannot be made."""
         rows: list[Facts] = self.ask("images", "build", runner)
         return str(rows[0]["image"])
 
