@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jinja2
 from fastapi import FastAPI, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from orchestrator.domain.errors import NotFound, StoreError
@@ -19,6 +22,9 @@ from orchestrator.services.report import ReportBuilder
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED = 50
+_PORT = re.compile(r":[0-9]*\Z")
+RunId = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
+"""A run's number in a path, as large as the database can hold."""
 # Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
@@ -59,7 +65,7 @@ def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], object]) -> Response:
-        host = (request.headers.get("host") or "").rpartition(":")[0] or request.headers.get("host") or ""
+        host = _PORT.sub("", request.headers.get("host", "")).lower()
         if host not in allowed_hosts:
             return PlainTextResponse("this server does not answer under that name\n", 421, headers=_HEADERS)
         response: Response = await call_next(request)  # type: ignore[misc]  # Starlette's own type is opaque
@@ -103,13 +109,13 @@ def _add_pages(app: FastAPI, pages: Pages) -> None:
         return HTMLResponse(templates.get_template("overview.html").render(rows=rows))
 
     @app.get("/runs/{run_id}")
-    def show(run_id: int) -> HTMLResponse:
+    def show(run_id: RunId) -> HTMLResponse:
         run = pages.store.runs.get(run_id)
         rendered = pages.renderer.render(pages.reports.build(run, started=not run.state.final))
         return HTMLResponse(rendered.html)
 
     @app.get("/runs/{run_id}/log")
-    def log(run_id: int) -> Response:
+    def log(run_id: RunId) -> Response:
         attempts = latest_tries(pages.store.attempts.of_run(pages.store.runs.get(run_id).id))
 
         def text() -> Iterator[bytes]:
