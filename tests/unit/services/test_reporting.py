@@ -1,0 +1,145 @@
+"""One report says everything about a run, from what the database and the files remember."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.domain.action import DeployAction, Trigger
+from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.errors import SourceUnavailable
+from orchestrator.domain.gate import Gate, parse_check
+from orchestrator.domain.metrics import Direction
+from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline
+from orchestrator.domain.report import ArtifactRow, MetricRow, Word
+from orchestrator.domain.run import Exit, Reason, Run
+from tests.support.fake_engine import Script
+from tests.unit.services.worlds import World, commit_id, pipeline
+
+ROWS = DatasetSpec("rows", "/data/rows", DatasetRole.TRAIN, settle=0)
+
+
+def judged(**changes: object) -> Pipeline:
+    checks = (parse_check("accuracy >= 0.5"), parse_check("accuracy not worse than previous by 0.1"))
+    return pipeline(**{"gate": Gate(checks), "datasets": (ROWS,), **changes})
+
+
+def executed(world: World, of: Pipeline, word: str, script: Script) -> Run:
+    world.engine.script(script)
+    if world.store.detection.heads(of.name, "repo"):
+        world.sources.push("main", word)
+        (run,) = world.detector.poll_source(of, of.sources[0])
+    else:
+        run = world.first_run(of)
+    return world.finish(run, world.server())
+
+
+def leaving(metrics: bytes, **files: bytes) -> Script:
+    left = {f"/mlci/output/{name}": content for name, content in files.items()}
+    return Script((b"epoch 1",), Exit(0), {"/mlci/output/metrics.json": metrics, **left})
+
+
+def test_a_report_of_a_judged_run_has_all_its_parts(world: World) -> None:
+    watched = judged(
+        metrics=(MetricSpec("latency", Direction.LOWER, "ms"),),
+        actions=((Trigger.PASS, DeployAction("prod")),),
+    )
+    first = executed(world, watched, "a", leaving(b'{"accuracy": 0.9, "latency": 10}'))
+    world.data.write("more.csv", b"3\n")
+    run = executed(world, watched, "b", leaving(b'{"accuracy": 0.875, "latency": 12.5}', model=b"w"))
+    report = world.reports.build(run)
+    assert (report.word, report.headline) == (Word.PASSED, run.verdict.sentence if run.verdict else "")
+    assert report.key_metric == "accuracy 0.875 (-0.025)"
+    assert report.outcome == "not deployed"
+    assert [c.metric for c in report.checks] == ["accuracy", "accuracy"]
+    assert report.metrics == (
+        MetricRow("accuracy", "0.875", "0.9", "-0.025", "", False),
+        MetricRow("latency", "12.5", "10", "+2.5", "ms", False),
+    )
+    assert report.baseline_title == first.title
+    assert report.what_changed == f"code and data (rows) changed since {first.title}"
+    assert report.commits == (f"{commit_id('b')[:8]} a subject",)
+    assert report.data_changes == ("rows v2: +1 file since rows v1",)
+    assert report.artifacts == (ArtifactRow("metrics.json", 36), ArtifactRow("model", 1))
+    assert (report.log_tail, report.likely_cause, report.warnings) == ((), "", ())
+    assert report.host == "local"
+    assert report.url == f"http://ci.example.org/runs/{run.id}"
+    world.actor().tick()
+    after = world.reports.build(run)
+    assert after.outcome == "deployed to prod"
+    assert [(d.server, d.state) for d in after.deployments] == [("prod", "active")]
+
+
+def test_a_failed_run_shows_the_reason_first_and_the_end_of_its_log(world: World) -> None:
+    script = Script((b"epoch 1", b"ModuleNotFoundError: No module named 'sklearn'"), Exit(1))
+    run = executed(world, judged(), "a", script)
+    report = world.reports.build(run)
+    assert (report.word, report.headline) == (Word.FAILED, "the command ended with exit code 1")
+    assert report.log_tail == ("epoch 1", "ModuleNotFoundError: No module named 'sklearn'")
+    assert "sklearn" in report.likely_cause
+    assert (report.key_metric, report.checks) == ("", ())
+
+
+def test_a_failing_replicate_is_the_one_whose_log_is_shown(world: World) -> None:
+    world.engine.script(Script((b"fine",), Exit(0), {"/mlci/output/metrics.json": b'{"accuracy": 1}'}))
+    world.engine.script(Script((b"boom",), Exit(1)), lambda spec: spec.env.get("MLCI_REPLICATE") == "1")
+    run = world.finish(world.first_run(judged(replicates=2)), world.server())
+    assert run.reason is Reason.EXIT_CODE
+    assert world.reports.build(run).log_tail == ("boom",)
+
+
+def test_the_word_tells_how_a_run_differs_from_the_one_before(world: World) -> None:
+    words = [
+        world.reports.build(executed(world, judged(), word, leaving(metrics))).word
+        for word, metrics in (
+            ("a", b'{"accuracy": 0.9}'),
+            ("b", b'{"accuracy": 0.1}'),
+            ("c", b'{"accuracy": 0.1}'),
+            ("d", b'{"accuracy": 0.9}'),
+        )
+    ]
+    assert words == [Word.PASSED, Word.BROKEN, Word.STILL_FAILING, Word.FIXED]
+
+
+def test_what_a_person_should_know_beside_the_verdict_is_said(world: World) -> None:
+    watched = judged(limits=Limits(file_size=40), replicates=2)
+    ending = Exit(0, oom_killed=True)
+    script = replace(leaving(b'{"accuracy": 0.9}', model=b"w" * 41), exit=ending)
+    report = world.reports.build(executed(world, watched, "a", script))
+    assert [w.split(":")[0] for w in report.warnings] == [
+        "a child process was killed for lack of memory, yet the command ended with 0",
+        "accuracy",
+        "not kept",
+    ]
+    assert "MLCI_SEED" in report.warnings[1]
+    assert "model" in report.warnings[2]
+
+
+def test_a_report_of_the_start_judges_nothing_yet(world: World) -> None:
+    run = world.first_run(judged())
+    report = world.reports.build(run, started=True)
+    assert (report.word, report.headline) == (Word.STARTED, "first sight on main")
+    assert (report.key_metric, report.outcome, report.duration) == ("", "", "")
+
+
+def test_a_repository_out_of_reach_costs_the_report_only_its_commits(
+    world: World, monkeypatch: object
+) -> None:
+    executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
+    run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.9}'))
+
+    def subjects(*args: object) -> list[str]:
+        raise SourceUnavailable("no answer")
+
+    world.sources.subjects = subjects  # type: ignore[method-assign]
+    report = world.reports.build(run)
+    assert report.commits == ()
+    assert report.word is Word.PASSED
+
+
+def test_a_run_that_is_rewritten_says_so(world: World) -> None:
+    watched = judged()
+    first = executed(world, watched, "a", leaving(b'{"accuracy": 0.9}'))
+    world.sources.push("main", "b", rewrite=True)
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    report = world.reports.build(world.finish(run, world.server()))
+    assert report.what_changed == f"code changed since {first.title}; the history of main was rewritten"

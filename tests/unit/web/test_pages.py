@@ -1,0 +1,194 @@
+"""What the pages say and what they refuse, asked in process: no socket is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestrator.adapters.render import ReportRenderer
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.pipeline import SourceSpec
+from orchestrator.domain.run import Exit, Run
+from orchestrator.store import open_store
+from orchestrator.web.app import Pages, create_app
+from tests.support.fake_engine import Script
+from tests.unit.services.worlds import World, commit_id, pipeline
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "db.sqlite"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, template: Path) -> Iterator[World]:
+    shutil.copy(template, tmp_path / "db.sqlite")
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+class Site:
+    """The application with what it asks."""
+
+    def __init__(self, world: World) -> None:
+        self.problems: dict[str, str] = {}
+        self.alive = True
+        pages = Pages(
+            world.store,
+            world.reports,
+            ReportRenderer(),
+            world.logs,
+            lambda: self.problems,
+            lambda: self.alive,
+        )
+        self.app = create_app(pages, frozenset({"127.0.0.1", "localhost", "[::1]"}))
+
+    def get(self, path: str, host: str = "127.0.0.1:8000") -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                return await client.get(path, headers={"Host": host})
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    return Site(world)
+
+
+def evil_run(world: World, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run in which everything that its repository names is markup."""
+    fetch = world.sources.fetch
+    monkeypatch.setattr(
+        world.sources, "fetch", lambda *a: replace(fetch(*a), subject=EVIL, author=EVIL, author_email=EVIL)
+    )
+    branch = "evil/<img/src=x>"
+    world.sources.branches = {branch: commit_id("evil")}
+    world.sources.head = branch
+    metrics = b'{"<img src=x onerror=alert(1)>": 1, "accuracy": 0.5}'
+    world.engine.script(
+        Script(
+            (EVIL.encode(),), Exit(1), {"/mlci/output/metrics.json": metrics, f"/mlci/output/{EVIL}": b"x"}
+        )
+    )
+    of = pipeline(sources=(SourceSpec("repo", "/repo", ("*",)),))
+    return world.finish(world.first_run(of), world.server())
+
+
+def test_health_is_that_of_the_threads(site: Site) -> None:
+    assert (site.get("/healthz").status_code, site.get("/healthz").text) == (200, "ok\n")
+    site.alive = False
+    assert site.get("/healthz").status_code == 503
+
+
+def test_readiness_names_what_is_not_well(site: Site) -> None:
+    assert site.get("/readyz").json() == {"ready": True, "problems": {}}
+    site.problems["host gpu"] = "does not answer"
+    answer = site.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "problems": {"host gpu": "does not answer"}}
+
+
+def test_the_overview_of_nothing_says_how_to_begin(site: Site) -> None:
+    assert "No run yet" in site.get("/").text
+
+
+def test_text_of_a_repository_is_never_markup(
+    world: World, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = evil_run(world, monkeypatch)
+    for path in ("/", f"/runs/{run.id}"):
+        page = site.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert "<img" not in page.text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page.text
+        assert "evil/&lt;img/src=x&gt;" in page.text
+
+
+def test_a_log_is_plain_text_and_nothing_else(
+    world: World, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = evil_run(world, monkeypatch)
+    answer = site.get(f"/runs/{run.id}/log")
+    assert answer.text == EVIL + "\n"
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_log_of_replicates_tells_them_apart(world: World, site: Site) -> None:
+    world.engine.script(Script((b"hello",)))
+    run = world.finish(world.first_run(pipeline(replicates=2)), world.server())
+    assert site.get(f"/runs/{run.id}/log").text == "== replicate 0 ==\nhello\n== replicate 1 ==\nhello\n"
+
+
+def test_a_page_of_a_run_that_goes_on_shows_it(world: World, site: Site) -> None:
+    run = world.first_run(pipeline())
+    assert site.get(f"/runs/{run.id}").status_code == 200
+    assert "queued" in site.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/runs/1", "/nowhere"])
+def test_every_answer_forbids_scripts_and_frames(site: Site, path: str) -> None:
+    headers = site.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::2]:8000", ""]
+)
+def test_an_unknown_name_is_refused(site: Site, host: str) -> None:
+    answer = site.get("/", host)
+    assert answer.status_code == 421
+    assert "does not answer under that name" in answer.text
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:8000", "localhost", "LocalHost", "[::1]:8000", "[::1]"]
+)
+def test_its_own_names_are_answered_with_and_without_a_port(site: Site, host: str) -> None:
+    assert site.get("/healthz", host).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/runs/7", "/runs/7/log"])
+def test_a_run_that_is_not_there_is_said_in_plain_text(site: Site, path: str) -> None:
+    answer = site.get(path)
+    assert (answer.status_code, answer.text) == (404, "there is no run 7\n")
+
+
+@pytest.mark.parametrize("path", ["/runs/abc", "/runs/99999999999999999999999", "/runs/-1"])
+def test_what_is_no_runs_number_is_no_defect(site: Site, path: str) -> None:
+    assert site.get(path).status_code in (404, 422)
+
+
+def test_a_database_that_does_not_answer_is_said(
+    world: World, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listing(**_: object) -> list[Run]:
+        raise StoreUnavailable("the database is locked")
+
+    monkeypatch.setattr(world.store.runs, "listing", listing)
+    answer = site.get("/")
+    assert (answer.status_code, answer.text) == (503, "the database is locked\n")
+
+
+def test_there_is_no_api_description_to_browse(site: Site) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert site.get(path).status_code == 404
