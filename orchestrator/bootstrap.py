@@ -65,6 +65,7 @@ from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
+from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
 
@@ -265,6 +266,11 @@ class Application:
         raise NotFound(f'there is no pipeline "{name}"', f"{meant}the configuration has: {known}")
 
     @cached_property
+    def runners(self) -> Mapping[str, RunnerSpec]:
+        """All runners by name."""
+        return {name: _runner(file) for name, file in self.config.runners.items()}
+
+    @cached_property
     def hosts(self) -> tuple[HostSpec, ...]:
         """The execution hosts."""
         return tuple(
@@ -344,6 +350,11 @@ class Application:
         return Detector(self.store, self.sources, self.datasets, self.clock)
 
     @cached_property
+    def planner(self) -> Planner:
+        """Says what would run."""
+        return Planner(self.store, self.sources, self.datasets, self.clock)
+
+    @cached_property
     def evaluator(self) -> Evaluator:
         """Judges runs."""
         return Evaluator(self.store, self.clock)
@@ -387,7 +398,7 @@ class Application:
             self.store,
             self.blobs,
             self.datasets,
-            self._servers,
+            self.deployment_servers,
             self.reports,
             self.renderer,
             self.clock,
@@ -409,7 +420,8 @@ class Application:
         )
 
     @cached_property
-    def _servers(self) -> ConfiguredServers:
+    def deployment_servers(self) -> ConfiguredServers:
+        """The servers that models are deployed to."""
         servers = {}
         for name, server in self.config.orchestrator.servers.items():
             ssh = server.ssh

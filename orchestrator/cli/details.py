@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.artifacts import kept
-from orchestrator.cli.output import Column, clean, print_table, stamp
+from orchestrator.cli.output import Column, clean, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import reference
 from orchestrator.domain.report import format_duration, format_size
@@ -74,7 +74,7 @@ def _heading(screen: Console, title: str) -> None:
 def _facts(run: Run) -> list[tuple[str, str]]:
     change, revision = run.change, run.change.revision
     data = [
-        f"{v.label} ({v.role.value}, {v.files} files, {format_size(v.size)}, {v.fingerprint[:12]})"
+        f"{v.label} ({v.role.value}, {count(v.files, 'file')}, {format_size(v.size)}, {v.fingerprint[:12]})"
         for v in change.datasets
     ]
     facts = [

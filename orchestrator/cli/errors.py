@@ -7,6 +7,7 @@ import traceback
 
 import click
 
+from orchestrator.cli.output import count
 from orchestrator.cli.settings import UNKNOWN, USAGE
 from orchestrator.domain.errors import InvalidInput, NotFound, OrchestratorError
 
@@ -26,8 +27,7 @@ def tell(error: Exception, *, verbose: bool) -> int:
     if isinstance(error, ConfigurationInvalid):
         for problem in error.result.problems:
             click.echo(str(problem), err=True)
-        count = len(error.result.errors)
-        click.echo(f"error: the configuration has {count} error{'s' if count > 1 else ''}", err=True)
+        click.echo(f"error: the configuration has {count(len(error.result.errors), 'error')}", err=True)
         return USAGE
     click.echo(f"error: {_one_line(error)}", err=True)
     return USAGE if isinstance(error, InvalidInput | NotFound) else UNKNOWN

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
@@ -55,7 +55,7 @@ STYLES: Final = {
     "skipped": "bright_black",
 }
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
 def clean(text: str) -> str:
@@ -192,6 +192,11 @@ def _styled(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[in
             line.stylize(STYLES[cell], start, start + width)
         start += width + 2
     return line
+
+
+def count(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

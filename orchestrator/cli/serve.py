@@ -103,7 +103,6 @@ def _serve(settings: Settings, config: Configuration, listening: socket.socket, 
 
     app = Application(config)
     configure_logging("DEBUG" if settings.verbose else "INFO", json=json, masker=app.masker)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     log = logging.getLogger("orchestrator.serve")
     try:
         migrations.upgrade(app.database_url)

@@ -83,8 +83,7 @@ class Images:
     def _built(
         self, engine: Engine, folder: Path, dockerfile: str, name: str, progress: ProgressSink
     ) -> tuple[str, str]:
-        key = folder_digest(folder, extra=(dockerfile,))[:12]
-        tag = f"mlci/{_slug(name)}:{key}"
+        tag = built_tag(folder, dockerfile, name)
         with self._locks[id(engine), tag]:
             digest = engine.find_image(tag)
             if digest is None:
@@ -179,6 +178,11 @@ class Images:
             tail = [*tail[-_LOG_TAIL + 1 :], text]
             progress(ProgressEvent("setup", line=text))
         return tail
+
+
+def built_tag(folder: Path, dockerfile: str, name: str) -> str:
+    """What the image built from a folder is called: ``name`` and a digest of the folder's content."""
+    return f"mlci/{_slug(name)}:{folder_digest(folder, extra=(dockerfile,))[:12]}"
 
 
 def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:

@@ -165,6 +165,16 @@ class SqlRuns:
             what = f"pinned as {name}" if name else "pinned"
             record(session, at, who, f"run {run_id}", run_id, "", "", f"{what}: {reason}" if reason else what)
 
+    def unpin(self, pipeline: str, name: str, who: str, reason: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            pin = session.get(PinRow, (pipeline, name))
+            if pin is None:
+                raise NotFound(f"pipeline {pipeline} has no pin{f' {name}' if name else ''}")
+            session.delete(pin)
+            what = f"no longer pinned as {name}" if name else "no longer pinned"
+            told = f"{what}: {reason}" if reason else what
+            record(session, at, who, f"run {pin.run_id}", pin.run_id, "", "", told)
+
     def move(
         self,
         run_id: int,

@@ -23,6 +23,21 @@ class ConfiguredServers:
 
         return SftpTarget(self._find(server), self._owner)
 
+    def look(self, server: str) -> bool:
+        """Log in and see whether the releases' folder is there; changes nothing.
+
+        Raises ServerUnavailable, ServerRejected, or NotFound when the configuration has no such server.
+        """
+        from orchestrator.adapters.sftp.connection import Connection
+
+        found = self._find(server)
+        connection = Connection(found)
+        try:
+            with connection.errors(f"look at {found.path}"):
+                return connection.lstat(found.path) is not None
+        finally:
+            connection.close()
+
     def keep(self, server: str) -> int:
         """How many releases stay on it. NotFound when the configuration has no such server."""
         return self._find(server).keep

@@ -1,0 +1,196 @@
+"""A real container on a host, from image to removal, each part timed."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from orchestrator.bootstrap import Application
+from orchestrator.cli.images import BASE_IMAGE
+from orchestrator.domain.errors import EngineError, ImageNotFound
+from orchestrator.domain.pipeline import NamedImage, Resources
+from orchestrator.domain.report import format_size
+from orchestrator.ports.world import ContainerSpec, ContainerState, Engine
+from orchestrator.services import naming
+
+_PATIENCE = 30.0
+_OUT = "/tmp/out"  # noqa: S108 - inside the container
+_LABELS = {naming.ROLE_LABEL: "check"}
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """How one part went. ``result`` is ok, warn or fail."""
+
+    host: str
+    part: str
+    result: str
+    seconds: float
+    told: str = ""
+
+
+class _Failed(Exception):
+    pass
+
+
+def check_host(app: Application, host: str, image: str | None) -> list[PartResult]:
+    """Try everything that a run does on a host; the first part that fails is the last, removal apart."""
+    engine = app.engines[host]
+    name = f"mlci-{app.store.instance[:8]}-check-{os.getpid()}"
+    results: list[PartResult] = []
+
+    def part(title: str, act: Callable[[], tuple[str, str]]) -> None:
+        began = app.clock.monotonic()
+        try:
+            result, told = act()
+        except (EngineError, _Failed) as error:
+            result, told = "fail", str(error)
+        results.append(PartResult(host, title, result, app.clock.monotonic() - began, told))
+        if result == "fail":
+            raise _Failed(told)
+
+    chosen = ""
+
+    def choose_image() -> tuple[str, str]:
+        nonlocal chosen
+        chosen = _image(app, engine, image)
+        return "ok", chosen
+
+    try:
+        part("connect", lambda: _connect(engine))
+        part("limits", lambda: _limits(engine))
+        part("image", choose_image)
+        part("network", lambda: _network(engine, name))
+        part("create", lambda: _create(engine, name, chosen))
+        part("put", lambda: _put(engine, name))
+        part("start", lambda: _start(engine, name))
+        part("log", lambda: _log(engine, name))
+        part("end", lambda: _end(app, engine, name))
+        part("get", lambda: _get(engine, name))
+    except _Failed:
+        pass
+    finally:
+        if len(results) > 3:
+            with suppress(_Failed):
+                part("remove", lambda: _remove(engine, name))
+    return results
+
+
+def _network(engine: Engine, name: str) -> tuple[str, str]:
+    engine.ensure_network(name, _LABELS)
+    return "ok", "a network of its own"
+
+
+def _put(engine: Engine, name: str) -> tuple[str, str]:
+    engine.put(name, "/", _probe())
+    return "ok", ""
+
+
+def _start(engine: Engine, name: str) -> tuple[str, str]:
+    engine.start(name)
+    return "ok", ""
+
+
+def _connect(engine: Engine) -> tuple[str, str]:
+    info = engine.info()
+    told = f"Docker {info.version}, {info.operating_system}, {info.cpus} cores, {format_size(info.memory)}"
+    return "ok", told
+
+
+def _limits(engine: Engine) -> tuple[str, str]:
+    warnings = engine.info().warnings
+    return ("warn", "; ".join(warnings)) if warnings else ("ok", "the engine can hold runs to their limits")
+
+
+def _image(app: Application, engine: Engine, wanted: str | None) -> str:
+    """The image to try with: the one asked for, else the base image, else a runner's that is there."""
+    candidates = [wanted] if wanted else [BASE_IMAGE]
+    if wanted is None:
+        candidates += [r.image.name for r in app.runners.values() if isinstance(r.image, NamedImage)]
+        candidates += list(engine.owned().images)
+    for candidate in candidates:
+        if engine.find_image(candidate) is not None:
+            return candidate
+    raise ImageNotFound(
+        f"none of these images is on the host: {', '.join(candidates)}", "run `orchestrator images build`"
+    )
+
+
+def _create(engine: Engine, name: str, image: str) -> tuple[str, str]:
+    made = engine.create(
+        ContainerSpec(
+            name=name,
+            image=image,
+            command=(
+                "sh",
+                "-c",
+                f"cat /mlci-check/question; mkdir -p {_OUT}; echo 42 > {_OUT}/answer; id -u",
+            ),
+            labels=_LABELS,
+            env={},
+            user="1000:1000",
+            workdir="/",
+            resources=Resources(cpus=0.5, memory=64 << 20, pids=64),
+            network=name,
+        )
+    )
+    return "ok", made.id[:12]
+
+
+def _probe() -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        folder = tarfile.TarInfo("mlci-check")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
+        content = b"what is the answer?\n"
+        file = tarfile.TarInfo("mlci-check/question")
+        file.size, file.mode = len(content), 0o444
+        tar.addfile(file, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer
+
+
+def _log(engine: Engine, name: str) -> tuple[str, str]:
+    lines = [line.text.decode(errors="replace") for line in engine.logs(name, None)]
+    if lines != ["what is the answer?", "1000"]:
+        raise _Failed(f"the log is not what the container wrote: {lines}")
+    return "ok", f"{len(lines)} lines"
+
+
+def _end(app: Application, engine: Engine, name: str) -> tuple[str, str]:
+    deadline = app.clock.monotonic() + _PATIENCE
+    while app.clock.monotonic() < deadline:
+        container = engine.find(name)
+        if container is not None and container.state is ContainerState.EXITED and container.exit is not None:
+            if container.exit.code != 0:
+                raise _Failed(f"the command ended with {container.exit.code} {container.exit.error}".strip())
+            return "ok", "exit code 0"
+        app.clock.sleep(0.1)
+    raise _Failed(f"the container had not ended after {_PATIENCE:.0f} s")
+
+
+def _get(engine: Engine, name: str) -> tuple[str, str]:
+    found = engine.get(name, _OUT)
+    if found is None:
+        raise _Failed("what the container wrote is not there")
+    with found as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        names = list(_files(tar))
+    if not any(path.endswith("answer") for path in names):
+        raise _Failed(f"the archive holds {names} and no answer")
+    return "ok", ""
+
+
+def _files(tar: tarfile.TarFile) -> Iterator[str]:
+    for member in tar:
+        yield member.name
+
+
+def _remove(engine: Engine, name: str) -> tuple[str, str]:
+    engine.remove(name)
+    engine.remove_network(name)
+    return "ok", ""
