@@ -13,6 +13,7 @@ from orchestrator.domain.gate import Gate, OnInconclusive, Outcome, parse_check
 from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, SourceSpec
 from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, Run, RunState
 from tests.support.fake_engine import Script
+from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, commit_id, pipeline
 
 TEST = DatasetSpec("test", "/data/test", DatasetRole.EVALUATION, settle=0)
@@ -187,8 +188,6 @@ def test_a_candidate_that_waits_for_its_baseline_can_be_cancelled(world: World) 
         world.evaluator.tick()
         return len(world.store.runs.listing()) == 3
 
-    from tests.support.waiting import wait_until
-
     wait_until(waits, "the baseline's run")
     assert world.store.runs.get(run.id).state is RunState.EVALUATING
     world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
@@ -207,11 +206,14 @@ def test_waiting_for_a_baseline_does_not_read_the_history_at_every_look(
         world.evaluator.tick()
         return len(world.store.runs.listing()) == 3
 
-    from tests.support.waiting import wait_until
-
     wait_until(waits, "the baseline's run")
     read: list[str] = []
-    monkeypatch.setattr(world.store.runs, "measured_runs", lambda name: read.append(name) or [])
+
+    def measured_runs(pipeline_name: str) -> list[Run]:
+        read.append(pipeline_name)
+        return []
+
+    monkeypatch.setattr(world.store.runs, "measured_runs", measured_runs)
     world.evaluator.tick()
     assert read == []
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from orchestrator.domain.action import DeployAction, Trigger
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import SourceUnavailable
@@ -122,7 +124,7 @@ def test_a_report_of_the_start_judges_nothing_yet(world: World) -> None:
 
 
 def test_a_repository_out_of_reach_costs_the_report_only_its_commits(
-    world: World, monkeypatch: object
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
     run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.9}'))
@@ -130,7 +132,7 @@ def test_a_repository_out_of_reach_costs_the_report_only_its_commits(
     def subjects(*args: object) -> list[str]:
         raise SourceUnavailable("no answer")
 
-    world.sources.subjects = subjects  # type: ignore[method-assign]
+    monkeypatch.setattr(world.sources, "subjects", subjects)
     report = world.reports.build(run)
     assert report.commits == ()
     assert report.word is Word.PASSED

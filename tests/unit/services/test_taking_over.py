@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.errors import EngineError
 from orchestrator.domain.pipeline import Execution, Setup
 from orchestrator.domain.run import AttemptState, Exit, Reason, RunState
-from orchestrator.services.dispatch import LEASE_SECONDS, sweep
+from orchestrator.services.dispatch import LEASE_SECONDS, Dispatcher, sweep
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.test_executing import ENDLESS, GOOD, SETUP, is_setup, log_of, only
@@ -24,6 +24,12 @@ def successor(world: World) -> FakeProcesses:
     processes = FakeProcesses("two")
     processes.dead.add("one")
     return processes
+
+
+def is_idle(server: Dispatcher) -> bool:
+    """Whether nobody works there any more; nothing else is done."""
+    server._forget_finished()
+    return server.busy == 0
 
 
 @killing
@@ -181,7 +187,7 @@ def test_a_fenced_worker_touches_nothing_any_more(world: World) -> None:
     second.tick()
     assert second.busy == 1
     first.keep_alive()
-    wait_until(lambda: [first._forget_finished(), first.busy == 0][1], "the fenced worker to stop")
+    wait_until(lambda: is_idle(first), "the fenced worker to stop")
     assert world.engine.containers[name].exit is None
     world.engine.finish(name)
     assert world.finish(run, second).state is RunState.PASSED
@@ -202,7 +208,7 @@ def test_a_worker_fenced_while_it_prepares_starts_nothing(world: World) -> None:
     (lease,) = world.store.attempts.take_over("two", [], world.clock.now(), LEASE_SECONDS)
     first.keep_alive()
     world.engine.finish(name)
-    wait_until(lambda: [first._forget_finished(), first.busy == 0][1], "the fenced worker to stop")
+    wait_until(lambda: is_idle(first), "the fenced worker to stop")
     assert world.name_of(run) not in world.engine.starts
     assert only(world, run).state is AttemptState.PREPARING
     world.store.attempts.release(lease)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -53,7 +54,6 @@ from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
 from orchestrator.store import SqlStore, open_store
 from tests.support.fake_engine import FakeEngine
-from tests.support.waiting import wait_until
 
 
 class ManualClock:
@@ -426,12 +426,17 @@ class World:
     def finish(self, run: Run, dispatcher: Dispatcher, seconds: float = 10.0) -> Run:
         """Tick until a run has ended. Time passes fast enough for retries to be due."""
 
-        def step() -> bool:
+        deadline = time.monotonic() + seconds
+        while True:
+            self.woken.clear()
             dispatcher.tick()
             self.evaluator.tick()
+            if self.store.runs.get(run.id).state.final:
+                break
+            assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {run.title} to end"
             if all(a.not_before and not a.state.active for a in self._unended(run)):
                 self.clock.advance(5)
-            return self.store.runs.get(run.id).state.final
-
-        wait_until(step, f"{run.title} to end", seconds)
+            elif any(a.state.active for r in self.store.runs.unfinished() for a in self._unended(r)):
+                # A worker that ends wakes the server.
+                self.woken.wait(0.2)
         return self.store.runs.get(run.id)
