@@ -194,7 +194,9 @@ def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
         digest.update(text.encode() + b"\0")
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if f != ".git")
-        for name in sorted(files):
+        # The walk counts a link to a folder among the folders, and does not go there.
+        links = [f for f in folders if (Path(root) / f).is_symlink()]
+        for name in sorted([*files, *links]):
             path = Path(root) / name
             mode = path.lstat().st_mode
             digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
