@@ -17,8 +17,8 @@ from orchestrator.demo.errors import DemoFailed, NotReady
 from orchestrator.demo.mailbox import Mailbox
 from orchestrator.demo.product import Product, command
 from orchestrator.demo.production import Production
-from orchestrator.demo.proof import Check, Proof, engine_prefix
-from orchestrator.demo.story import Chapter, Story
+from orchestrator.demo.proof import Check, Proof
+from orchestrator.demo.story import Story
 from orchestrator.demo.summary import print_result, tell_how_to_go_on
 from orchestrator.demo.workshop import PROJECT, Workshop
 
@@ -72,7 +72,6 @@ class Demo:
                 if error.run is not None:
                     print(product.call("runs", "show", str(error.run), expected=(0, 1, 2, 3, 4)))
                 raise
-            _remember(workshop, story.chapters[0])
             proof = Proof(workshop, product, production, mailbox, story.chapters, image)
             checks = self._prove(proof)
             print_result(terminal, workshop, product, production, story.chapters, serve=serve)
@@ -153,22 +152,19 @@ def _runner_image() -> Path:
     raise NotReady("the recipes of the runner images (runner-images/) are not there; reinstall the package")
 
 
-def _remember(workshop: Workshop, chapter: Chapter) -> None:
-    (workshop.root / "on-the-engine").write_text(engine_prefix(chapter))
-
-
 def _forget_earlier(workshop: Workshop) -> None:
-    """Remove the volumes that a demo in this folder left on the engine."""
-    note = workshop.root / "on-the-engine"
-    if not note.is_file():
+    """Remove what a demo in this folder left on the engine."""
+    if not workshop.engine_note.is_file():
         return
-    prefix = note.read_text()
-    for volume in docker("volume", "ls", "--quiet", "--filter", f"name=^{prefix}").decode().split():
-        try:
-            docker("volume", "rm", volume)
-        except DemoFailed as error:
-            print(f"demo: {error}", file=sys.stderr)
-    note.unlink()
+    ours = f"name=^{workshop.engine_note.read_text()}"
+    kinds = (("container", "--all"), ("network", "--no-trunc"), ("volume", "--quiet"))
+    for kind, option in kinds:
+        for name in docker(kind, "ls", "--quiet", option, "--filter", ours).decode().split():
+            try:
+                docker(kind, "rm", *(["--force"] if kind == "container" else []), name)
+            except DemoFailed as error:
+                print(f"demo: {error}", file=sys.stderr)
+    workshop.engine_note.unlink()
 
 
 def _tell_where_to_look(terminal: Terminal, workshop: Workshop) -> None:

@@ -12,7 +12,7 @@ from orchestrator.demo.docker_cli import docker, run_python
 from orchestrator.demo.mailbox import Mail, Mailbox
 from orchestrator.demo.product import Product
 from orchestrator.demo.production import Production
-from orchestrator.demo.story import Chapter, candidates_in
+from orchestrator.demo.story import Chapter, candidates_in, engine_prefix
 from orchestrator.demo.workshop import PROJECT, Workshop
 
 
@@ -172,9 +172,3 @@ class Proof:
             .split()
         )
         return Check("no container of a run is left on the host", not left, ", ".join(left) or "none")
-
-
-def engine_prefix(chapter: Chapter) -> str:
-    """How the names of the containers and volumes of this installation begin."""
-    container = str(chapter.run["attempts"][0]["container"])
-    return container.partition("attempt-")[0]

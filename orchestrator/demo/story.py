@@ -135,6 +135,7 @@ class Story:
         mails = tuple(self.mailbox.about(f"{run['pipeline']} #{run['number']}"))
         chapter = Chapter(expected, run, mails, self.production.current())
         self.chapters.append(chapter)
+        self.workshop.engine_note.write_text(engine_prefix(chapter))
         for deployment in chapter.deployments:
             self.terminal.say(
                 f"release {deployment['release']} on {deployment['server']}: {deployment['state']}"
@@ -183,3 +184,9 @@ class Story:
 def candidates_in(log: list[str]) -> list[int]:
     """The numbers of the candidates that a training's log speaks of, in its order."""
     return [int(found[1]) for line in log if (found := _CANDIDATE.search(line))]
+
+
+def engine_prefix(chapter: Chapter) -> str:
+    """How the names of the containers and volumes of this installation begin."""
+    container = str(chapter.run["attempts"][0]["container"])
+    return container.partition("attempt-")[0]

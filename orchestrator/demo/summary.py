@@ -58,14 +58,8 @@ def tell_how_to_go_on(terminal: Terminal, workshop: Workshop, product: Product) 
 
 def _table(chapters: list[Chapter]) -> Table:
     table = Table(title=f"What happened to {PIPELINE}", title_justify="left", show_lines=True, expand=True)
-    for name, ratio in (
-        ("run", 3),
-        ("cause", 4),
-        ("data", 3),
-        ("verdict", 10),
-        ("live release", 5),
-        ("mail", 8),
-    ):
+    widths = (("run", 1), ("cause", 6), ("data", 4), ("verdict", 10), ("live release", 7), ("mail", 9))
+    for name, ratio in widths:
         table.add_column(name, ratio=ratio, overflow="fold")
     for chapter in chapters:
         run = chapter.run
@@ -78,8 +72,7 @@ def _table(chapters: list[Chapter]) -> Table:
             f"{str(run['cause']).replace('_', ' ')}\n{run['commit'][:7]} {run['subject']}",
             data,
             verdict,
-            "\n".join(released)
-            or "none: " + (f"{chapter.live} stays" if chapter.live else "nothing is live"),
+            "\n".join(released) or f"not deployed,\n{chapter.live or 'nothing'} stays",
             "\n".join(mail.subject for mail in chapter.mails),
         )
     return table

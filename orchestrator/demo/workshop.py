@@ -80,6 +80,8 @@ class Workshop:
         self.mails = root / "mails"
         self.state = root / "state"
         self.serve_log = root / "serve.log"
+        self.engine_note = root / "on-the-engine"
+        """How the names of what the product made on the Docker engine begin: a later demo removes it."""
 
     def clear(self) -> None:
         """Empty the folder, which must be a demo's own, or new. Raises NotReady when it is somebody's."""
