@@ -73,7 +73,7 @@ class ReportBuilder:
         )
 
     def _baseline(self, run: Run, checks: Sequence[CheckResult]) -> Run | None:
-        """What this run is compared with in the tables: its first check's baseline, else the pass before it."""
+        """What the tables compare this run with: its first check's baseline, else the pass before it."""
         for check in checks:
             if check.baseline_run is not None:
                 return self._store.runs.get(check.baseline_run)
