@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from orchestrator.demo.docker_cli import build, docker, packed, unpacked
-from orchestrator.demo.errors import DemoFailed
+from orchestrator.demo.errors import DemoFailed, NotReady
 
 IMAGE = "mlci-demo/server:1"
 MODELS = "/srv/models"
@@ -40,10 +40,7 @@ class Production:
         build(Path(__file__).parent / "server", IMAGE)
         self._keys.mkdir(mode=0o700)
         for name in ("deploy", "host"):
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(self._keys / name)],
-                check=True,
-            )
+            _make_key(self._keys / name)
         self.remove()
         public = self.identity.with_suffix(".pub").read_text().strip()
         docker(
@@ -105,3 +102,13 @@ class Production:
                 pass
             time.sleep(0.1)
         raise DemoFailed(f"the production server's sshd does not answer at 127.0.0.1:{self.port}")
+
+
+def _make_key(path: Path) -> None:
+    line = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(path)]
+    try:
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise NotReady("there is no ssh-keygen here; install openssh-client") from None
+    if done.returncode != 0:
+        raise NotReady(f"ssh-keygen could not make a key: {(done.stderr or done.stdout).strip()}")
