@@ -137,7 +137,10 @@ class OrchestratorFile(Model):
     }
 
     storage: Storage = Field(
-        default_factory=lambda: Storage.model_validate({}), description="Database, logs and artifacts."
+        # Validated with the folder at hand, so that the default path counts from it as a written one does.
+        default={},
+        validate_default=True,
+        description="Database, logs and artifacts.",
     )
     web: Web = Field(default=Web(), description="Pages, API and health endpoints.")
     email: Email | None = Field(
