@@ -11,6 +11,7 @@ from orchestrator.ports.world import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
 
 _DRAIN = 20.0
+_PERIOD = 0.5
 
 
 class LocalExecution:
@@ -25,8 +26,8 @@ class LocalExecution:
         self._wants = app.belongs_to(run)
         self._evaluator = app.evaluator
         self._stopping = threading.Event()
-        self._execute = Loop("execute", self._execute_tick)
-        self._act = Loop("act", self._act_tick)
+        self._execute = Loop("execute", self._execute_tick, _PERIOD)
+        self._act = Loop("act", self._act_tick, _PERIOD)
 
         def progress_for(attempt: Attempt) -> ProgressSink:
             return progress if attempt.run_id == run.id else _unseen

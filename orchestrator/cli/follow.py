@@ -136,6 +136,8 @@ class Follower:
             again = f", try {attempt.number}" if attempt.number > 1 else ""
             self._once(f"{reference(run)}{many}: {attempt.state.value}{place}{again}")
         for event in self.board.latest():
+            if event.what in set(AttemptState):
+                continue
             self._once(f"{reference(run)}: {clean(event.what)}")
         for reason in why_waiting(self._app, run, in_process=True):
             self._once(f"{reference(run)}: {reason.partition(' is tried again in')[0]}")
@@ -198,10 +200,10 @@ class Follower:
             Text(f"{a.spec.kind} {'' if isinstance(a.spec, EmailAction) else clean(a.spec.server)}".strip())
             for a in busy
         ]
-        for event in self.board.latest()[-3:]:
-            if event.total is not None and event.done >= event.total:
-                continue
-            rows.append(Text(progress_text(event)))
+        newest = self.board.latest()[-1:]
+        rows += [
+            Text(progress_text(event)) for event in newest if event.total is None or event.done < event.total
+        ]
         return rows
 
 

@@ -35,8 +35,7 @@ _GRACE = 3
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
-    show_default=True,
-    help="Of the logs.",
+    help="How logs are written [text].",
 )
 @global_options
 def serve(host: str | None, port: int | None, log_format: Literal["text", "json"]) -> int:

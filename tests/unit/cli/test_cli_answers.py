@@ -1,0 +1,345 @@
+"""Commands on a configuration whose engine does not answer: what they print, and what a shell learns."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from orchestrator.bootstrap import Application, read_configuration
+from orchestrator.domain.change import Cause, Revision
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.gate import CheckResult, Outcome, Verdict
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.run import AttemptState, Reason, Run, RunState
+from orchestrator.ports.store import AttemptResult, NewRun
+from tests.support.git import GitRepository
+from tests.unit.cli.conftest import Command
+
+AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def enqueued(folder: Path, branch: str = "main") -> Run:
+    """A run that nobody executes."""
+    app = Application(read_configuration(folder))
+    try:
+        revision = Revision(
+            "remote", branch, "c0ffee" * 6 + "beef", "Use \x1b[31mfewer trees", "Ann", "a@example.org", AT
+        )
+        run = app.store.runs.enqueue(
+            NewRun(app.pipeline("wine"), Cause.PUSH, revision, ()), (), "wine", app.clock.now()
+        )
+        assert run is not None
+        return run
+    finally:
+        app.close()
+
+
+def passed(folder: Path, branch: str = "main") -> Run:
+    """A run that was carried through to its verdict."""
+    made = enqueued(folder, branch)
+    app = Application(read_configuration(folder))
+    try:
+        store, now = app.store, app.clock.now()
+        attempt = store.attempts.of_run(made.id)[0]
+        lease = store.attempts.claim(attempt.id, "desk", 2, "box", "me", now, 60)
+        assert lease is not None
+        store.attempts.advance(lease, AttemptState.PREPARING, AttemptState.RUNNING, now)
+        store.attempts.advance(lease, AttemptState.RUNNING, AttemptState.COLLECTING, now)
+        result = AttemptResult(
+            AttemptState.SUCCEEDED, Reason.COMPLETED, metrics=(Metric("accuracy", 0.93, "metrics.json"),)
+        )
+        store.attempts.finish(lease, AttemptState.COLLECTING, result, now)
+        check = CheckResult(
+            "accuracy >= 0.9", "accuracy", Outcome.PASS, "accuracy 0.93 meets the limit", estimate=0.93
+        )
+        verdict = Verdict(Outcome.PASS, check.sentence, (check,))
+        store.runs.move(made.id, RunState.RUNNING, RunState.EVALUATING, now)
+        return store.runs.move(made.id, RunState.EVALUATING, RunState.PASSED, now, verdict=verdict)
+    finally:
+        app.close()
+
+
+def test_a_missing_configuration_is_wrong_usage_and_says_what_to_do(command: Command, tmp_path: Path) -> None:
+    ended = command("--config", str(tmp_path / "none"), "runs", "list")
+    assert ended.code == 2
+    assert "orchestrator init" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_every_mistake_of_a_configuration_has_its_place(command: Command, folder: Path) -> None:
+    path = folder / "pipelines" / "wine.yaml"
+    path.write_text(path.read_text().replace("gate:", "gates:").replace("runner: cpu", "runner: gpu"))
+    for arguments in (("validate",), ("runs", "list")):
+        ended = command(*arguments)
+        assert ended.code == 2
+        told = ended.out + ended.err
+        assert f"{path}:5:15: " in told
+        assert f"{path}:6:1: " in told
+
+
+def test_validate_as_json_tells_each_problem_apart(command: Command, folder: Path) -> None:
+    (folder / "runners" / "cpu.yaml").write_text("runner: cpu\nimage: python:3.12-slim\nreplica: 3\n")
+    ended = command("validate", "--json")
+    assert ended.code == 2
+    (problem,) = json.loads(ended.out)
+    assert (problem["line"], problem["severity"]) == (3, "error")
+
+
+def test_a_valid_configuration_validates(command: Command, folder: Path) -> None:
+    ended = command("validate")
+    assert (ended.code, ended.out) == (0, "")
+    assert "valid (1 pipeline, 1 runner)" in ended.err
+
+
+def test_an_error_that_is_not_the_users_ends_with_3_and_one_line(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Application) -> None:
+        raise StoreUnavailable("the database did not answer", "look at the disk")
+
+    monkeypatch.setattr(Application, "store", property(refuse))
+    ended = command("runs", "list")
+    assert ended.code == 3
+    assert ended.err == "error: the database did not answer. To do: look at the disk\n"
+    assert "Traceback" in command("--verbose", "runs", "list").err
+
+
+def test_a_defect_shows_its_traceback(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: Application) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(Application, "store", property(break_down))
+    ended = command("runs", "list")
+    assert ended.code == 3
+    assert "ZeroDivisionError: oh" in ended.err
+    assert "a defect of the orchestrator" in ended.err
+
+
+def test_a_run_that_is_not_there_is_wrong_usage(command: Command, folder: Path) -> None:
+    for arguments in (("runs", "show", "9"), ("runs", "logs", "wine#7"), ("run", "wien")):
+        ended = command(*arguments)
+        assert ended.code == 2, arguments
+        assert ended.err.startswith("error: there is no"), arguments
+    assert 'did you mean "wine"?' in command("run", "wien").err
+
+
+def test_runs_list_fits_100_columns_and_shows_nothing_that_moves_the_cursor(
+    command: Command, folder: Path
+) -> None:
+    passed(folder)
+    enqueued(folder, "feature/with-quite-a-long-name-that-goes-on-and-on")
+    ended = command("runs", "list")
+    header, newest, oldest = ended.out.splitlines()
+    assert header.split()[0] == "run"
+    assert newest.split()[:2] == ["wine#2", "queued"]
+    assert oldest.split()[:4] == ["wine#1", "passed", "accuracy", "0.93"]
+    assert all(len(line) <= 100 for line in (header, newest, oldest))
+    assert "\x1b" not in ended.out
+    assert "\x1b" not in command("runs", "show", "wine#1").out
+
+
+def test_runs_list_filters_and_prints_json(command: Command, folder: Path) -> None:
+    passed(folder)
+    enqueued(folder, "other")
+    assert [r["reference"] for r in json.loads(command("runs", "list", "--json").out)] == ["wine#2", "wine#1"]
+    assert [r["id"] for r in json.loads(command("--json", "runs", "list", "--state", "passed").out)] == [1]
+    assert [r["id"] for r in json.loads(command("runs", "list", "--json", "-b", "other").out)] == [2]
+    assert [r["id"] for r in json.loads(command("runs", "list", "--json", "-n", "1").out)] == [2]
+    assert command("runs", "list", "--pipeline", "beer").code == 2
+
+
+def test_a_waiting_run_says_why(command: Command, folder: Path) -> None:
+    enqueued(folder)
+    shown = json.loads(command("runs", "show", "1", "--json").out)
+    assert shown["waiting"] == [
+        "no server is up: start `orchestrator serve`, or `orchestrator runs resume` it"
+    ]
+    assert shown["attempts"][0]["state"] == "queued"
+
+
+def test_show_tells_everything_with_the_journal(command: Command, folder: Path) -> None:
+    passed(folder)
+    plain = command("runs", "show", "wine#1", "--journal")
+    assert plain.code == 0
+    for text in ("passed", "accuracy 0.93 meets the limit", "c0ffee", "Ann <a@example.org>", "evaluating"):
+        assert text in plain.out
+    assert "journal" not in command("runs", "show", "wine#1").out
+
+
+def test_a_queued_run_is_cancelled_at_once_and_by_name(command: Command, folder: Path) -> None:
+    enqueued(folder)
+    assert command("runs", "cancel", "wine#1").code == 0
+    shown = json.loads(command("runs", "show", "1", "--json", "--journal").out)
+    assert shown["state"] == "cancelled"
+    assert any(socket.gethostname() in entry["who"] for entry in shown["journal"])
+    assert "has ended already" in command("runs", "cancel", "1").err
+
+
+def test_run_without_waiting_enqueues_and_says_how_it_goes_on(command: Command, folder: Path) -> None:
+    ended = command("run", "wine", "--no-wait", "--replicates", "2", "--json")
+    assert ended.code == 0
+    made = json.loads(ended.out)
+    assert (made["cause"], made["replicates"], made["branch"]) == ("manual", 2, "main")
+    assert "orchestrator runs resume 1" in ended.err
+    assert command("run", "wine", "--host", "moon").code == 2
+    assert command("run", "wine", "--ref", "no-such-branch").code == 2
+
+
+def test_retry_makes_a_new_run_of_the_same_commit(command: Command, folder: Path) -> None:
+    command("run", "wine", "--no-wait")
+    first = json.loads(command("runs", "show", "1", "--json").out)
+    again = json.loads(command("runs", "retry", "1", "--no-wait", "--json").out)
+    assert (again["rerun_of"], again["commit"], again["cause"]) == (1, first["commit"], "rerun")
+
+
+def test_plan_says_what_would_run_and_leaves_no_trace(
+    command: Command, folder: Path, tmp_path: Path, git_repository: GitRepository
+) -> None:
+    ended = command("plan", "wine", "--json")
+    assert ended.code == 0
+    planned = json.loads(ended.out)
+    assert planned["expected"] == ["one run of remote, because it was not seen before"]
+    assert planned["branches"][0]["now"] == git_repository.head()
+    assert planned["data"][0]["news"] == "not seen before"
+    assert planned["hosts"][0]["free"] == 2
+    assert planned["hosts"][0]["image"].startswith("not known")
+    assert planned["baselines"][0]["why_none"] == "no eligible baseline yet"
+    assert planned["actions"] == [{"on": "pass", "does": "deploy to prod: model.bin"}]
+    assert not (tmp_path / "var").exists()
+    assert "because it was not seen before" in command("plan", "wine").out
+
+
+def test_plan_does_not_write_to_a_database_that_is_there(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    passed(folder)
+    database = tmp_path / "var" / "orchestrator.db"
+    before = (database.read_bytes(), sorted(p.name for p in (tmp_path / "var").iterdir() if p.is_file()))
+    assert json.loads(command("plan", "wine", "--json").out)["baselines"][0]["baseline"] == "wine #1"
+    after = (database.read_bytes(), sorted(p.name for p in (tmp_path / "var").iterdir() if p.is_file()))
+    assert before == after
+
+
+def test_baselines_are_pinned_with_a_reason_and_unpinned(command: Command, folder: Path) -> None:
+    passed(folder)
+    enqueued(folder)
+    assert command("baselines", "pin", "wine#1").code == 2
+    assert command("baselines", "pin", "wine#2", "--reason", "fast").code == 2
+    assert command("baselines", "pin", "wine#1", "--name", "gold", "--reason", "the paper's").code == 0
+    rows = json.loads(command("baselines", "list", "--json").out)
+    assert ("pinned:gold", "wine#1") in [(row["check"], row["baseline"]) for row in rows]
+    assert "the paper's" in command("runs", "show", "1", "--journal").out
+    assert command("baselines", "unpin", "wine", "--name", "gold").code == 0
+    assert command("baselines", "unpin", "wine", "--name", "gold").code == 2
+
+
+def test_a_run_outside_the_deploy_branches_is_no_baseline(command: Command, folder: Path) -> None:
+    passed(folder, "feature")
+    ended = command("baselines", "pin", "wine#1", "--reason", "nice")
+    assert ended.code == 2
+    assert "deploy_branches" in ended.err
+
+
+def test_datasets_are_scanned_listed_and_compared(command: Command, folder: Path, tmp_path: Path) -> None:
+    path = folder / "pipelines" / "wine.yaml"
+    path.write_text(path.read_text().replace("{path: ../grapes}", "{path: ../grapes, settle: 0s}"))
+    assert json.loads(command("datasets", "list", "--json").out)[0]["newest"] is None
+    assert json.loads(command("datasets", "scan", "grapes", "--json").out)["number"] == 1
+    (tmp_path / "grapes" / "b.csv").write_text("3,4\n")
+    assert command("datasets", "scan", "wine/grapes").code == 0
+    versions = json.loads(command("datasets", "show", "grapes", "--json").out)
+    assert [(v["number"], v["files"], v["changed"]) for v in versions] == [(1, 1, ""), (2, 2, "+1 file")]
+    assert command("datasets", "show", "raisins").code == 2
+
+
+def test_an_engine_that_does_not_answer_is_told_by_hosts_and_doctor(command: Command, folder: Path) -> None:
+    (host,) = json.loads(command("hosts", "list", "--json").out)
+    assert (host["reachable"], host["slots"]) == (False, 2)
+    checked = command("hosts", "check", "--json")
+    assert checked.code == 3
+    (connect,) = json.loads(checked.out)
+    assert (connect["part"], connect["result"]) == ("connect", "fail")
+    assert command("hosts", "check", "moon").code == 2
+
+
+def test_the_runners_are_listed_with_their_hosts(command: Command, folder: Path) -> None:
+    ended = command("runners", "list")
+    assert ended.out.splitlines()[1].split() == ["cpu", "python:3.12-slim", "-", "bridge", "desk"]
+
+
+def test_the_database_is_made_upgraded_and_copied(command: Command, folder: Path, tmp_path: Path) -> None:
+    assert command("db", "current").code == 3
+    assert command("db", "upgrade").code == 0
+    assert json.loads(command("db", "current", "--json").out)["revision"] is not None
+    copy = tmp_path / "copy.db"
+    assert command("db", "backup", str(copy)).code == 0
+    assert copy.read_bytes().startswith(b"SQLite format 3")
+    assert command("db", "backup", str(copy)).code == 3
+
+
+def test_schema_prints_one_kind_or_writes_all(command: Command, tmp_path: Path) -> None:
+    assert json.loads(command("schema", "runner").out)["type"] == "object"
+    assert command("schema").code == 2
+    assert command("schema", "--out", str(tmp_path / "schemas")).code == 0
+    assert sorted(p.name for p in (tmp_path / "schemas").iterdir()) == [
+        "orchestrator.json",
+        "pipeline.json",
+        "runner.json",
+    ]
+
+
+def test_init_writes_a_configuration_that_validates_and_overwrites_nothing(
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = str(tmp_path / "fresh" / "config")
+    arguments = ("init", made, "--pipeline", "churn", "--source", "git/remote.git", "--dataset", "grapes")
+    assert command(*arguments).code == 0
+    assert command("validate", made).code == 0
+    assert json.loads(command("--config", made, "datasets", "list", "--json").out)[0]["path"] == str(
+        tmp_path / "grapes"
+    )
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert "exists already" in ended.err
+
+
+def test_serve_refuses_to_open_itself_to_the_network(command: Command, folder: Path) -> None:
+    ended = command("serve", "--host", "0.0.0.0")  # noqa: S104 - what is refused
+    assert ended.code == 2
+    assert "reverse proxy" in ended.err
+
+
+def test_an_artifact_whose_name_leads_out_is_not_written(folder: Path, tmp_path: Path) -> None:
+    from orchestrator.cli.artifacts import save
+    from orchestrator.domain.errors import InvalidInput
+    from orchestrator.ports.store import StoredArtifact
+
+    app = Application(read_configuration(folder))
+    try:
+        blob = app.blobs.put(_stream(b"model"), 100)
+        good = StoredArtifact("out/model.bin", blob.size, blob.sha256)
+        assert save(app, [(0, good)], tmp_path / "there", apart=False) == 1
+        assert (tmp_path / "there" / "out" / "model.bin").read_bytes() == b"model"
+        for path in ("../evil", "/tmp/evil", "a/../../evil"):
+            with pytest.raises(InvalidInput):
+                save(app, [(0, replace(good, path=path))], tmp_path / "there", apart=False)
+        with pytest.raises(InvalidInput, match="exists already"):
+            save(app, [(0, good)], tmp_path / "there", apart=False)
+    finally:
+        app.close()
+    assert not (tmp_path / "evil").exists()
+
+
+def _stream(content: bytes) -> BinaryIO:
+
+    return io.BytesIO(content)

@@ -1,0 +1,83 @@
+"""Tables, times and log lines as people get them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator.cli.follow import progress_text
+from orchestrator.cli.output import Column, ago, clean, count, print_table, readable
+from orchestrator.ports.world import ProgressEvent
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_table_cuts_elastic_columns_and_never_names(capsys: pytest.CaptureFixture[str]) -> None:
+    name, text = "wine-quality#" + "4" * 40, "long " * 40
+    print_table(("run", Column("why", elastic=True)), [(name, text)])
+    header, row = printed(capsys)
+    assert header.split() == ["run", "why"]
+    assert name in row
+    assert row.endswith("…")
+    assert len(row) <= 100
+
+
+def test_a_folding_column_keeps_every_word(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"word{n}" for n in range(40)]
+    print_table(("run", Column("why", fold=True)), [("wine#1", " ".join(words))])
+    lines = printed(capsys)
+    assert all(len(line) <= 100 for line in lines)
+    assert " ".join(lines[1:]).replace("wine#1", "").split() == words
+
+
+def test_wide_characters_stay_in_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "next"), [("模型", "a"), ("abcd", "b")])
+    _, wide, narrow = printed(capsys)
+    assert wide == "模型  a"
+    assert narrow == "abcd  b"
+
+
+def test_without_rows_there_is_talk_and_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("run",), [], "no runs yet")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "no runs yet\n")
+
+
+def test_no_control_code_of_a_repository_reaches_the_terminal() -> None:
+    assert clean("fix \x1b[31mred\x1b[0m\r\nnext \u202eevil\x07") == "fix [31mred[0m  next evil"
+
+
+def test_a_log_line_shows_its_last_state_without_colours() -> None:
+    assert readable(b"\x1b[32m10%\x1b[0m\r\x1b[32m100%\x1b[0m\r") == "100%"
+    assert readable(b"a\tb \xff") == "a    b \ufffd"
+    assert readable(b"\x1b]0;title\x07text") == "text"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s ago"),
+        (59, "59 s ago"),
+        (60, "1 m ago"),
+        (7200, "2 h ago"),
+        (200_000, "2 d ago"),
+        (-5, "0 s ago"),
+    ],
+)
+def test_times_are_relative(seconds: int, text: str) -> None:
+    assert ago(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+def test_nouns_follow_their_number() -> None:
+    assert (count(1, "run"), count(0, "run"), count(2, "run")) == ("1 run", "0 runs", "2 runs")
+
+
+def test_progress_shows_amounts_in_their_unit() -> None:
+    text = progress_text(ProgressEvent("staging wine v7", 5 << 20, 20 << 20, "bytes"))
+    assert text == "staging wine v7 ▓▓▓▓▓░░░░░░░░░░░░░░░ 5.0 MiB of 20.0 MiB"
+    assert progress_text(ProgressEvent("pulling x")) == "pulling x …"
