@@ -95,8 +95,8 @@ def test_a_detached_run_goes_on_and_is_picked_up_once(
     assert running.returncode == 3
     assert "goes on in its container" in told
     assert "orchestrator runs resume 1" in told
-    ours = {"label": f"mlci.instance={installation.instance()}", "status": "running"}
-    assert len(docker_engine.containers.list(filters=ours)) == 1
+    label = f"mlci.instance={installation.instance()}"
+    assert len(docker_engine.containers.list(filters={"label": label, "status": "running"})) == 1
 
     resumed = command(installation, "runs", "resume", "line#1")
     assert resumed.returncode == 0, resumed.stderr
@@ -150,9 +150,9 @@ def test_host_check_runs_a_real_container_and_leaves_nothing(
     assert checked.returncode == 0, checked.stdout
     parts = [result["part"] for result in json.loads(checked.stdout)]
     assert parts[-3:] == ["end", "get", "remove"]
-    ours = {"label": f"mlci.instance={installation.instance()}"}
-    assert docker_engine.containers.list(all=True, filters=ours) == []
-    assert docker_engine.networks.list(filters=ours) == []
+    label = f"mlci.instance={installation.instance()}"
+    assert docker_engine.containers.list(all=True, filters={"label": label}) == []
+    assert docker_engine.networks.list(filters={"label": label}) == []
 
 
 def test_images_are_built_listed_and_pruned(
