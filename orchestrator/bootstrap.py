@@ -233,6 +233,13 @@ class Application:
         return path
 
     @cached_property
+    def scratch(self) -> Path:
+        """Where checkouts and archives lie while they are used."""
+        path = self.state / "scratch"
+        path.mkdir(exist_ok=True, mode=0o700)
+        return path
+
+    @cached_property
     def database_url(self) -> str:
         """The database's SQLAlchemy URL."""
         from orchestrator.config.interpolation import file_reader, resolve
@@ -297,7 +304,7 @@ class Application:
         """Watched folders."""
         from orchestrator.adapters.datasets.folder import FolderDataset
 
-        return FolderDataset()
+        return FolderDataset(self.scratch)
 
     @cached_property
     def logs(self) -> LogFiles:
@@ -362,7 +369,7 @@ class Application:
     @cached_property
     def images(self) -> Images:
         """Makes images."""
-        return Images(self.store.instance, self.clock)
+        return Images(self.store.instance, self.processes.this(), self.clock)
 
     def dispatcher(
         self,
@@ -374,7 +381,13 @@ class Application:
         from orchestrator.adapters.collectors import default_collectors
 
         preparer = Preparer(
-            self.store, self.sources, self.datasets, self.images, self.clock, self.state / "scratch"
+            self.store,
+            self.sources,
+            self.datasets,
+            self.images,
+            self.clock,
+            self.scratch,
+            self.processes.this(),
         )
         ports = ExecutionPorts(
             store=self.store,

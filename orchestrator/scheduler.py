@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 """Seconds between two looks at whether anything changed, when nobody asks for an earlier one."""
 FULL = 5.0
-"""Seconds after which a loop works although nothing changed: for retries that are due and leases that ran
-out.
+"""Seconds after which a loop with open work takes a turn although no state changed: retries, expired leases.
 """
 SWEEP = 600.0
 DRAIN = 20.0
@@ -114,10 +113,11 @@ class Watcher:
 
 
 class Loop:
-    """Calls something again and again in a thread: every ``TICK`` seconds, or when woken."""
+    """Calls something again and again in a thread: every ``period`` seconds, or when woken."""
 
-    def __init__(self, name: str, tick: Callable[[], None]) -> None:
+    def __init__(self, name: str, tick: Callable[[], None], period: float) -> None:
         self._tick = tick
+        self._period = period
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -149,26 +149,30 @@ class Loop:
                 log.error("%s: %s", self._thread.name, error)
             except Exception:
                 log.exception("%s: defect", self._thread.name)
-            self._woken.wait(TICK)
+            self._woken.wait(self._period)
             self._woken.clear()
 
 
 class Changes:
     """Tells a loop whether a turn is worth its price: an idle server must cost next to nothing."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, has_work: Callable[[], bool]) -> None:
         self._store = store
         self._clock = clock
+        self._has_work = has_work
         self._head = -1
-        self._worked = 0.0
+        self._looked = 0.0
 
     def worth_a_turn(self) -> bool:
-        """Whether any state changed since the last turn, or the last one is long ago."""
+        """Whether a state changed since the last turn, or open work was last looked at long ago."""
         head, now = self._store.journal.head(), self._clock.monotonic()
-        if head == self._head and now - self._worked < FULL:
+        if head != self._head:
+            self._head, self._looked = head, now
+            return True
+        if now - self._looked < FULL:
             return False
-        self._head, self._worked = head, now
-        return True
+        self._looked = now
+        return self._has_work()
 
 
 class Service:
@@ -197,10 +201,11 @@ class Service:
         self._stopping = stopping
         self._owner = owner
         self._url = url
-        self._execute = Loop("execute", self._execute_tick)
-        self._act = Loop("act", self._act_tick)
-        self._executing = Changes(store, clock)
-        self._acting = Changes(store, clock)
+        # One of them looks every second whether anything changed, and wakes the other.
+        self._execute = Loop("execute", self._execute_tick, TICK)
+        self._act = Loop("act", self._act_tick, FULL)
+        self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
+        self._acting = Changes(store, clock, store.actions.any_owed)
         self._last_seen = 0.0
         self._last_sweep = 0.0
 
@@ -235,8 +240,8 @@ class Service:
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():
             self.dispatcher.tick()
-            if self._evaluator.tick():
-                self._act.wake()
+            self._evaluator.tick()
+            self._act.wake()
         self.dispatcher.keep_alive()
         now = self._clock.monotonic()
         if now - self._last_seen > 10:

@@ -120,8 +120,9 @@ def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> Ma
 class Change:
     """A Revision plus the DatasetVersions that go with it, and the cause that made it new.
 
-    ``id`` grows with the order in which changes were seen; ``key`` is unique within its pipeline, so that one
-    observation is enqueued once, whoever saw it.
+    ``key`` is unique within its pipeline, so that one observation is enqueued once, whoever saw it. ``rank``
+    grows with the order in which changes were seen; a re-run has its original's, because running something
+    old again does not make it newer.
     """
 
     id: int
@@ -132,6 +133,7 @@ class Change:
     datasets: tuple[DatasetVersion, ...]
     note: str = ""
     requested_by: str = ""
+    rank: int = 0
 
     def version_of(self, dataset: str) -> DatasetVersion | None:
         """The pinned version of that dataset, or None when the change has none."""

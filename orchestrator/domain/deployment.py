@@ -70,7 +70,7 @@ class Deployment:
     server: str
     release: str
     state: DeploymentState
-    change_id: int
+    change_rank: int
     message: str = ""
     created_at: datetime | None = None
     activated_at: datetime | None = None
@@ -126,6 +126,6 @@ def why_not_deploy(run: Run, pipeline: Pipeline) -> str | None:
     return why_not_trusted(run, pipeline)
 
 
-def is_superseded(change_id: int, live: Deployment | None) -> bool:
+def is_superseded(rank: int, live: Deployment | None) -> bool:
     """Whether something newer than this change is live already."""
-    return live is not None and live.change_id > change_id
+    return live is not None and live.change_rank > rank

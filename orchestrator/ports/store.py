@@ -365,6 +365,9 @@ class Actions(Protocol):
     def get(self, action_id: int) -> Action:
         """NotFound when there is none."""
 
+    def any_owed(self) -> bool:
+        """Whether any action has not ended, or any mail is neither delivered nor given up."""
+
     def claim(self, action_id: int, owner: str, at: datetime, seconds: float) -> Lease | None:
         """PENDING (or RUNNING with a lease that ran out) to RUNNING; counts a try.
 
@@ -423,7 +426,7 @@ class Deployments(Protocol):
         """The ACTIVE one of a pipeline on a server."""
 
     def begin(self, lease: Lease, run: Run, server: str, release: str, at: datetime) -> Deployment:
-        """Write the row (QUEUED) before any act in the world; the action's existing one is returned as it is."""
+        """Write the row (QUEUED) before any act in the world; an action's existing one stays as it is."""
 
     def move(
         self, lease: Lease, deployment: Deployment, after: DeploymentState, at: datetime, message: str = ""

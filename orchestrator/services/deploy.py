@@ -147,7 +147,7 @@ class Deployer:
     def _newer(self, run: Run, server: str) -> str:
         """Which release of a newer change is live on a server; empty when none is."""
         live = self._store.deployments.live(run.pipeline, server)
-        if live is None or not is_superseded(run.change.id, live):
+        if live is None or not is_superseded(run.change.rank, live):
             return ""
         return f"release {live.release}, of a newer change, is live on {server}"
 
@@ -188,7 +188,7 @@ class Deployer:
         for name in spec.data:
             self._gather_data(contents, run, pipeline, name)
         if spec.report:
-            html = self._renderer.render(self._reports.build(run)).html
+            html = self._renderer.render(self._reports.build(run, releasing=deployment)).html
             contents.add_bytes(REPORT, html.encode())
         contents.add_bytes(MANIFEST, self._manifest(run, deployment, contents.files))
 

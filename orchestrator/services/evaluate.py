@@ -12,7 +12,7 @@ from orchestrator.domain.action import Trigger
 from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
 from orchestrator.domain.change import Cause, Change, DatasetRole, same_evaluation_data
 from orchestrator.domain.deployment import why_not_trusted
-from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.errors import LeaseLost, StoreUnavailable
 from orchestrator.domain.gate import Comparison, Gate, Outcome, Reference, Verdict, judge
 from orchestrator.domain.metrics import Direction, Metric
 from orchestrator.domain.pipeline import Pipeline
@@ -82,6 +82,12 @@ class Evaluator:
                 after = self.advance(run)
             except LeaseLost as error:
                 log.info("%s: %s", run.title, error)
+                continue
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # One run that cannot be judged must not hold up those behind it.
+                log.exception("%s: defect", run.title)
                 continue
             if after.state.final:
                 ended.append(after)
@@ -177,7 +183,8 @@ class Evaluator:
         deployed = set(self._store.runs.deployed_ids(run.pipeline))
         found = []
         for past in self._store.runs.measured_runs(run.pipeline):
-            if past.id == run.id or (past.change.id > run.change.id and past.purpose is Purpose.TRAIN):
+            newer = past.change.rank > run.change.rank and past.purpose is Purpose.TRAIN
+            if past.id == run.id or newer:
                 continue
             if why_not_trusted(past, pipeline) is None:
                 found.append(

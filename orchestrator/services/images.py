@@ -46,8 +46,9 @@ class SetupFailed(Exception):
 class Images:
     """Makes the images that attempts run in. Thread-safe: one image is made once, by whoever asks first."""
 
-    def __init__(self, instance: str, clock: Clock) -> None:
+    def __init__(self, instance: str, owner: str, clock: Clock) -> None:
         self._instance = instance
+        self._owner = owner
         self._clock = clock
         self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
 
@@ -130,7 +131,7 @@ class Images:
         tag: str,
         progress: ProgressSink,
     ) -> str:
-        name = f"mlci-{self._instance[:8]}-setup-{key}"
+        name = naming.helper_name(self._instance, "setup", key, self._owner)
         labels = {naming.ROLE_LABEL: "setup"}
         network = None if runner.network is Network.NONE else name
         env = {"HOME": naming.HOME, "USER": "mlci", "LOGNAME": "mlci", "CI": "true"}

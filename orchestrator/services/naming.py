@@ -6,6 +6,8 @@ again.
 
 from __future__ import annotations
 
+import hashlib
+
 from orchestrator.domain.run import Attempt
 
 RUN_LABEL = "mlci.run"
@@ -35,6 +37,11 @@ def network_name(instance: str, attempt_id: int) -> str:
 def data_volume(instance: str, fingerprint: str) -> str:
     """The volume of a dataset version: one volume a version, whatever pipelines use it."""
     return f"mlci-{instance[:8]}-data-{fingerprint[:24]}"
+
+
+def helper_name(instance: str, role: str, key: str, owner: str) -> str:
+    """A container that one process makes for a short time; another one's of the same key has another name."""
+    return f"mlci-{instance[:8]}-{role}-{key[:24]}-{hashlib.sha256(owner.encode()).hexdigest()[:6]}"
 
 
 def checkpoint_volume(instance: str, run_id: int, replicate: int) -> str:

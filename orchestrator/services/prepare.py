@@ -56,6 +56,7 @@ class Preparer:
         images: Images,
         clock: Clock,
         scratch: Path,
+        owner: str,
     ) -> None:
         self._store = store
         self._sources = sources
@@ -63,6 +64,7 @@ class Preparer:
         self._images = images
         self._clock = clock
         self._scratch = scratch
+        self._owner = owner
         self._staging: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def prepare(
@@ -165,7 +167,7 @@ class Preparer:
         progress: ProgressSink,
     ) -> None:
         entries = self._store.detection.manifest(spec, version.fingerprint)
-        stager = f"{volume}-stager"
+        stager = naming.helper_name(self._store.instance, "stager", version.fingerprint, self._owner)
         engine.remove(stager)
         try:
             with (

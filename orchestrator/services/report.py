@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from orchestrator.domain.change import Change, diff_manifests, what_changed
+from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
 from orchestrator.domain.gate import CheckResult
@@ -21,7 +22,7 @@ from orchestrator.domain.report import (
     key_metric,
     word_for,
 )
-from orchestrator.domain.run import Attempt, Run, RunState, latest_tries
+from orchestrator.domain.run import Attempt, Purpose, Run, RunState, latest_tries
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
 from orchestrator.services.evaluate import measured
@@ -41,15 +42,19 @@ class ReportBuilder:
         self._logs = logs
         self._url = url.rstrip("/")
 
-    def build(self, run: Run, started: bool = False) -> Report:
-        """The report of a run as it is now. ``started`` is for the report that a run has begun."""
+    def build(self, run: Run, started: bool = False, releasing: Deployment | None = None) -> Report:
+        """The report of a run as it is now.
+
+        ``started`` is for the report that a run has begun. ``releasing`` is the deployment whose release the
+        report goes into: whoever reads it there reads it on that server.
+        """
         pipeline = self._store.runs.definition(run.id)
         attempts = latest_tries(self._store.attempts.of_run(run.id))
         checks = run.verdict.checks if run.verdict else ()
         baseline = self._baseline(run, checks)
         tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
         artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
-        deployments = self._deployments(run)
+        deployments = self._deployments(run, releasing)
         return Report(
             run=run,
             word=Word.STARTED if started else word_for(run.state, self._store.runs.previous_state(run)),
@@ -77,7 +82,12 @@ class ReportBuilder:
         for check in checks:
             if check.baseline_run is not None:
                 return self._store.runs.get(check.baseline_run)
-        before = [r for r in self._store.runs.measured_runs(run.pipeline) if r.id < run.id]
+        branch = run.change.revision.branch
+        before = [
+            past
+            for past in self._store.runs.measured_runs(run.pipeline)
+            if past.id < run.id and past.purpose is Purpose.TRAIN and past.change.revision.branch == branch
+        ]
         return before[-1] if before else None
 
     def _metrics(
@@ -131,9 +141,11 @@ class ReportBuilder:
             return ()
         return tuple(_data_changes(self._store, run.change, baseline.change, pipeline))
 
-    def _deployments(self, run: Run) -> tuple[DeploymentRow, ...]:
+    def _deployments(self, run: Run, releasing: Deployment | None) -> tuple[DeploymentRow, ...]:
         return tuple(
-            DeploymentRow(d.server, d.state.value, d.release, d.message)
+            DeploymentRow(d.server, DeploymentState.ACTIVE.value, d.release)
+            if releasing is not None and d.id == releasing.id
+            else DeploymentRow(d.server, d.state.value, d.release, d.message)
             for d in self._store.deployments.of_run(run.id)
         )
 

@@ -64,6 +64,14 @@ class SqlActions(SqlOutbox):
             )
             return [_action(row) for row in rows]
 
+    def any_owed(self) -> bool:
+        with self._database.connected() as connection:
+            actions = select(ActionRow.id).where(
+                ActionRow.state.in_([ActionState.PENDING, ActionState.RUNNING])
+            )
+            mails = select(OutboxRow.id).where(OutboxRow.state == PENDING)
+            return bool(connection.scalar(select(or_(actions.exists(), mails.exists()))))
+
     def get(self, action_id: int) -> Action:
         with self._database.reading() as session:
             return _get(session, action_id)

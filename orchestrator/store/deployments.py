@@ -65,7 +65,7 @@ class SqlDeployments:
                 server=server,
                 release=release,
                 state=DeploymentState.QUEUED,
-                change_id=run.change.id,
+                change_rank=run.change.rank,
                 message="",
                 created_at=at,
             )
@@ -152,7 +152,7 @@ def _deployment(row: DeploymentRow) -> Deployment:
         server=row.server,
         release=row.release,
         state=row.state,
-        change_id=row.change_id,
+        change_rank=row.change_rank,
         message=row.message,
         created_at=row.created_at,
         activated_at=row.activated_at,

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState, action_key
+from orchestrator.domain.change import Cause
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.run import AttemptState, Purpose, RunState, seed_for
@@ -80,9 +81,11 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
         datasets=to_plain(new.datasets),
         note=new.note,
         requested_by=new.requested_by,
+        rank=0,
     )
     session.add(change)
     session.flush()
+    change.rank = _rank(session, new, change.id)
     run = RunRow(
         number=_next_number(session, pipeline.name),
         pipeline=pipeline.name,
@@ -107,6 +110,18 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
         add_attempt(session, run.id, replicate, 1, seed_for(run.seed_run_id, replicate), None, at)
     add_actions(session, run.id, new.start_actions, new.requested_by, at)
     return run.id
+
+
+def _rank(session: Session, new: NewRun, change_id: int) -> int:
+    """A new change is the newest; a re-run stays where its original is."""
+    if new.cause is not Cause.RERUN or new.rerun_of is None:
+        return change_id
+    original = session.scalar(
+        select(ChangeRow.rank).join(RunRow, RunRow.change_id == ChangeRow.id).where(RunRow.id == new.rerun_of)
+    )
+    if original is None:
+        raise NotFound(f"there is no run {new.rerun_of} to run again")
+    return original
 
 
 def _next_number(session: Session, pipeline: str) -> int:

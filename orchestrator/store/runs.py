@@ -301,6 +301,7 @@ def _run(row: RunRow, change: ChangeRow) -> Run:
             datasets=tuple(from_plain(DatasetVersion, version) for version in change.datasets),
             note=change.note,
             requested_by=change.requested_by,
+            rank=change.rank,
         ),
         created_at=row.created_at,
         replicates=row.replicates,

@@ -154,6 +154,8 @@ class ChangeRow(Base):
     datasets: Mapped[Plain] = mapped_column(JSON)
     note: Mapped[str]
     requested_by: Mapped[str]
+    rank: Mapped[int]
+    """The order in which changes were seen; a re-run has its original's."""
 
 
 class RunRow(Base):
@@ -332,7 +334,7 @@ class DeploymentRow(Base):
     server: Mapped[str]
     release: Mapped[str]
     state: Mapped[DeploymentState]
-    change_id: Mapped[int] = mapped_column(ForeignKey("changes.id"))
+    change_rank: Mapped[int]
     message: Mapped[str]
     created_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]

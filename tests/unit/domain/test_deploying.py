@@ -66,7 +66,7 @@ def test_a_cause_that_is_none_of_those_is_not_trusted() -> None:
 
 @pytest.mark.parametrize(("live_change", "superseded"), [(4, False), (5, False), (6, True)])
 def test_a_change_older_than_the_live_one_is_superseded(live_change: int, superseded: bool) -> None:
-    live = Deployment(1, 2, 3, "wine", "prod", "r", DeploymentState.ACTIVE, change_id=live_change)
+    live = Deployment(1, 2, 3, "wine", "prod", "r", DeploymentState.ACTIVE, change_rank=live_change)
     assert is_superseded(5, live) is superseded
 
 

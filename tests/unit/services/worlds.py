@@ -381,9 +381,10 @@ class World:
             self.store,
             self.sources,
             self.data,
-            Images(self.store.instance, self.clock),
+            Images(self.store.instance, "me", self.clock),
             self.clock,
             self.folder / "scratch",
+            "me",
         )
         ports = ExecutionPorts(
             self.store,
