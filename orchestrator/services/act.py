@@ -10,7 +10,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
 from typing import assert_never
 
 from orchestrator.domain.action import (
@@ -34,7 +33,7 @@ from orchestrator.domain.run import Run, backoff
 from orchestrator.ports.store import Lease, OutboxMessage, Store
 from orchestrator.ports.world import Clock, Mailer, Renderer
 from orchestrator.services.deploy import Deployer
-from orchestrator.services.mail_message import compose, is_address
+from orchestrator.services.mail_message import AS_WRITTEN, compose, is_address
 from orchestrator.services.report import ReportBuilder
 
 log = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ class Actor:
             return 0
         tries = mail.tries + 1
         try:
-            self._mailer.send(message_from_bytes(mail.message, EmailMessage, policy=default))
+            self._mailer.send(message_from_bytes(mail.message, EmailMessage, policy=AS_WRITTEN))
             self._store.actions.outbox_delivered(lease, self._clock.now())
             log.info("mailed to %s: %s", ", ".join(mail.recipients), mail.subject)
         except MailUnavailable as error:

@@ -8,7 +8,7 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime, getaddresses
 
 from orchestrator.domain.errors import MailRejected
@@ -16,6 +16,27 @@ from orchestrator.domain.report import Rendered
 from orchestrator.domain.run import Run
 
 _SUBJECT_LIMIT = 200
+
+
+class _Policy(EmailPolicy):
+    """Never breaks a line between a header's name and its value.
+
+    The library does where the value alone fits into a line, and receivers then see a subject that begins with
+    a space, after a line that RFC 5322 forbids.
+    """
+
+    def fold(self, name: str, value: str) -> str:
+        """The header, in lines."""
+        return re.sub(r"\A([^:]+):\s*\n[ \t]+", r"\1: ", super().fold(name, value))
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        """The same for messages as bytes."""
+        return re.sub(rb"\A([^:]+):\s*\n[ \t]+", rb"\1: ", super().fold_binary(name, value))
+
+
+_WRITTEN = _Policy() + SMTP
+AS_WRITTEN = SMTP.clone(refold_source="none")
+"""For reading a composed message back: it is sent on as it was composed."""
 
 
 def compose(
@@ -37,7 +58,7 @@ def compose(
     origin = _address(sender)
     if not recipients:
         raise MailRejected("the message has no recipient", "name one in the pipeline's actions")
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_WRITTEN)
     message["From"] = origin
     message["To"] = [_address(recipient) for recipient in recipients]
     message["Subject"] = _one_line(rendered.subject)[:_SUBJECT_LIMIT]

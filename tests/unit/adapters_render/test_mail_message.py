@@ -1,12 +1,14 @@
 """The headers and the parts of a mail."""
 
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import default
 
 import pytest
 
 from orchestrator.domain.errors import MailRejected
 from orchestrator.domain.report import Rendered
-from orchestrator.services.mail_message import compose
+from orchestrator.services.mail_message import AS_WRITTEN, compose
 from tests.unit.adapters_render.reports import WHEN, run
 
 MESSAGE_ID = "report.42.7@example.org"
@@ -100,3 +102,13 @@ def test_a_mail_to_nobody_is_refused() -> None:
             message_id=MESSAGE_ID,
             now=WHEN,
         )
+
+
+@pytest.mark.parametrize("length", range(60, 90))
+def test_a_subject_of_any_length_arrives_as_it_was_written(length: int) -> None:
+    subject = "[wine] failed: " + ("the command ran out of memory " * 3)[: length - 15].strip()
+    kept = mail(subject=subject).as_bytes()
+    assert f"Subject: {subject[:15]}".encode() in kept
+    sent_on = message_from_bytes(kept, EmailMessage, policy=AS_WRITTEN).as_bytes()
+    assert sent_on == kept
+    assert message_from_bytes(sent_on, policy=default)["Subject"] == subject
