@@ -185,6 +185,8 @@ class Log:
     def _write(self, level: int, event: str, values: dict[str, object]) -> None:
         import structlog
 
+        if _formatter is not None:
+            _formatter.made()
         structlog.stdlib.get_logger(self._name).log(level, event, **values)
 
 
@@ -205,10 +207,49 @@ def configure_logging(
     ``json``: one object per line, else lines for people. The values are masked before anything renders them,
     and the rendered line is masked again, for what was no text before.
     """
-    import structlog
-
-    masker = masker or Masker()
+    global _formatter
     out = stream or sys.stderr
+    _formatter = _LazyFormatter(json, masker or Masker(), out)
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_formatter)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for chatty in ("paramiko", "docker", "urllib3", "uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # It warns of every look that is skipped because the one before has not ended, which is as it should be.
+    logging.getLogger("apscheduler").setLevel(max(logging.ERROR, root.level))
+
+
+class _LazyFormatter(logging.Formatter):
+    """Loads and configures structlog when the first line is written: most short commands write none."""
+
+    def __init__(self, json: bool, masker: Masker, out: TextIO) -> None:
+        super().__init__()
+        self._json = json
+        self._masker = masker
+        self._out = out
+        self._lock = threading.Lock()
+        self._made: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.made().format(record)
+
+    def made(self) -> logging.Formatter:
+        with self._lock:
+            if self._made is None:
+                self._made = _structured(self._json, self._masker, self._out)
+            return self._made
+
+
+_formatter: _LazyFormatter | None = None
+
+
+def _structured(json: bool, masker: Masker, out: TextIO) -> logging.Formatter:
+    """Configure structlog; the formatter of its lines and of those that others log."""
+    import structlog
 
     def mask_values(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
         return {key: _masked(masker, value) for key, value in event.items()}
@@ -236,22 +277,10 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render_masked],
-        )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render_masked],
     )
-    root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-    root.addHandler(handler)
-    root.setLevel(level.upper())
-    for chatty in ("paramiko", "docker", "urllib3", "uvicorn", "alembic"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
-    # It warns of every look that is skipped because the one before has not ended, which is as it should be.
-    logging.getLogger("apscheduler").setLevel(max(logging.ERROR, root.level))
 
 
 def _masked(masker: Masker, value: object) -> object:

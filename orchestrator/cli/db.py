@@ -26,7 +26,7 @@ def upgrade() -> int:
     app = Application(this().configuration())
     before = migrations.current(app.database_url)
     migrations.upgrade(app.database_url)
-    after = migrations.head()
+    after = migrations.HEAD
     say(f"the database is at revision {after}" + ("" if before == after else f", was {before or 'empty'}"))
     return PASSED
 
@@ -41,7 +41,7 @@ def current() -> int:
 
     settings = this()
     app = Application(settings.configuration())
-    found, needed = migrations.current(app.database_url), migrations.head()
+    found, needed = migrations.current(app.database_url), migrations.HEAD
     if settings.json:
         print_json({"revision": found, "needed": needed})
     else:

@@ -99,7 +99,7 @@ def _database(app: Application) -> Finding:
     from orchestrator.domain.report import format_size
     from orchestrator.store import migrations, open_store
 
-    found, needed = migrations.current(app.database_url), migrations.head()
+    found, needed = migrations.current(app.database_url), migrations.HEAD
     if found is None:
         folder = app.state
         if not os.access(folder, os.W_OK):

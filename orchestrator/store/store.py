@@ -106,9 +106,9 @@ def open_store(url: str, *, create: bool = True, tokens: Tokens = new_token) -> 
         migrations.upgrade(url)
     elif found is None:
         raise StoreError("the database is empty", "run `orchestrator db upgrade`")
-    elif found != migrations.head():
+    elif found != migrations.HEAD:
         raise StoreError(
-            f"the database is at revision {found}, this version needs {migrations.head()}",
+            f"the database is at revision {found}, this version needs {migrations.HEAD}",
             "make a backup and run `orchestrator db upgrade`, or install the version that fits",
         )
     return SqlStore(Database(parsed), tokens)

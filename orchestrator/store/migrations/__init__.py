@@ -1,17 +1,16 @@
-"""Bringing a database's tables to this version. The revisions in ``versions`` ship with the package."""
+"""Bringing a database's tables to this version. The revisions in ``versions`` ship with the package.
+
+Alembic is imported when tables are to change: whoever only opens a database of this version reads one row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 
 from orchestrator.domain.errors import StoreError
 from orchestrator.store.engine import (
@@ -23,13 +22,8 @@ from orchestrator.store.engine import (
     translated,
 )
 
-
-def head() -> str:
-    """The revision that this version of the program needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
-        raise StoreError("the program lacks its migrations", "install it again")
-    return revision
+HEAD: Final = "0001"
+"""The newest revision in ``versions``: what this version of the program needs."""
 
 
 def current(url: str) -> str | None:
@@ -37,12 +31,12 @@ def current(url: str) -> str | None:
     if not exists(parse_url(url)):
         return None
     with connected(url, writes=False) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision(connection)
 
 
 def is_current(url: str) -> bool:
     """Whether a database has exactly the tables that this version needs. Raises StoreUnavailable."""
-    return current(url) == head()
+    return current(url) == HEAD
 
 
 def upgrade(url: str) -> None:
@@ -53,16 +47,8 @@ def upgrade(url: str) -> None:
     make_room(parse_url(url))
     with connected(url) as connection:
         lock_for_migration(connection)
-        config = _config()
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            found = MigrationContext.configure(connection).get_current_revision()
-            raise StoreError(
-                f"the database is at revision {found}, which this version does not know",
-                "install the version that made it, or a newer one",
-            ) from error
+        if _revision(connection) != HEAD:
+            _migrate(connection)
 
 
 @contextmanager
@@ -76,8 +62,26 @@ def connected(url: str, *, writes: bool = True) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _config() -> Config:
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     # A percent sign in the path would be read as a reference.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    return config
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError(
+            f"the database is at revision {_revision(connection)}, which this version does not know",
+            "install the version that made it, or a newer one",
+        ) from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
@@ -35,12 +36,27 @@ def test_migrations_make_from_nothing_what_the_tables_say(empty_url: str) -> Non
     assert migrations.current(empty_url) is None
     assert not migrations.is_current(empty_url)
     migrations.upgrade(empty_url)
-    assert migrations.current(empty_url) == migrations.head()
+    assert migrations.current(empty_url) == migrations.HEAD
     assert migrations.is_current(empty_url)
     with migrations.connected(empty_url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
         assert {index["name"] for index in inspect(connection).get_indexes("runs")} >= {"ix_runs_state"}
+
+
+def test_the_revision_that_this_version_needs_is_the_newest_there_is() -> None:
+    folder = Path(migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_current_head() == migrations.HEAD
+
+
+@only_sqlite
+def test_opening_a_database_of_this_version_imports_nothing_of_alembic(url: str, store: SqlStore) -> None:
+    program = (
+        "import sys; from orchestrator.store import open_store\n"
+        "open_store(sys.argv[1]).runs.listing()\n"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, url], check=False).returncode == 0
 
 
 def test_a_table_that_no_migration_makes_is_noticed(url: str, store: SqlStore) -> None:
