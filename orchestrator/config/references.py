@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from orchestrator.config.models.pipeline import dataset_variable
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
 from orchestrator.config.yaml_loader import Document, Plain
+from orchestrator.domain.check import Comparison, parse_check
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.gate import Comparison, parse_check
 from orchestrator.domain.metrics import infer_direction
 
 

@@ -1,105 +1,25 @@
 """Gates: one claim per check, three verdicts, and the evidence in one plain sentence.
 
 This judges points: plain values, or means over replicates, compared within a tolerance. Every sentence says
-so, because a single number cannot be told from noise. The grammar of the short forms::
-
-    METRIC >= NUMBER                    also >, <=, <
-    METRIC not worse than BASELINE [by MARGIN]
-    METRIC better than BASELINE [by MARGIN]
-
-A margin is absolute as a plain number or with ``pp`` (percentage points: ``0.5pp`` is 0.005), relative with
-``%``.
+so, because a single number cannot be told from noise.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, DecimalException
 from enum import StrEnum
 
-from orchestrator.domain.baseline import Measured, Selector, parse_selector
-from orchestrator.domain.errors import InvalidCheck
-from orchestrator.domain.metrics import Direction, format_apart, format_exact, format_value
-
-
-class Operator(StrEnum):
-    """How a value is compared with a fixed number."""
-
-    AT_LEAST = ">="
-    ABOVE = ">"
-    AT_MOST = "<="
-    BELOW = "<"
-
-    def holds(self, value: float, limit: float) -> bool:
-        """Whether ``value OP limit``; never for NaN."""
-        match self:
-            case Operator.AT_LEAST:
-                return value >= limit
-            case Operator.ABOVE:
-                return value > limit
-            case Operator.AT_MOST:
-                return value <= limit
-            case Operator.BELOW:
-                return value < limit
-
-
-@dataclass(frozen=True, slots=True)
-class Margin:
-    """A tolerance: absolute in the metric's own unit, or a fraction of the baseline's value."""
-
-    value: float = 0.0
-    relative: bool = False
-
-    def of(self, baseline: float) -> float:
-        """The tolerance in the metric's unit."""
-        return self.value * abs(baseline) if self.relative else self.value
-
-    def __str__(self) -> str:
-        if self.relative:
-            return f"{format_exact(Decimal(repr(self.value)) * 100)}%"
-        return format_exact(self.value)
-
-
-class Claim(StrEnum):
-    """What a comparison claims."""
-
-    NO_REGRESSION = "no_regression"
-    SUPERIOR = "superior"
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """``METRIC OP NUMBER``."""
-
-    metric: str
-    operator: Operator
-    limit: float
-    kind: str = "threshold"
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.operator.value} {format_exact(self.limit)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A claim about a metric against a baseline."""
-
-    metric: str
-    baseline: Selector
-    claim: Claim
-    margin: Margin = Margin()
-    kind: str = "comparison"
-
-    def __str__(self) -> str:
-        words = "not worse than" if self.claim is Claim.NO_REGRESSION else "better than"
-        by = f" by {self.margin}" if self.margin.value else ""
-        return f"{self.metric} {words} {self.baseline}{by}"
-
-
-Check = Threshold | Comparison
+from orchestrator.domain.baseline import Measured
+from orchestrator.domain.check import Check, Claim, Comparison, Margin, Threshold
+from orchestrator.domain.metrics import (
+    Direction,
+    format_amount,
+    format_compared,
+    format_exact,
+    format_value,
+)
 
 
 class OnInconclusive(StrEnum):
@@ -116,56 +36,6 @@ class Gate:
 
     checks: tuple[Check, ...] = ()
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
-
-
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_THRESHOLD = re.compile(rf"(?P<metric>\S+)\s*(?P<op>>=|<=|>|<)\s*(?P<limit>{_NUMBER})(?P<unit>%|pp)?")
-_COMPARISON = re.compile(
-    r"(?P<metric>\S+)\s+(?P<words>not\s+worse\s+than|no\s+worse\s+than|better\s+than)\s+(?P<baseline>\S+)"
-    rf"(?:\s+by\s+(?P<margin>{_NUMBER})\s*(?P<unit>%|pp)?)?"
-)
-
-
-def parse_check(text: str) -> Check:
-    """Read a check's short form. Raises InvalidCheck (or InvalidSelector) saying what was expected."""
-    stripped = text.strip()
-    if match := _THRESHOLD.fullmatch(re.sub(r"\s*(>=|<=|>|<)\s*", r" \1 ", stripped, count=1)):
-        if match["unit"] == "pp":
-            raise InvalidCheck(
-                f"'{text}': pp is for differences", "write a threshold as a plain number or with %"
-            )
-        limit = _number(text, match["limit"], match["unit"])
-        return Threshold(match["metric"], Operator(match["op"]), limit)
-    if match := _COMPARISON.fullmatch(stripped):
-        claim = Claim.SUPERIOR if match["words"].startswith("better") else Claim.NO_REGRESSION
-        margin = parse_margin((match["margin"] or "0") + (match["unit"] or ""))
-        return Comparison(match["metric"], parse_selector(match["baseline"]), claim, margin)
-    raise InvalidCheck(
-        f"'{text}' is no check",
-        "write METRIC >= NUMBER, METRIC not worse than BASELINE by MARGIN, or METRIC better than BASELINE",
-    )
-
-
-def parse_margin(text: str) -> Margin:
-    """Read ``0.005``, ``0.5pp`` (0.005) or ``5%`` (relative).
-
-    Raises InvalidCheck; a margin is never negative.
-    """
-    match = re.fullmatch(rf"({_NUMBER})\s*(%|pp)?", text.strip())
-    if not match or float(match[1]) < 0:
-        raise InvalidCheck(f"'{text}' is no margin", "write a number of at least 0: 0.005, 0.5pp or 5%")
-    return Margin(_number(text, match[1], match[2]), relative=match[2] == "%")
-
-
-def _number(text: str, digits: str, unit: str | None) -> float:
-    # Divided as a decimal: 0.7 % is to be 0.007, not 0.006999999999999999.
-    try:
-        value = float(Decimal(digits) / (100 if unit else 1))
-    except DecimalException:
-        value = math.inf
-    if not math.isfinite(value):
-        raise InvalidCheck(f"'{text}': {digits} is out of range", "write a number between -1e300 and 1e300")
-    return value
 
 
 class Outcome(StrEnum):
@@ -296,7 +166,7 @@ def _judge_threshold(check: Threshold, candidate: Measured, direction: Direction
     gain = None if direction is None or not math.isfinite(mean) else direction.sign * (mean - check.limit)
     holds = math.isfinite(mean) and check.operator.holds(mean, check.limit)
     outcome = Outcome.PASS if holds else Outcome.FAIL
-    shown = format_apart(mean, check.limit)
+    shown, _ = format_compared(mean, check.limit)
     if not math.isfinite(mean):
         sentence = f"{check.metric} is {shown} ({_seeds(len(values))}), which meets no limit: fail"
     else:
@@ -398,15 +268,10 @@ def _compare(
     label = "deterministic: point test" if identical else "point test"
     unreplicated = len(values) == 1 and len(theirs) == 1
     note = ", unreplicated" if unreplicated else ", noise not estimated" if not identical else ""
-    amount = format_value(abs(mean - other))
-    finding = "no difference" if mean == other else f"{'better' if gain > 0 else 'worse'} by {amount}"
-    if guard:
-        allowed = f"a loss of up to {format_value(margin)} is allowed" if margin else "no loss is allowed"
-    else:
-        allowed = f"a gain of more than {format_value(margin)} is asked for"
+    mine, reference = format_compared(mean, other)
     sentence = (
-        f"{name} {format_value(mean)} ({_seeds(len(values))}) against {format_value(other)} "
-        f"({check.baseline}: {measured.title}, {_seeds(len(theirs))}): {finding}, {allowed} "
+        f"{name} {mine} ({_seeds(len(values))}) against {reference} "
+        f"({check.baseline}: {measured.title}, {_seeds(len(theirs))}): {_finding(check, gain, margin)} "
         f"({label}{note}): {outcome.value}"
     )
     return CheckResult(
@@ -426,3 +291,24 @@ def _compare(
         better=None if mean == other else gain > 0,
         warnings=_seed_warning(values),
     )
+
+
+def _finding(check: Comparison, gain: float, margin: float) -> str:
+    """What was found and what was allowed, in points where the check was written in points."""
+    scale = 100 if check.margin.points else 1
+    limit = margin * scale
+    amount = _in_points(format_amount(abs(gain) * scale, limit), check.margin)
+    found = "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {amount}"
+    if check.margin.relative:
+        written = f"{check.margin} ({format_value(margin)})"
+    else:
+        written = _in_points(str(check.margin).removesuffix("pp"), check.margin)
+    if check.claim is Claim.SUPERIOR:
+        return f"{found}, a gain {f'of more than {written} ' if margin else ''}is asked for"
+    return f"{found}, {f'a loss of up to {written}' if margin else 'no loss'} is allowed"
+
+
+def _in_points(number: str, margin: Margin) -> str:
+    if not margin.points:
+        return number
+    return f"{number} point" if number == "1" else f"{number} points"

@@ -142,8 +142,38 @@ def format_apart(value: float, other: float) -> str:
     return text
 
 
+def format_compared(value: float, other: float) -> tuple[str, str]:
+    """Two numbers side by side, with as many decimals as their difference needs and no more.
+
+    The difference shows in at least two significant digits; three decimals are kept where there are any.
+    """
+    if not (math.isfinite(value) and math.isfinite(other)) or value == other:
+        return format_value(value), format_value(other)
+    decimals = max(1 - math.floor(math.log10(abs(value - other))), 3)
+    if decimals > 12 or max(abs(value), abs(other)) >= 1e12:
+        return format_apart(value, other), format_apart(other, value)
+    return _decimals(value, decimals), _decimals(other, decimals)
+
+
+def _decimals(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_amount(value: float, limit: float) -> str:
+    """An amount with two significant digits, or as many as it takes to stay on its side of a limit."""
+    for digits in range(2, 18):
+        text = f"{value:.{digits}g}"
+        shown = float(text)
+        if (shown > limit) == (value > limit) and (shown < limit) == (value < limit):
+            return format_exact(shown)
+    return format_exact(value)
+
+
 def format_difference(value: float) -> str:
-    """A difference with its sign, at most four significant digits."""
-    if math.isnan(value):
-        return "NaN"
-    return "±0" if value == 0 else f"{value:+.4g}"
+    """A difference with its sign, two significant digits, and no fewer than its whole part has."""
+    if not math.isfinite(value):
+        return format_value(value)
+    if value == 0:
+        return "±0"
+    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.gate import CheckResult
-from orchestrator.domain.metrics import format_difference, format_value
+from orchestrator.domain.metrics import format_compared, format_difference, format_value
 from orchestrator.domain.run import Run, RunState
 
 
@@ -145,8 +145,12 @@ def key_metric(checks: tuple[CheckResult, ...]) -> str:
     compared = [c for c in measured if c.baseline_run is not None]
     check = (failing or compared or measured)[0]
     versus = next((c for c in measured if c.metric == check.metric and c.baseline_run is not None), None)
-    delta = f" ({format_difference(versus.difference)})" if versus and versus.difference is not None else ""
-    return f"{check.metric} {format_value(check.estimate or 0.0)}{delta}"
+    value = check.estimate or 0.0
+    if versus is None or versus.difference is None:
+        shown = format_value(value) if check.baseline is None else format_compared(value, check.baseline)[0]
+        return f"{check.metric} {shown}"
+    shown, _ = format_compared(value, value - versus.difference)
+    return f"{check.metric} {shown} ({format_difference(versus.difference)})"
 
 
 def format_duration(seconds: float) -> str:

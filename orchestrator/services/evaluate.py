@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
 from orchestrator.domain.change import Cause, Change, DatasetRole, same_evaluation_data
+from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.gate import Comparison, Gate, Outcome, Reference, Verdict, judge
+from orchestrator.domain.gate import Gate, Outcome, Reference, Verdict, judge
 from orchestrator.domain.metrics import Direction, Metric
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import is_broken, is_fixed

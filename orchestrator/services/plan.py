@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from orchestrator.domain.baseline import Candidate, SelectorKind, choose
 from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
-from orchestrator.domain.gate import Comparison
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose
 from orchestrator.ports.store import Store

@@ -10,7 +10,7 @@ from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
 from orchestrator.domain.gate import CheckResult
-from orchestrator.domain.metrics import format_difference, format_value
+from orchestrator.domain.metrics import format_compared, format_difference, format_value
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import (
     ArtifactRow,
@@ -110,8 +110,8 @@ class ReportBuilder:
             rows.append(
                 MetricRow(
                     name,
-                    format_value(value),
-                    "" if other is None else format_value(other),
+                    format_value(value) if other is None else format_compared(value, other)[0],
+                    "" if other is None else format_compared(value, other)[1],
                     "" if other is None else format_difference(value - other),
                     units.get(name, ""),
                     better,

@@ -11,8 +11,8 @@ from orchestrator.config.models.common import NOT_YET, Items, Model, Verbatim, k
 from orchestrator.config.problems import closest
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.baseline import parse_selector
+from orchestrator.domain.check import Check, Claim, Comparison, Operator, Threshold, parse_check, parse_margin
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.gate import Check, Claim, Comparison, Operator, Threshold, parse_check, parse_margin
 from orchestrator.domain.metrics import Direction
 
 _NO_STATISTICS = "values are compared as plain numbers"

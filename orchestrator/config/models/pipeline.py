@@ -42,7 +42,7 @@ from orchestrator.config.models.common import (
 )
 from orchestrator.config.models.gate import GateRules, MetricName, domain_check
 from orchestrator.config.yaml_loader import Plain
-from orchestrator.domain.gate import Check
+from orchestrator.domain.check import Check
 from orchestrator.domain.metrics import Direction, infer_direction
 
 GIB: Final = 1 << 30

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.config.load import load
 from orchestrator.config.models.runner import BuiltImage, RepositoryImage
 from orchestrator.domain.baseline import Selector, SelectorKind
-from orchestrator.domain.gate import Claim, Comparison, Margin, Operator, Threshold
+from orchestrator.domain.check import Claim, Comparison, Margin, Operator, Threshold
 from tests.support.configuration import ENVIRON, HOST_KEY, ConfigFolder
 
 
@@ -126,7 +126,9 @@ def test_checks_in_both_forms_mean_the_same_to_the_domain(folder: ConfigFolder) 
     configuration = folder.load().configuration
     assert configuration is not None
     zero = Threshold("accuracy", Operator.AT_LEAST, 0.0)
-    best = Comparison("accuracy", Selector(SelectorKind.BEST), Claim.NO_REGRESSION, Margin(0.005))
+    best = Comparison(
+        "accuracy", Selector(SelectorKind.BEST), Claim.NO_REGRESSION, Margin(0.005, points=True)
+    )
     assert configuration.pipelines["wine"].checks() == (
         zero,
         zero,

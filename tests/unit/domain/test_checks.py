@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.baseline import Selector, SelectorKind, parse_selector
-from orchestrator.domain.errors import InvalidCheck, InvalidInput, InvalidSelector
-from orchestrator.domain.gate import (
+from orchestrator.domain.check import (
     Claim,
     Comparison,
     Margin,
@@ -15,6 +14,7 @@ from orchestrator.domain.gate import (
     parse_check,
     parse_margin,
 )
+from orchestrator.domain.errors import InvalidCheck, InvalidInput, InvalidSelector
 
 BEST = Selector(SelectorKind.BEST)
 
@@ -49,7 +49,7 @@ def test_a_threshold_is_read(text: str, metric: str, operator: str, limit: float
         ("accuracy no worse than best", Comparison("accuracy", BEST, Claim.NO_REGRESSION)),
         (
             "accuracy not worse than best by 0.5pp",
-            Comparison("accuracy", BEST, Claim.NO_REGRESSION, Margin(0.005)),
+            Comparison("accuracy", BEST, Claim.NO_REGRESSION, Margin(0.005, points=True)),
         ),
         (
             "latency_ms not  worse   than branch:main by 5 %",
@@ -123,8 +123,8 @@ def test_a_comparison_with_an_unknown_baseline_is_refused_for_its_baseline() -> 
     [
         ("0", Margin(0.0)),
         ("0.005", Margin(0.005)),
-        ("0.5pp", Margin(0.005)),
-        ("0.7pp", Margin(0.007)),
+        ("0.5pp", Margin(0.005, points=True)),
+        ("0.7pp", Margin(0.007, points=True)),
         ("5%", Margin(0.05, relative=True)),
         (" 7 % ", Margin(0.07, relative=True)),
         ("0%", Margin(0.0, relative=True)),
@@ -198,7 +198,7 @@ def test_what_is_no_selector_is_refused(text: str) -> None:
         ("loss<=1e-9", "loss <= 1e-9"),
         ("accuracy >= 0.12345678", "accuracy >= 0.12345678"),
         ("rows >= 1000000", "rows >= 1000000"),
-        ("a no worse than best by 0.70pp", "a not worse than best by 0.007"),
+        ("a no worse than best by 0.70pp", "a not worse than best by 0.7pp"),
         ("a better than run:3 by 7.0%", "a better than run:3 by 7%"),
         ("a better than best by 0", "a better than best"),
     ],

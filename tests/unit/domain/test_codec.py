@@ -16,6 +16,7 @@ from orchestrator.domain import (
     action,
     baseline,
     change,
+    check,
     deployment,
     gate,
     metrics,
@@ -28,7 +29,18 @@ from tests.unit.domain.examples import NOON, attempt, measured
 from tests.unit.domain.examples import pipeline as example_pipeline
 from tests.unit.domain.examples import run as example_run
 
-MODULES: tuple[ModuleType, ...] = (action, baseline, change, deployment, gate, metrics, pipeline, report, run)
+MODULES: tuple[ModuleType, ...] = (
+    action,
+    baseline,
+    change,
+    check,
+    deployment,
+    gate,
+    metrics,
+    pipeline,
+    report,
+    run,
+)
 # All but what run.progress answers, which is acted on at once and never stored.
 TYPES = sorted(
     (
@@ -99,7 +111,7 @@ def test_fields_that_a_newer_version_wrote_are_ignored() -> None:
 
 
 def test_a_union_is_told_apart_by_its_kind() -> None:
-    checks = (gate.parse_check("a >= 1"), gate.parse_check("a better than best"))
+    checks = (check.parse_check("a >= 1"), check.parse_check("a better than best"))
     assert from_plain(gate.Gate, stored(gate.Gate(checks))).checks == checks
     owed = dataclasses.replace(
         example_pipeline(),

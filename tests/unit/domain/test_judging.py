@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.gate import (
-    Check,
-    CheckResult,
-    Comparison,
-    Gate,
-    OnInconclusive,
-    Outcome,
-    Reference,
-    Verdict,
-    judge,
-    parse_check,
-)
+from orchestrator.domain.check import Check, Comparison, parse_check
+from orchestrator.domain.gate import CheckResult, Gate, OnInconclusive, Outcome, Reference, Verdict, judge
 from orchestrator.domain.metrics import Direction
 from tests.unit.domain.examples import measured
 
@@ -89,8 +79,8 @@ def test_a_gate_without_checks_passes_and_says_so() -> None:
             (0.912,),
             (0.915,),
             (
-                "accuracy 0.912 (1 run) against 0.915 (best: wine #1, 1 run): worse by 0.003, "
-                "a loss of up to 0.005 is allowed (point test, unreplicated): pass"
+                "accuracy 0.912 (1 run) against 0.915 (best: wine #1, 1 run): worse by 0.3 points, "
+                "a loss of up to 0.5 points is allowed (point test, unreplicated): pass"
             ),
         ),
         (
@@ -107,8 +97,8 @@ def test_a_gate_without_checks_passes_and_says_so() -> None:
             (0.93,),
             (0.91,),
             (
-                "accuracy 0.93 (1 run) against 0.91 (best: wine #1, 1 run): better by 0.02, "
-                "a gain of more than 0.01 is asked for (point test, unreplicated): pass"
+                "accuracy 0.93 (1 run) against 0.91 (best: wine #1, 1 run): better by 2 points, "
+                "a gain of more than 1 point is asked for (point test, unreplicated): pass"
             ),
         ),
         (
@@ -117,7 +107,7 @@ def test_a_gate_without_checks_passes_and_says_so() -> None:
             (0.91,),
             (
                 "accuracy 0.91 (1 run) against 0.91 (best: wine #1, 1 run): no difference, "
-                "a gain of more than 0 is asked for (point test, unreplicated): fail"
+                "a gain is asked for (point test, unreplicated): fail"
             ),
         ),
         (
@@ -144,7 +134,7 @@ def test_a_gate_without_checks_passes_and_says_so() -> None:
             (10.0,),
             (
                 "latency 11 (1 run) against 10 (best: wine #1, 1 run): worse by 1, "
-                "a loss of up to 0.5 is allowed (point test, unreplicated): fail"
+                "a loss of up to 5% (0.5) is allowed (point test, unreplicated): fail"
             ),
         ),
     ],

@@ -11,7 +11,9 @@ from orchestrator.domain.metrics import (
     Direction,
     Json,
     flatten,
+    format_amount,
     format_apart,
+    format_compared,
     format_difference,
     format_exact,
     format_value,
@@ -127,7 +129,7 @@ def test_values_are_shown_without_trailing_noise(value: float, text: str) -> Non
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.012, "+0.012"), (-0.0034567, "-0.003457"), (0.0, "±0"), (-0.0, "±0"), (math.nan, "NaN"), (5.0, "+5")],
+    [(0.012, "+0.012"), (-0.0034567, "-0.0035"), (0.0, "±0"), (-0.0, "±0"), (math.nan, "NaN"), (5.0, "+5")],
 )
 def test_a_difference_always_has_its_sign(value: float, text: str) -> None:
     assert format_difference(value) == text
@@ -144,3 +146,36 @@ def test_two_different_values_can_be_shown_apart(value: float, other: float) -> 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_what_is_written_exactly_is_read_back_exactly(value: float) -> None:
     assert float(format_exact(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "shown"),
+    [
+        (0.888889, 0.930556, ("0.889", "0.931")),
+        (0.8, 0.7, ("0.8", "0.7")),
+        (0.91234, 0.91229, ("0.91234", "0.91229")),
+        (120.0, 80.5, ("120", "80.5")),
+        (0.5, 0.5, ("0.5", "0.5")),
+        (math.nan, 0.5, ("NaN", "0.5")),
+    ],
+)
+def test_compared_values_have_the_decimals_that_their_difference_needs(
+    value: float, other: float, shown: tuple[str, str]
+) -> None:
+    assert format_compared(value, other) == shown
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+def test_compared_values_that_differ_are_shown_apart_and_in_their_order(value: float, other: float) -> None:
+    mine, theirs = (float(text) for text in format_compared(value, other))
+    if value != other:
+        assert (mine > theirs) == (value > other)
+        assert mine != theirs
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit", "text"),
+    [(4.16667, 1.0, "4.2"), (1.0400001, 1.0, "1.04"), (0.99999, 1.0, "0.99999"), (1.0, 1.0, "1")],
+)
+def test_an_amount_is_never_rounded_across_or_onto_its_limit(amount: float, limit: float, text: str) -> None:
+    assert format_amount(amount, limit) == text

@@ -18,6 +18,7 @@ from orchestrator.domain.action import (
     Trigger,
 )
 from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.check import parse_check
 from orchestrator.domain.deployment import RELEASE_PATTERN, DeploymentState
 from orchestrator.domain.errors import (
     MailRejected,
@@ -25,7 +26,7 @@ from orchestrator.domain.errors import (
     ServerRejected,
     ServerUnavailable,
 )
-from orchestrator.domain.gate import Gate, parse_check
+from orchestrator.domain.gate import Gate
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Run, RunState
 from orchestrator.services import act

@@ -9,7 +9,8 @@ import tarfile
 import pytest
 
 from orchestrator.adapters.collectors import default_collectors
-from orchestrator.domain.gate import Gate, parse_check
+from orchestrator.domain.check import parse_check
+from orchestrator.domain.gate import Gate
 from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
 from orchestrator.domain.run import Reason
 from orchestrator.ports.world import ContainerSpec

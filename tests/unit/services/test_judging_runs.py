@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.domain.action import EmailAction, Trigger
 from orchestrator.domain.change import Cause, DatasetRole
-from orchestrator.domain.gate import Gate, OnInconclusive, Outcome, parse_check
+from orchestrator.domain.check import parse_check
+from orchestrator.domain.gate import Gate, OnInconclusive, Outcome
 from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, SourceSpec
 from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, Run, RunState
 from tests.support.fake_engine import Script

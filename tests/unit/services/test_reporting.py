@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.domain.action import DeployAction, Trigger
 from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable
-from orchestrator.domain.gate import Gate, parse_check
+from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline
 from orchestrator.domain.report import ArtifactRow, MetricRow, Word

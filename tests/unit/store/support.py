@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 
 from orchestrator.domain.action import Action, DeployAction, EmailAction, Trigger
 from orchestrator.domain.change import Cause, DatasetRole, DatasetVersion, Revision
-from orchestrator.domain.gate import Gate, Outcome, Verdict, parse_check
+from orchestrator.domain.check import parse_check
+from orchestrator.domain.gate import Gate, Outcome, Verdict
 from orchestrator.domain.pipeline import Execution, NamedImage, Pipeline, RunnerSpec, SourceSpec
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Reason, Run, RunState
 from orchestrator.ports.store import AttemptResult, DataMove, HeadMove, Lease, NewAction, NewRun
