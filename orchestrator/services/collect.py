@@ -21,6 +21,8 @@ from orchestrator.services import naming
 from orchestrator.services.archive import CHECKOUT_TIME, LeftOut, Member, read_members
 
 _METRICS_FILE_LIMIT = 16 << 20
+_LISTED = 1000
+"""So many entries that were left out are named; a container can make any number of them."""
 _AUTODETECTED = ("metrics.json",)
 
 
@@ -35,6 +37,17 @@ class Collected:
     problem: tuple[Reason, str] | None = None
     seen: list[str] = field(default_factory=list)
     """All paths in the output folder, for messages."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Files of metrics that were there and were not read, with why."""
+    unlisted: int = 0
+    """How many entries were left out beyond those in ``left_out``."""
+
+    def leave_out(self, path: str, why: str) -> None:
+        """List an entry that is not kept, or count it when the list is long enough."""
+        if len(self.left_out) < _LISTED:
+            self.left_out.append(f"{path}: {why}")
+        else:
+            self.unlisted += 1
 
 
 class OutputCollector:
@@ -61,6 +74,8 @@ class OutputCollector:
         for folder, wanted in _by_folder(patterns).items():
             path = f"{naming.WORKSPACE}/{folder}".rstrip("/")
             budget = self._folder(engine, container, path, wanted, pipeline, budget, found, texts, stale)
+        if found.unlisted:
+            found.left_out.append(f"{found.unlisted} more entries were left out")
         self._read_metrics(pipeline, texts, stale, found)
         return found
 
@@ -89,8 +104,11 @@ class OutputCollector:
             for item in read_members(stream, _wide(limits), root):
                 name = f"{prefix}/{item.path}" if prefix else item.path
                 if isinstance(item, LeftOut):
-                    if output or matches(name, patterns):
-                        found.left_out.append(f"{name}: {item.why}")
+                    if not item.path:
+                        # It speaks of many entries, and so stands there however long the list is.
+                        found.left_out.append(f"{path}: {item.why}")
+                    elif output or matches(name, patterns):
+                        found.leave_out(name, item.why)
                     continue
                 if output:
                     found.seen.append(name)
@@ -105,7 +123,7 @@ class OutputCollector:
                     or size + item.size > limits.total_size
                     or item.size > limits.file_size
                 ):
-                    found.left_out.append(f"{name}: {_which_limit(limits, count, size, item.size)}")
+                    found.leave_out(name, _which_limit(limits, count, size, item.size))
                     continue
                 self._keep(item, name, pipeline, limits, found, texts)
                 count, size = count + 1, size + item.size
@@ -126,9 +144,13 @@ class OutputCollector:
                 texts[name] = item.stream.read()
                 blob = self._blobs.put(io.BytesIO(texts[name]), limits.file_size)
             else:
+                if metrics:
+                    found.unread[name] = (
+                        f"{item.size} bytes are more than a file of metrics may have ({_METRICS_FILE_LIMIT})"
+                    )
                 blob = self._blobs.put(item.stream, limits.file_size)
         except TooLarge:
-            found.left_out.append(f"{name}: larger than {limits.file_size} bytes")
+            found.leave_out(name, f"larger than {limits.file_size} bytes")
             return
         kind = "metrics" if metrics else "artifact"
         found.artifacts.append(StoredArtifact(name, blob.size, blob.sha256, kind))
@@ -141,6 +163,11 @@ class OutputCollector:
     ) -> None:
         for pattern in pipeline.collect:
             if any(matches(name, (pattern,)) for name in texts):
+                continue
+            unread = next((name for name in sorted(found.unread) if matches(name, (pattern,))), None)
+            if unread is not None:
+                why = f"{unread} was not read: {found.unread[unread]}"
+                found.problem = found.problem or (Reason.INVALID_METRICS, why)
                 continue
             if any(matches(name, (pattern,)) for name in stale):
                 message = (
