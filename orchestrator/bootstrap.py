@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from functools import cached_property
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
+SCRATCH_KEPT = 2 * 24 * 3600.0
+"""Seconds after which a forgotten checkout is removed at the next start."""
 
 
 class ConfigurationInvalid(InvalidInput):
@@ -188,6 +192,14 @@ def _runner(file: RunnerFile) -> RunnerSpec:
     )
 
 
+def _remove_older(folder: Path, moment: float) -> None:
+    """Remove what a killed process left behind; what others still use is younger, or is theirs to miss."""
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            if entry.lstat().st_mtime < moment:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
 class ConfiguredSecrets:
     """Secrets by name, read from where the configuration points whenever they are needed."""
 
@@ -237,6 +249,7 @@ class Application:
         """Where checkouts and archives lie while they are used."""
         path = self.state / "scratch"
         path.mkdir(exist_ok=True, mode=0o700)
+        _remove_older(path, self.clock.now().timestamp() - SCRATCH_KEPT)
         return path
 
     @cached_property
