@@ -9,6 +9,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.ports.world import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
+from orchestrator.services.dispatch import sweep
 
 _DRAIN = 20.0
 _PERIOD = 0.5
@@ -21,6 +22,7 @@ class LocalExecution:
     """
 
     def __init__(self, app: Application, run: Run, progress: ProgressSink) -> None:
+        self._app = app
         self._store = app.store
         self._run_id = run.id
         self._wants = app.belongs_to(run)
@@ -41,11 +43,15 @@ class LocalExecution:
         self._act.start()
 
     def stop(self) -> bool:
-        """Let go: containers go on. False when something could not be let go in time."""
+        """Let go: containers go on. False when something could not be let go in time.
+
+        What a run that has ended left on its hosts for new tries is removed.
+        """
         self._stopping.set()
         self._execute.stop(_DRAIN)
         drained = self._dispatcher.drain(_DRAIN)
         self._act.stop(_DRAIN)
+        clear_after(self._app, self._store.runs.get(self._run_id))
         return drained and not self._act.alive
 
     def _execute_tick(self) -> None:
@@ -63,6 +69,13 @@ class LocalExecution:
     def _act_tick(self) -> None:
         while self._actor.tick():
             pass
+
+
+def clear_after(app: Application, run: Run) -> None:
+    """Sweep the hosts that a run was on, once it has ended, where no server does."""
+    if run.state.final and not app.live_servers():
+        used = {attempt.host for attempt in app.store.attempts.of_run(run.id)}
+        sweep(app.store, {name: engine for name, engine in app.engines.items() if name in used})
 
 
 def _unseen(_: ProgressEvent) -> None:

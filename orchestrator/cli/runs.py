@@ -115,6 +115,7 @@ def logs(ref: str, follow: bool, tail: int | None, replicate: int | None, timest
 @global_options
 def cancel(ref: str) -> int:
     """Ask a run to end. Its container is stopped and what it left is collected."""
+    from orchestrator.cli.execution import clear_after
     from orchestrator.cli.output import say
     from orchestrator.cli.views import reference
     from orchestrator.domain.run import Reason
@@ -125,7 +126,7 @@ def cancel(ref: str) -> int:
             say(f"{reference(run)} has ended already: {app.store.runs.get(run.id).state.value}")
             return PASSED
         if run.state is RunState.QUEUED and not app.live_servers():
-            app.evaluator.advance(app.store.runs.get(run.id))
+            clear_after(app, app.evaluator.advance(app.store.runs.get(run.id)))
             say(f"{reference(run)} cancelled")
         elif app.live_servers():
             say(f"{reference(run)} is asked to end")

@@ -9,7 +9,7 @@ when the tables in ``domain`` forbid it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -306,8 +306,18 @@ class Attempts(Protocol):
         faster.
         """
 
-    def take_over(self, owner: str, dead: Sequence[str], at: datetime, seconds: float) -> Sequence[Lease]:
-        """Leases on active attempts that ran out, were released, or belong to an owner known to be dead."""
+    def take_over(
+        self,
+        owner: str,
+        dead: Sequence[str],
+        at: datetime,
+        seconds: float,
+        wants: Callable[[int], bool] = lambda run_id: True,
+    ) -> Sequence[Lease]:
+        """Leases on active attempts that ran out, were released, or belong to an owner known to be dead.
+
+        Only those of runs that are wanted; ``wants`` is called outside any transaction.
+        """
 
     def lease_owners(self) -> Sequence[str]:
         """The owners of all leases that have not been released, on attempts, actions and mails."""

@@ -76,7 +76,7 @@ class Dispatcher:
         dead = [o for o in self._store.attempts.lease_owners() if self._processes.is_dead(o)]
         if dead:
             self._store.actions.release_dead(dead, now)
-        for lease in self._store.attempts.take_over(self._owner, dead, now, LEASE_SECONDS):
+        for lease in self._store.attempts.take_over(self._owner, dead, now, LEASE_SECONDS, self._wants):
             log.info("attempt %d taken over", lease.id)
             self._work(lease)
         self._claim_queued(now)

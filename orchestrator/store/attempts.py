@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Update, delete, func, or_, select, union, update
@@ -135,7 +135,14 @@ class SqlAttempts:
     def _lease(self, attempt_id: int, owner: str, at: datetime, seconds: float) -> Lease:
         return Lease("attempt", attempt_id, owner, self._tokens(), at + timedelta(seconds=seconds))
 
-    def take_over(self, owner: str, dead: Sequence[str], at: datetime, seconds: float) -> Sequence[Lease]:
+    def take_over(
+        self,
+        owner: str,
+        dead: Sequence[str],
+        at: datetime,
+        seconds: float,
+        wants: Callable[[int], bool] = lambda run_id: True,
+    ) -> Sequence[Lease]:
         orphaned = or_(is_free(AttemptRow, at), AttemptRow.lease_owner.in_(dead))
         candidates = (
             select(AttemptRow.id, AttemptRow.run_id, AttemptRow.state, AttemptRow.lease_owner)
@@ -144,11 +151,14 @@ class SqlAttempts:
         )
         # Most of the time there is none, and then no writer should have to wait for this look.
         with self._database.reading() as session:
-            if session.execute(candidates.limit(1)).first() is None:
-                return []
+            seen = session.execute(candidates).all()
+        wanted = [row.id for row in seen if wants(row.run_id)]
+        if not wanted:
+            return []
         taken = []
         with self._database.writing() as session:
-            for attempt_id, run_id, state, former in session.execute(candidates.with_for_update()).all():
+            still = candidates.where(AttemptRow.id.in_(wanted)).with_for_update()
+            for attempt_id, run_id, state, former in session.execute(still).all():
                 lease = self._lease(attempt_id, owner, at, seconds)
                 changed(
                     session,

@@ -105,6 +105,9 @@ def test_a_detached_run_goes_on_and_is_picked_up_once(
     shown = installation.json("runs", "show", "1")
     assert [a["number"] for a in shown["attempts"]] == [1]
     assert len(installation.smtp.messages) == 1
+    left = docker_engine.volumes.list(filters={"label": label})
+    assert [volume.name for volume in left if "checkpoint" in volume.name] == []
+    assert docker_engine.networks.list(filters={"label": label}) == []
 
 
 def test_a_running_run_is_cancelled_from_another_terminal(installation: Installation) -> None:

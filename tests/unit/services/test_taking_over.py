@@ -130,13 +130,10 @@ def test_a_server_that_drains_in_the_middle_of_a_preparation_leaves_it_to_the_ne
     first = world.server(FakeProcesses("one"))
     first.tick()
     (setup,) = wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
-    waiter = threading.Thread(target=first.drain, args=(10,))
-    waiter.start()
-    wait_until(lambda: first._stopping.is_set(), "the drain to begin")
-    world.engine.finish(setup)
-    waiter.join(10)
-    assert first.busy == 0
+    assert first.drain(10)
+    assert setup not in world.engine.containers
     assert only(world, run).state is AttemptState.PREPARING
+    world.engine.script(Script(), is_setup)
     assert world.finish(run, world.server(FakeProcesses("two"))).state is RunState.PASSED
     assert world.engine.double_starts == []
 
@@ -153,6 +150,24 @@ def test_a_live_servers_attempts_are_not_taken_over(world: World) -> None:
         first.tick()
         second.tick()
     assert (first.busy, second.busy) == (1, 0)
+
+
+def test_one_that_executes_a_single_run_takes_over_no_other(world: World) -> None:
+    world.engine.script(ENDLESS)
+    watched = pipeline()
+    other = world.first_run(watched)
+    world.sources.push("main", "second")
+    (mine,) = world.detector.poll_source(watched, watched.sources[0])
+    first = world.server(FakeProcesses("one"))
+    first.tick()
+    for run in (other, mine):
+        world.engine.wait_for_start(world.name_of(run))
+    assert first.drain(10)
+    local = world.server(FakeProcesses("two"), wants=lambda run_id: run_id == mine.id)
+    local.tick()
+    assert local.busy == 1
+    taken = [run for run in (other, mine) if any(e.who == "two" for e in world.store.journal.of_run(run.id))]
+    assert taken == [mine]
 
 
 def test_a_server_that_slept_past_its_leases_keeps_its_own_worker(world: World) -> None:

@@ -376,7 +376,11 @@ class World:
             self.stopping,
         )
 
-    def server(self, processes: FakeProcesses | None = None) -> Dispatcher:
+    def server(
+        self,
+        processes: FakeProcesses | None = None,
+        wants: Callable[[int], bool] = lambda run_id: True,
+    ) -> Dispatcher:
         preparer = Preparer(
             self.store,
             self.sources,
@@ -402,6 +406,7 @@ class World:
             processes or FakeProcesses(),
             self._progress_for,
             self.woken.set,
+            wants,
         )
         self._dispatchers.append(made)
         return made
