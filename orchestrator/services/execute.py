@@ -163,7 +163,14 @@ class AttemptWorker:
                 secrets = self._ports.secrets.resolve(pipeline.execution.secrets)
                 host = attempt.host or ""
                 prepared = self._ports.preparer.prepare(
-                    self._engine, host, run, pipeline, attempt, secrets, self._progress
+                    self._engine,
+                    host,
+                    run,
+                    pipeline,
+                    attempt,
+                    secrets,
+                    partial(self._still_wanted, run.id),
+                    self._progress,
                 )
                 self._honour_cancel(run.id)
                 self._check_fence()
@@ -184,6 +191,14 @@ class AttemptWorker:
             raise _Ended(reason, "cancelled before the container was started")
         if self._stopping.is_set():
             raise _Draining
+
+    def _still_wanted(self, run_id: int) -> None:
+        """Raise when a long preparation is not to go on; a database that is busy for a moment ends none."""
+        self._check_fence()
+        try:
+            self._honour_cancel(run_id)
+        except StoreUnavailable as error:
+            log.warning("attempt %d: %s", self.lease.id, error)
 
     def _check_fence(self) -> None:
         if self.fenced.is_set():

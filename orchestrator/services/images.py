@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import stat
 import tarfile
 import threading
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from orchestrator.domain.errors import ContainerGone, ImageNotFound, ImageRejected
+from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound, ImageRejected
 from orchestrator.domain.pipeline import (
     FolderImage,
     ImageSpec,
@@ -27,11 +29,29 @@ from orchestrator.domain.pipeline import (
     RunnerSpec,
     Setup,
 )
-from orchestrator.ports.world import Clock, ContainerSpec, ContainerState, Engine, ProgressEvent, ProgressSink
+from orchestrator.domain.run import Exit
+from orchestrator.ports.world import (
+    Clock,
+    ContainerSpec,
+    ContainerState,
+    Engine,
+    LogStream,
+    ProgressEvent,
+    ProgressSink,
+)
 from orchestrator.services import naming
 from orchestrator.services.cleanup import cleaned_up
 
+log = logging.getLogger(__name__)
+
 _LOG_TAIL = 40
+_LOOK = 1.0
+"""Seconds between two looks at a setup that goes on."""
+_LOG_PATIENCE = 60.0
+_AGAIN = 0.2
+
+Interrupt = Callable[[], None]
+"""Called now and then while something takes long; raises when it is not to go on."""
 
 
 class SetupFailed(Exception):
@@ -99,26 +119,31 @@ class Images:
         runner: RunnerSpec,
         setup: Setup,
         checkout: Path,
+        limit: float,
+        interrupt: Interrupt,
         progress: ProgressSink,
     ) -> tuple[str, str]:
         """Have the base image plus what the setup command installed: name and digest.
 
-        The command runs as the run's user inside the run's limits, without secrets, on the ``key`` files
-        alone, so that what it sees is what the layer is named by. Raises SetupFailed, EngineError.
+        The command runs as the run's user inside the run's limits, ``limit`` seconds at most, without
+        secrets, on the ``key`` files alone, so that what it sees is what the layer is named by. Raises
+        SetupFailed, EngineError, and what ``interrupt`` raises, which ends the command.
         """
         files = _key_files(checkout, setup.key)
         digest = hashlib.sha256()
         for part in (base[1], *setup.command, runner.network.value, f"{runner.uid}:{runner.gid}"):
             digest.update(part.encode() + b"\0")
         for path, content in files:
-            digest.update(path.encode() + b"\0" + hashlib.sha256(content).digest())
+            digest.update(os.fsencode(path) + b"\0" + hashlib.sha256(content).digest())
         key = digest.hexdigest()[:16]
         tag = f"mlci/setup:{key}"
-        with self._locks[id(engine), tag]:
+        with _held(self._locks[id(engine), tag], interrupt):
             found = engine.find_image(tag)
             if found is not None:
                 return tag, found
-            return tag, self._run_setup(engine, base[0], runner, setup, files, key, tag, progress)
+            return tag, self._run_setup(
+                engine, base[0], runner, setup, files, key, tag, limit, interrupt, progress
+            )
 
     def _run_setup(
         self,
@@ -129,6 +154,8 @@ class Images:
         files: list[tuple[str, bytes]],
         key: str,
         tag: str,
+        limit: float,
+        interrupt: Interrupt,
         progress: ProgressSink,
     ) -> str:
         name = naming.helper_name(self._instance, "setup", key, self._owner)
@@ -157,28 +184,92 @@ class Images:
             engine.put(name, "/", _tar_of(files, runner.uid, runner.gid))
             progress(ProgressEvent(f"setup: {' '.join(setup.command)}"))
             engine.start(name)
-            tail = self._follow(engine, name, progress)
-            container = engine.find(name)
-            while container is not None and container.state is not ContainerState.EXITED:
-                self._clock.sleep(0.2)
-                container = engine.find(name)
-            if container is None or container.exit is None:
-                raise ContainerGone(f"the setup container {name} was removed while it ran")
-            if container.exit.code != 0:
-                reason = "ran out of memory" if container.exit.oom_killed else "failed"
+            with _Tail(engine, name, progress) as tail:
+                ended = self._until_ended(engine, name, setup, tail, limit, interrupt)
+            if ended.code != 0:
+                reason = "ran out of memory" if ended.oom_killed else "failed"
                 raise SetupFailed(
-                    f"setup {reason} with exit code {container.exit.code}: {' '.join(setup.command)}",
-                    "\n".join(tail),
+                    f"setup {reason} with exit code {ended.code}: {' '.join(setup.command)}", tail.text()
                 )
             return engine.commit(name, tag, labels, env.keys())
 
-    def _follow(self, engine: Engine, name: str, progress: ProgressSink) -> list[str]:
-        tail: list[str] = []
-        for line in engine.logs(name, None):
-            text = line.text.decode(errors="replace")
-            tail = [*tail[-_LOG_TAIL + 1 :], text]
-            progress(ProgressEvent("setup", line=text))
-        return tail
+    def _until_ended(
+        self, engine: Engine, name: str, setup: Setup, tail: _Tail, limit: float, interrupt: Interrupt
+    ) -> Exit:
+        deadline = self._clock.monotonic() + limit
+        while True:
+            container = engine.find(name)
+            if container is None:
+                raise ContainerGone(f"the setup container {name} was removed while it ran")
+            if container.state is ContainerState.EXITED and container.exit is not None:
+                tail.over.wait(_LOG_PATIENCE)
+                return container.exit
+            interrupt()
+            if self._clock.monotonic() > deadline:
+                raise SetupFailed(
+                    f"setup was stopped after {limit:.0f} s, the run's timeout: {' '.join(setup.command)}",
+                    tail.text(),
+                )
+            if tail.over.is_set():
+                # The end of a log says nothing about the container.
+                self._clock.sleep(_AGAIN)
+            else:
+                tail.over.wait(_LOOK)
+
+
+class _Tail:
+    """The last lines of a container's output, read by a thread of its own for as long as the block lasts."""
+
+    def __init__(self, engine: Engine, name: str, progress: ProgressSink) -> None:
+        self._engine = engine
+        self._name = name
+        self._progress = progress
+        self._lines: deque[str] = deque(maxlen=_LOG_TAIL)
+        self._stream: LogStream | None = None
+        self._closing = threading.Event()
+        self.over = threading.Event()
+        """Set once nothing more is read."""
+        self._thread = threading.Thread(target=self._read, name=f"log-{name}", daemon=True)
+
+    def __enter__(self) -> _Tail:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.set()
+        if self._stream is not None:
+            self._stream.close()
+        self._thread.join(5.0)
+
+    def text(self) -> str:
+        """The lines so far."""
+        return "\n".join(tuple(self._lines))
+
+    def _read(self) -> None:
+        try:
+            with closing(self._engine.logs(self._name, None)) as stream:
+                self._stream = stream
+                for line in stream:
+                    if self._closing.is_set():
+                        return
+                    text = line.text.decode(errors="replace")
+                    self._lines.append(text)
+                    self._progress(ProgressEvent("setup", line=text))
+        except EngineError as error:
+            log.info("the output of %s broke off: %s", self._name, error)
+        finally:
+            self.over.set()
+
+
+@contextmanager
+def _held(lock: threading.Lock, interrupt: Interrupt) -> Iterator[None]:
+    """Hold a lock that somebody else may hold for long."""
+    while not lock.acquire(timeout=_LOOK):
+        interrupt()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def built_tag(folder: Path, dockerfile: str, name: str) -> str:

@@ -34,7 +34,7 @@ from orchestrator.ports.world import (
 from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
 from orchestrator.services.cleanup import cleaned_up
-from orchestrator.services.images import Images
+from orchestrator.services.images import Images, Interrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,13 @@ class Preparer:
         pipeline: Pipeline,
         attempt: Attempt,
         secrets: Mapping[str, str],
+        interrupt: Interrupt,
         progress: ProgressSink,
     ) -> Prepared:
         """Have the attempt's container with its code and data, not started.
 
-        Raises ImageNotFound, ImageRejected, SetupFailed, SourceError, DatasetError, EngineError.
+        Raises ImageNotFound, ImageRejected, SetupFailed, SourceError, DatasetError, EngineError, and what
+        ``interrupt`` raises while the setup command runs.
         """
         with self._checkout(run, pipeline) as checkout:
             image = self._images.runner_image(
@@ -90,7 +92,14 @@ class Preparer:
             )
             if pipeline.execution.setup is not None:
                 image = self._images.with_setup(
-                    engine, image, pipeline.runner, pipeline.execution.setup, checkout, progress
+                    engine,
+                    image,
+                    pipeline.runner,
+                    pipeline.execution.setup,
+                    checkout,
+                    pipeline.execution.timeout,
+                    interrupt,
+                    progress,
                 )
             mounts = []
             for version in run.change.datasets:

@@ -254,7 +254,9 @@ class Execution(Model):
         examples=[["WANDB_API_KEY"]],
     )
     timeout: Duration = Field(
-        default=timedelta(hours=24), description="Longest time that the command may take.", examples=["2h"]
+        default=timedelta(hours=24),
+        description="Longest time that the command may take; the setup before it has as much.",
+        examples=["2h"],
     )
     retry: Retry = Field(default=Retry(), description="How often an attempt is tried again.")
     log_limit: Size = Field(

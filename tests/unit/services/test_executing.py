@@ -390,6 +390,41 @@ def test_a_run_cancelled_while_it_is_prepared_never_starts(world: World) -> None
     wait_until(lambda: not world.engine.containers, "the container to go")
 
 
+def test_a_run_that_is_asked_to_end_ends_a_setup_that_never_would(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.engine.script(ENDLESS, is_setup)
+    run = world.first_run(pipeline(execution=SETUP))
+    server = world.server()
+    server.tick()
+    wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
+    world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
+    assert world.finish(run, server).state is RunState.CANCELLED
+    assert world.engine.containers == {}
+
+
+def test_a_setup_that_takes_longer_than_the_runs_timeout_is_stopped(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.engine.script(Script((b"downloading the world",), None), is_setup)
+    run = world.first_run(pipeline(execution=replace(SETUP, timeout=60)))
+    server = world.server()
+    server.tick()
+    (setup,) = wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
+    wait_until(lambda: any(e.line for e in world.progress), "its output to come")
+    world.clock.advance(61)
+    ended = world.finish(run, server)
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.SETUP)
+    assert "stopped after 60 s" in ended.message
+    assert "downloading the world" in ended.message
+    assert setup not in world.engine.containers
+
+
+def test_a_key_file_may_have_any_name_that_a_repository_can_hold(world: World) -> None:
+    world.sources.files["caf\udce9.txt"] = b"numpy\n"
+    execution = Execution(TRAIN, Setup(("true",), ("*.txt",)))
+    run = world.finish(world.first_run(pipeline(execution=execution)), world.server())
+    assert run.state is RunState.PASSED, run.message
+
+
 def test_a_container_removed_behind_our_back_is_lost_and_tried_again(world: World) -> None:
     world.engine.script(ENDLESS)
     run = world.first_run(pipeline())
