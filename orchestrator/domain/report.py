@@ -9,6 +9,10 @@ from orchestrator.domain.gate import CheckResult
 from orchestrator.domain.metrics import format_compared, format_difference, format_value
 from orchestrator.domain.run import Run, RunState
 
+SUBJECT_LENGTH = 120
+"""Characters that a mail's subject has at most, unless the names in it alone are longer."""
+_SHORTEST_NEWS = 40
+
 
 class Word(StrEnum):
     """The one word that says what happened."""
@@ -115,6 +119,8 @@ class Report:
     artifacts: tuple[ArtifactRow, ...] = ()
     warnings: tuple[str, ...] = ()
     likely_cause: str = ""
+    failure: str = ""
+    """How it failed, in two words beside the likely cause: ``exit code 1``, ``setup``; else empty."""
     log_tail: tuple[str, ...] = ()
     duration: str = ""
     host: str = ""
@@ -123,8 +129,11 @@ class Report:
     @property
     def subject(self) -> str:
         """What carries the news in a mail: ``[wine] fixed: accuracy 0.931 (+0.012), deployed to prod``."""
-        news = ", ".join(part for part in (self.key_metric or self.headline, self.outcome) if part)
-        return f"[{self.run.pipeline}] {self.word.value}: {news}"
+        start = f"[{self.run.pipeline}] {self.word.value}: "
+        end = f" ({self.failure})" if self.likely_cause and self.failure else ""
+        end += f", {self.outcome}" if self.outcome else ""
+        news = self.key_metric or (self.likely_cause if self.failure else "") or self.headline
+        return start + _shortened(news, max(SUBJECT_LENGTH - len(start) - len(end), _SHORTEST_NEWS)) + end
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,10 @@ class Rendered:
     subject: str
     text: str
     html: str
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def key_metric(checks: tuple[CheckResult, ...]) -> str:

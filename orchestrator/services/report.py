@@ -9,7 +9,7 @@ from orchestrator.domain.change import Change, diff_manifests, what_changed
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
-from orchestrator.domain.gate import CheckResult
+from orchestrator.domain.gate import CheckResult, Outcome, Verdict
 from orchestrator.domain.metrics import format_compared, format_difference, format_value
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import (
@@ -22,7 +22,7 @@ from orchestrator.domain.report import (
     key_metric,
     word_for,
 )
-from orchestrator.domain.run import Attempt, Purpose, Run, RunState, latest_tries
+from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
 from orchestrator.services.evaluate import measured
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _LOG_LINES = 30
 _COMMITS = 10
+_TOLD_BY_LOGS = (Reason.IMAGE_BUILD, Reason.SETUP, Reason.START)
 
 
 class ReportBuilder:
@@ -71,6 +72,7 @@ class ReportBuilder:
             artifacts=tuple(ArtifactRow(a.path, a.size) for a in artifacts),
             warnings=self._warnings(attempts, checks),
             likely_cause=likely_cause(run.reason, [*run.message.splitlines(), *tail]),
+            failure=_failure(run, attempts),
             log_tail=tail,
             duration=_duration(run),
             host=", ".join(sorted({a.host for a in attempts if a.host})),
@@ -181,8 +183,25 @@ def _headline(run: Run, started: bool) -> str:
     if started:
         return f"{run.change.cause.value.replace('_', ' ')} on {run.change.revision.branch}"
     if run.verdict is not None:
-        return run.verdict.sentence
+        return run.verdict.sentence + _unless_compared(run.verdict)
     return run.message.splitlines()[0] if run.message else run.state.value
+
+
+def _unless_compared(verdict: Verdict) -> str:
+    """What a first pass has to say beside its limits: that nothing was there to compare it with."""
+    outcomes = [check.outcome for check in verdict.checks]
+    compared = any(check.baseline_run is not None for check in verdict.checks)
+    if verdict.outcome is Outcome.PASS and Outcome.PASS in outcomes and Outcome.SKIPPED in outcomes:
+        return "" if compared else "; there is nothing to compare with yet"
+    return ""
+
+
+def _failure(run: Run, attempts: Sequence[Attempt]) -> str:
+    """How a run ended badly by itself, for beside the cause that its log tells."""
+    if run.reason is Reason.EXIT_CODE:
+        codes = [a.exit.code for a in attempts if a.reason is run.reason and a.exit is not None]
+        return f"exit code {codes[0]}" if codes else ""
+    return run.reason.value.replace("_", " ") if run.reason in _TOLD_BY_LOGS else ""
 
 
 def _outcome(run: Run, pipeline: Pipeline, deployments: Sequence[DeploymentRow]) -> str:

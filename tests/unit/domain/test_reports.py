@@ -109,6 +109,25 @@ def test_the_subject_carries_the_news(metric: str, outcome: str, subject: str) -
     assert Report(run(), Word.FIXED, "exit code 1", metric, outcome).subject == subject
 
 
+def failed(cause: str, outcome: str = "") -> str:
+    headline = "the command ended with exit code 1"
+    return Report(
+        run(), Word.FAILED, headline, "", outcome, likely_cause=cause, failure="exit code 1"
+    ).subject
+
+
+def test_the_subject_of_a_failure_tells_the_likely_cause_where_it_is_known() -> None:
+    assert failed("KeyError: 'flavonoids'") == "[wine] failed: KeyError: 'flavonoids' (exit code 1)"
+    assert failed("") == "[wine] failed: the command ended with exit code 1"
+
+
+def test_a_long_cause_leaves_room_for_the_rest_of_the_subject() -> None:
+    subject = failed("ValueError: " + "a very long story " * 20, "not deployed")
+    assert len(subject) <= 120
+    assert subject.startswith("[wine] failed: ValueError: a very long story")
+    assert subject.endswith("… (exit code 1), not deployed")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -79,7 +79,17 @@ def test_a_failed_run_shows_the_reason_first_and_the_end_of_its_log(world: World
     assert (report.word, report.headline) == (Word.FAILED, "the command ended with exit code 1")
     assert report.log_tail == ("epoch 1", "ModuleNotFoundError: No module named 'sklearn'")
     assert "sklearn" in report.likely_cause
+    assert report.subject == "[wine] failed: ModuleNotFoundError: No module named 'sklearn' (exit code 1)"
     assert (report.key_metric, report.checks) == ("", ())
+
+
+def test_a_first_pass_says_that_there_is_nothing_to_compare_with(world: World) -> None:
+    said = "; there is nothing to compare with yet"
+    headlines = [
+        world.reports.build(executed(world, judged(), word, leaving(b'{"accuracy": 0.9}'))).headline
+        for word in ("a", "b")
+    ]
+    assert [headline.endswith(said) for headline in headlines] == [True, False]
 
 
 def test_a_failing_replicate_is_the_one_whose_log_is_shown(world: World) -> None:
