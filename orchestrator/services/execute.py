@@ -9,26 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from orchestrator.domain.errors import (
-    ContainerGone,
-    DatasetMoved,
-    DatasetUnavailable,
     EngineError,
-    EngineFull,
     EngineUnavailable,
-    ImageNotFound,
-    ImageRejected,
     LeaseLost,
-    NotFound,
-    OrchestratorError,
-    RevisionGone,
     SecretMissing,
-    SourceError,
     StoreUnavailable,
 )
 from orchestrator.domain.pipeline import Pipeline
@@ -55,7 +44,7 @@ from orchestrator.ports.world import (
 )
 from orchestrator.services import naming
 from orchestrator.services.collect import Collected, OutputCollector
-from orchestrator.services.images import SetupFailed
+from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.logs import LogFollower
 from orchestrator.services.prepare import Preparer
 
@@ -82,15 +71,6 @@ class ExecutionPorts:
     secrets: Secrets
     make_mask: MaskMaker
     clock: Clock
-
-
-class _Ended(Exception):
-    """The attempt is over before its container ever ran."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 class _Draining(Exception):
@@ -147,13 +127,13 @@ class AttemptWorker:
             self._store.attempts.release(self.lease)
             log.info("attempt %d goes on without us", attempt.id)
             return
-        except _Ended as end:
+        except Ended as end:
             current = self._store.attempts.get(attempt.id)
             self._finish(current, AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message))
         self._clean_up(attempt)
 
     def _prepare(self, run: Run, pipeline: Pipeline, attempt: Attempt) -> Attempt:
-        with _told_apart():
+        with told_apart():
             # After a kill between start and commit the container runs already: it must not be touched.
             existing = self._engine.find(attempt.container)
             if existing is not None and existing.state is not ContainerState.CREATED:
@@ -188,7 +168,7 @@ class AttemptWorker:
     def _honour_cancel(self, run_id: int) -> None:
         reason = self._store.runs.cancel_reason(run_id)
         if reason is not None:
-            raise _Ended(reason, "cancelled before the container was started")
+            raise Ended(reason, "cancelled before the container was started")
         if self._stopping.is_set():
             raise _Draining
 
@@ -225,12 +205,14 @@ class AttemptWorker:
         )
 
     def _secret_values(self, pipeline: Pipeline) -> list[str]:
-        try:
-            return list(self._ports.secrets.resolve(pipeline.execution.secrets).values())
-        except SecretMissing as error:
-            # The container has them already; what can no longer be read can no longer be masked.
-            log.warning("masking without a secret: %s", error)
-            return []
+        values: list[str] = []
+        for name in pipeline.execution.secrets:
+            try:
+                values += self._ports.secrets.resolve((name,)).values()
+            except SecretMissing as error:
+                # The container has it already; what can no longer be read can no longer be masked.
+                log.warning("masking without a secret: %s", error)
+        return values
 
     def _until_exited(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> None:
         patience = _Patience(self._clock)
@@ -240,7 +222,7 @@ class AttemptWorker:
                 container = self._engine.find(attempt.container)
                 patience.answered()
                 if container is None:
-                    raise _Ended(Reason.LOST, "the container was removed while it ran")
+                    raise Ended(Reason.LOST, "the container was removed while it ran")
                 if container.state is ContainerState.EXITED:
                     return
                 cause = self._why_stop(pipeline, attempt, follower)
@@ -292,10 +274,10 @@ class AttemptWorker:
         self._finish(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
 
     def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
-        with _told_apart(EngineUnavailable):
+        with told_apart(EngineUnavailable):
             container = self._engine.find(attempt.container)
             if container is None or container.exit is None:
-                raise _Ended(Reason.LOST, "the container was removed before its outputs were collected")
+                raise Ended(Reason.LOST, "the container was removed before its outputs were collected")
             return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
@@ -377,40 +359,4 @@ class _Patience:
             log.warning("attempt %d: %s", attempt.id, error)
             self._since = now
         if now - self._since > LOST_AFTER:
-            raise _Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s: {error}") from error
-
-
-@contextmanager
-def _told_apart(*passed_on: type[OrchestratorError]) -> Iterator[None]:
-    """Turn what adapters raise while an attempt is made ready or collected into the reason it ends with."""
-    unchanged: tuple[type[OrchestratorError], ...] = (LeaseLost, StoreUnavailable, *passed_on)
-    try:
-        yield
-    except unchanged:
-        raise
-    except SetupFailed as error:
-        raise _Ended(Reason.SETUP, f"{error.message}\n{error.log}".strip()) from error
-    except ImageRejected as error:
-        raise _Ended(Reason.IMAGE_BUILD, f"{error}\n{error.log}".strip()) from error
-    except OrchestratorError as error:
-        raise _Ended(_REASONS[_nearest(type(error))], str(error)) from error
-
-
-_REASONS: dict[type[OrchestratorError], Reason] = {
-    ImageNotFound: Reason.IMAGE_NOT_FOUND,
-    EngineUnavailable: Reason.ENGINE_UNAVAILABLE,
-    EngineFull: Reason.DISK_FULL,
-    ContainerGone: Reason.LOST,
-    EngineError: Reason.ENGINE_REFUSED,
-    RevisionGone: Reason.REVISION_GONE,
-    SourceError: Reason.SOURCE_UNAVAILABLE,
-    DatasetMoved: Reason.DATA_MOVED,
-    DatasetUnavailable: Reason.DATA_UNAVAILABLE,
-    SecretMissing: Reason.SECRET_MISSING,
-    NotFound: Reason.INTERNAL,
-    OrchestratorError: Reason.INTERNAL,
-}
-
-
-def _nearest(kind: type[OrchestratorError]) -> type[OrchestratorError]:
-    return next(base for base in kind.__mro__ if base in _REASONS)
+            raise Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s: {error}") from error

@@ -45,6 +45,8 @@ from orchestrator.services.cleanup import cleaned_up
 log = logging.getLogger(__name__)
 
 _LOG_TAIL = 40
+_LONGEST_LINE = 1000
+"""Characters of a line of setup's output that are kept: what failed is stored and mailed."""
 _LOOK = 1.0
 """Seconds between two looks at a setup that goes on."""
 _LOG_PATIENCE = 60.0
@@ -252,7 +254,7 @@ class _Tail:
                 for line in stream:
                     if self._closing.is_set():
                         return
-                    text = line.text.decode(errors="replace")
+                    text = line.text[: 4 * _LONGEST_LINE].decode(errors="replace")[:_LONGEST_LINE]
                     self._lines.append(text)
                     self._progress(ProgressEvent("setup", line=text))
         except EngineError as error:

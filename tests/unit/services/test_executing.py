@@ -133,6 +133,22 @@ def test_secrets_reach_the_command_by_a_file_and_nothing_else(
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+def test_a_secret_that_is_gone_leaves_the_others_masked(world: World) -> None:
+    world.secrets.values |= {"TOKEN": "hunter2-hunter2", "OTHER": "correct-horse"}
+    world.engine.script(ENDLESS)
+    run = world.first_run(pipeline(execution=Execution(TRAIN, secrets=("OTHER", "TOKEN"))))
+    first = world.server()
+    first.tick()
+    name = world.name_of(run)
+    world.engine.wait_for_start(name)
+    assert first.drain(10)
+    del world.secrets.values["OTHER"]
+    world.engine.say(name, b"login with hunter2-hunter2")
+    world.engine.finish(name)
+    world.finish(run, world.server())
+    assert log_of(world, only(world, run)) == [b"epoch 1", b"login with ***"]
+
+
 def test_a_secret_without_a_value_ends_the_attempt_before_a_container_is_made(world: World) -> None:
     run = world.first_run(pipeline(execution=Execution(TRAIN, secrets=("TOKEN",))))
     ended = world.finish(run, world.server())
@@ -260,6 +276,15 @@ def test_a_failing_setup_is_the_projects_fault_and_shows_its_last_lines(world: W
     assert "exit code 1" in run.message
     assert "no matching distribution" in run.message
     assert world.engine.containers == {}
+
+
+def test_a_failing_setup_with_endless_lines_stores_but_their_beginnings(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"nonsense\n"
+    world.engine.script(Script((b"x" * (1 << 20),) * 3, Exit(1)), is_setup)
+    run = world.finish(world.first_run(pipeline(execution=SETUP)), world.server())
+    assert (run.state, run.reason) == (RunState.FAILED, Reason.SETUP)
+    assert "x" * 1000 in run.message
+    assert len(run.message) < 4000
 
 
 def test_a_setup_whose_key_files_are_missing_says_which(world: World) -> None:
