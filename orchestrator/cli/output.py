@@ -109,12 +109,19 @@ def print_json(value: Json) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. Where a line is too short, ``elastic`` ones are cut and ``fold`` ones wrapped."""
+    """A column of a table.
+
+    Where a line is too short, ``elastic`` ones are cut and ``fold`` ones wrapped, but not below ``least``
+    cells. ``keep_end``: cut at the beginning. ``spare``: left out when all that is not enough.
+    """
 
     title: str
     right: bool = False
     elastic: bool = False
     fold: bool = False
+    keep_end: bool = False
+    spare: bool = False
+    least: int = _NARROWEST
 
 
 def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]], empty: str = "") -> None:
@@ -129,6 +136,9 @@ def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]], 
         return
     screen = console()
     widths = _widths(made, cells, screen.width)
+    kept = _kept(made, widths, screen.width)
+    made, widths = [made[n] for n in kept], [widths[n] for n in kept]
+    cells = [[row[n] for n in kept] for row in cells]
     if any(column.title for column in made):
         screen.print(Text(_joined(made, [c.title for c in made], widths), style="bold"))
     for row in cells:
@@ -144,13 +154,22 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int)
     ]
     excess = sum(widths) + 2 * (len(columns) - 1) - room
     while excess > 0:
-        stretchy = [n for n, c in enumerate(columns) if (c.elastic or c.fold) and widths[n] > _NARROWEST]
+        stretchy = [n for n, c in enumerate(columns) if (c.elastic or c.fold) and widths[n] > c.least]
         if not stretchy:
             break
         widest = max(stretchy, key=lambda n: widths[n])
         widths[widest] -= 1
         excess -= 1
     return widths
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Which columns are shown: all of them, unless the line is too long without the spare ones."""
+    kept = list(range(len(columns)))
+    for n in reversed(range(len(columns))):
+        if columns[n].spare and sum(widths[k] + 2 for k in kept) - 2 > room:
+            kept.remove(n)
+    return kept
 
 
 def _lines(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
@@ -165,6 +184,9 @@ def _lines(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int])
             parts.append([cell])
         elif column.fold:
             parts.append(wrap(cell, width) or [""])
+        elif column.keep_end:
+            start = next(n for n in range(len(cell)) if cell_len(cell[n:]) < width)
+            parts.append(["…" + cell[start:]])
         else:
             parts.append([set_cell_size(cell, width - 1).rstrip() + "…"])
     height = max(len(part) for part in parts)

@@ -44,7 +44,7 @@ def _takes_reference(command: click.Command) -> click.Command:
 def list_runs(pipeline: str | None, states: tuple[str, ...], branch: str | None, limit: int) -> int:
     """The newest runs first."""
     from orchestrator.cli.output import Column, print_json, print_table
-    from orchestrator.cli.views import run_json, summary_row
+    from orchestrator.cli.views import metric_column, run_json, summary_row
 
     settings = this()
     with settings.application() as app:
@@ -56,17 +56,17 @@ def list_runs(pipeline: str | None, states: tuple[str, ...], branch: str | None,
             print_json([run_json(app, run) for run in found])
             return PASSED
         now = app.clock.now()
+        rows = [summary_row(app, run, now) for run in found]
         columns = (
             "run",
             "verdict",
-            Column("key metric", elastic=True),
-            "cause",
+            metric_column(rows),
+            Column("cause", spare=True),
             Column("branch", elastic=True),
             "commit",
             "enqueued",
             Column("took", right=True),
         )
-        rows = [summary_row(app, run, now) for run in found]
         print_table(
             columns, rows, "no runs yet: `orchestrator run PIPELINE` makes one, `orchestrator serve` all"
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.bootstrap import Application
-from orchestrator.cli.output import Json, ago, iso
+from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
@@ -52,17 +53,41 @@ def took(run: Run, now: datetime) -> str:
 def summary_row(app: Application, run: Run, now: datetime) -> tuple[str, ...]:
     """A run as a row of a table."""
     revision = run.change.revision
-    metric = key_metric(run.verdict.checks) if run.verdict else (run.reason.value if run.reason else "")
+    if run.verdict is not None:
+        metric = short_metric(key_metric(run.verdict.checks))
+    else:
+        metric = run.reason.value.replace("_", " ") if run.reason else ""
     return (
         reference(run),
         word(app, run),
-        metric.replace("_", " ") if run.verdict is None else metric,
+        metric,
         run.change.cause.value.replace("_", " "),
         revision.branch,
         revision.short,
         ago(run.created_at, now),
         took(run, now),
     )
+
+
+_METRIC = re.compile(r"(?P<name>.*?) (?P<value>\S+)(?P<difference> \(\S+\))?")
+_DIGITS = 4
+
+
+def short_metric(text: str) -> str:
+    """A key metric for a narrow column: four significant digits, which beside a difference are enough."""
+    match = _METRIC.fullmatch(text)
+    if match is None or sum(c.isdigit() for c in match["value"].lstrip("-0.")) <= _DIGITS:
+        return text
+    value = float(match["value"])
+    shown = f"{value:.0f}" if abs(value) >= 10**_DIGITS else f"{value:.{_DIGITS}g}"
+    return f"{match['name']} {shown}{match['difference'] or ''}"
+
+
+def metric_column(rows: Sequence[tuple[str, ...]]) -> Column:
+    """The column of key metrics in rows of summaries: names may be cut, values and differences never."""
+    matches = [match for row in rows if (match := _METRIC.fullmatch(row[2]))]
+    least = max((len(match[0]) - len(match["name"]) for match in matches), default=0) + 2
+    return Column("key metric", elastic=True, keep_end=True, least=max(least, 8))
 
 
 def run_json(app: Application, run: Run) -> dict[str, Json]:

@@ -25,7 +25,7 @@ from tests.unit.cli.conftest import Command
 AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-def enqueued(folder: Path, branch: str = "main") -> Run:
+def enqueued(folder: Path, branch: str = "main", pipeline: str = "wine") -> Run:
     """A run that nobody executes."""
     app = Application(read_configuration(folder))
     try:
@@ -33,7 +33,7 @@ def enqueued(folder: Path, branch: str = "main") -> Run:
             "remote", branch, "c0ffee" * 6 + "beef", "Use \x1b[31mfewer trees", "Ann", "a@example.org", AT
         )
         run = app.store.runs.enqueue(
-            NewRun(app.pipeline("wine"), Cause.PUSH, revision, ()), (), "wine", app.clock.now()
+            NewRun(app.pipeline(pipeline), Cause.PUSH, revision, ()), (), pipeline, app.clock.now()
         )
         assert run is not None
         return run
@@ -41,9 +41,16 @@ def enqueued(folder: Path, branch: str = "main") -> Run:
         app.close()
 
 
-def passed(folder: Path, branch: str = "main") -> Run:
+def passed(
+    folder: Path,
+    branch: str = "main",
+    *,
+    metric: str = "accuracy",
+    pipeline: str = "wine",
+    difference: float | None = None,
+) -> Run:
     """A run that was carried through to its verdict."""
-    made = enqueued(folder, branch)
+    made = enqueued(folder, branch, pipeline)
     app = Application(read_configuration(folder))
     try:
         store, now = app.store, app.clock.now()
@@ -53,11 +60,17 @@ def passed(folder: Path, branch: str = "main") -> Run:
         store.attempts.advance(lease, AttemptState.PREPARING, AttemptState.RUNNING, now)
         store.attempts.advance(lease, AttemptState.RUNNING, AttemptState.COLLECTING, now)
         result = AttemptResult(
-            AttemptState.SUCCEEDED, Reason.COMPLETED, metrics=(Metric("accuracy", 0.93, "metrics.json"),)
+            AttemptState.SUCCEEDED, Reason.COMPLETED, metrics=(Metric(metric, 0.93, "metrics.json"),)
         )
         store.attempts.finish(lease, AttemptState.COLLECTING, result, now)
         check = CheckResult(
-            "accuracy >= 0.9", "accuracy", Outcome.PASS, "accuracy 0.93 meets the limit", estimate=0.93
+            f"{metric} >= 0.9",
+            metric,
+            Outcome.PASS,
+            f"{metric} 0.93 meets the limit",
+            estimate=0.986111,
+            difference=difference,
+            baseline_run=None if difference is None else made.id,
         )
         verdict = Verdict(Outcome.PASS, check.sentence, (check,))
         store.runs.move(made.id, RunState.RUNNING, RunState.EVALUATING, now)
@@ -141,10 +154,22 @@ def test_runs_list_fits_100_columns_and_shows_nothing_that_moves_the_cursor(
     header, newest, oldest = ended.out.splitlines()
     assert header.split()[0] == "run"
     assert newest.split()[:2] == ["wine#2", "queued"]
-    assert oldest.split()[:4] == ["wine#1", "passed", "accuracy", "0.93"]
+    assert oldest.split()[:4] == ["wine#1", "passed", "accuracy", "0.9861"]
     assert all(len(line) <= 100 for line in (header, newest, oldest))
     assert "\x1b" not in ended.out
     assert "\x1b" not in command("runs", "show", "wine#1").out
+
+
+def test_runs_list_never_cuts_a_difference(command: Command, folder: Path) -> None:
+    name = "wine-quality-of-the-northern-regions"
+    text = (folder / "pipelines" / "wine.yaml").read_text()
+    (folder / "pipelines" / "long.yaml").write_text(text.replace("pipeline: wine", f"pipeline: {name}"))
+    passed(folder, "feature/quite-long", metric="validation/accuracy", pipeline=name, difference=-0.0125)
+    header, row = command("runs", "list").out.splitlines()
+    assert "0.986 (-0.013)" in row
+    assert row.startswith(f"{name}#1  passed  …")
+    assert len(row) <= 100
+    assert "cause" not in header
 
 
 def test_runs_list_filters_and_prints_json(command: Command, folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.cli.follow import progress_text
 from orchestrator.cli.output import Column, ago, clean, count, print_table, readable
+from orchestrator.cli.views import short_metric
 from orchestrator.ports.world import ProgressEvent
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -25,6 +26,32 @@ def test_a_table_cuts_elastic_columns_and_never_names(capsys: pytest.CaptureFixt
     assert name in row
     assert row.endswith("…")
     assert len(row) <= 100
+
+
+def test_a_spare_column_gives_way_and_an_end_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ("run", Column("metric", elastic=True, keep_end=True, least=12), Column("cause", spare=True))
+    print_table(columns, [("w" * 30, "validation/accuracy 0.9 (+0.01)", "push")])
+    assert printed(capsys)[1].split() == ["w" * 30, "validation/accuracy", "0.9", "(+0.01)", "push"]
+    print_table(columns, [("w" * 86, "validation/accuracy 0.9 (+0.01)", "push")])
+    header, row = printed(capsys)
+    assert header.split() == ["run", "metric"]
+    assert row == "w" * 86 + "  …0.9 (+0.01)"
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("accuracy 0.986111 (±0)", "accuracy 0.9861 (±0)"),
+        ("accuracy 0.98 (-0.0125)", "accuracy 0.98 (-0.0125)"),
+        ("val/loss 0.0000123456", "val/loss 1.235e-05"),
+        ("perplexity 12345.678 (+2.1)", "perplexity 12346 (+2.1)"),
+        ("rows 1234567", "rows 1234567"),
+        ("loss NaN", "loss NaN"),
+        ("", ""),
+    ],
+)
+def test_a_key_metric_is_shortened_in_its_digits_alone(text: str, short: str) -> None:
+    assert short_metric(text) == short
 
 
 def test_a_folding_column_keeps_every_word(capsys: pytest.CaptureFixture[str]) -> None:
