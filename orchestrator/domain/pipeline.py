@@ -222,3 +222,7 @@ class Pipeline:
     def source_named(self, name: str) -> SourceSpec | None:
         """The source of that name, or None."""
         return next((s for s in self.sources if s.name == name), None)
+
+    def dataset_named(self, name: str) -> DatasetSpec | None:
+        """The dataset of that name, or None."""
+        return next((d for d in self.datasets if d.name == name), None)

@@ -194,7 +194,7 @@ class Deployer:
 
     def _gather_data(self, contents: Contents, run: Run, pipeline: Pipeline, name: str) -> None:
         version = run.change.version_of(name)
-        dataset = next((d for d in pipeline.datasets if d.name == name), None)
+        dataset = pipeline.dataset_named(name)
         if version is None or dataset is None:
             raise NotFound(f"the run has no dataset {name}")
         entries = self._store.detection.manifest(dataset, version.fingerprint)

@@ -153,7 +153,7 @@ class Preparer:
         way.
         """
         volume = naming.data_volume(self._store.instance, version.fingerprint)
-        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
+        spec = pipeline.dataset_named(version.dataset)
         if spec is None:
             raise NotFound(f"pipeline {pipeline.name} has no dataset {version.dataset} any more")
         with self._staging[host, volume]:
@@ -255,7 +255,7 @@ def environment(run: Run, pipeline: Pipeline, attempt: Attempt) -> dict[str, str
         "MLCI_BRANCH": revision.branch,
     }
     for version in run.change.datasets:
-        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
+        spec = pipeline.dataset_named(version.dataset)
         if spec is not None:
             given[spec.variable] = f"{naming.DATA}/{version.dataset}/{naming.DATA_FILES}"
     return {**suggested, **dict(pipeline.execution.env), **given}

@@ -141,7 +141,9 @@ class ReportBuilder:
     def _data_changes(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[str, ...]:
         if baseline is None:
             return ()
-        return tuple(_data_changes(self._store, run.change, baseline.change, pipeline))
+        # A dataset may have been elsewhere then: versions belong to the place where they were seen.
+        then = self._store.runs.definition(baseline.id)
+        return tuple(_data_changes(self._store, run.change, pipeline, baseline.change, then))
 
     def _deployments(self, run: Run, releasing: Deployment | None) -> tuple[DeploymentRow, ...]:
         return tuple(
@@ -161,21 +163,28 @@ class ReportBuilder:
     def _tail(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:
         bad = [a for a in attempts if a.reason is not None and a.state.final and a.state.value != "succeeded"]
         chosen = bad or list(attempts)
-        return tuple(self._logs.tail(chosen[0].id, _LOG_LINES)) if chosen else ()
+        if not chosen:
+            return ()
+        # What failed before the container ran, a build or setup, left its output in the message.
+        output = chosen[0].message.splitlines()[1:]
+        return tuple(self._logs.tail(chosen[0].id, _LOG_LINES) or output[-_LOG_LINES:])
 
 
-def _data_changes(store: Store, current: Change, reference: Change, pipeline: Pipeline) -> list[str]:
+def _data_changes(
+    store: Store, current: Change, pipeline: Pipeline, reference: Change, then: Pipeline
+) -> list[str]:
     lines = []
     for version in current.datasets:
         before = reference.version_of(version.dataset)
-        spec = next((d for d in pipeline.datasets if d.name == version.dataset), None)
-        if before is None or spec is None or before.fingerprint == version.fingerprint:
+        spec, former = pipeline.dataset_named(version.dataset), then.dataset_named(version.dataset)
+        if before is None or spec is None or former is None or before.fingerprint == version.fingerprint:
             continue
         diff = diff_manifests(
-            store.detection.manifest(spec, before.fingerprint),
+            store.detection.manifest(former, before.fingerprint),
             store.detection.manifest(spec, version.fingerprint),
         )
-        lines.append(f"{version.label}: {diff.summary} since {before.label}")
+        moved = "" if former.key == spec.key else ", taken from elsewhere"
+        lines.append(f"{version.label}: {diff.summary} since {before.label}{moved}")
     return lines
 
 

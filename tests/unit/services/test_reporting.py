@@ -156,3 +156,12 @@ def test_a_run_that_is_rewritten_says_so(world: World) -> None:
     (run,) = world.detector.poll_source(watched, watched.sources[0])
     report = world.reports.build(world.finish(run, world.server()))
     assert report.what_changed == f"code changed since {first.title}; the history of main was rewritten"
+
+
+def test_data_that_were_moved_to_another_place_are_compared_all_the_same(world: World) -> None:
+    there = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=0)
+    executed(world, judged(datasets=(there,)), "first", leaving(b'{"accuracy": 0.9}'))
+    world.data.write("more.csv", b"3,4\n")
+    elsewhere = replace(there, path="/data/new", include=("*.csv",))
+    run = executed(world, judged(datasets=(elsewhere,)), "second", leaving(b'{"accuracy": 0.9}'))
+    assert world.reports.build(run).data_changes == ("wine v1: +1 file since wine v1, taken from elsewhere",)
