@@ -235,10 +235,12 @@ class Evaluator:
             ):
                 if again.state is RunState.PASSED:
                     return Reference(self._measured(again))
-                if again.state.final:
+                if not again.state.final:
+                    return Waiting(again.id)
+                # What failed by its own fault will again; what was our fault gets a try from each run.
+                if again.state is RunState.FAILED or again.id > run.id:
                     why = f"{baseline.title}'s commit could not be measured on the new data: {again.message}"
                     return Reference(old.measured, why, comparable=False)
-                return Waiting(again.id)
         enqueued = self._store.runs.enqueue(
             NewRun(
                 pipeline,

@@ -180,6 +180,17 @@ def test_a_baseline_that_cannot_be_measured_again_leaves_the_verdict_open(world:
     assert first.title in ended.message
 
 
+def test_a_baseline_that_a_host_lost_is_measured_again_for_the_next_run(world: World) -> None:
+    line, _, run = changed_evaluation_data(world)
+    lost = Script((), Exit(137))
+    world.engine.script(lost, lambda spec: spec.env.get("MLCI_RUN_ID") == str(run.id + 1))
+    assert world.finish(run, line.server).state is RunState.INCONCLUSIVE
+    assert world.store.runs.get(run.id + 1).state is RunState.ERRORED
+    second = line.push("b", accuracy=0.85)
+    assert second.state is RunState.PASSED
+    assert line.baseline_of(second) == second.id + 1
+
+
 def test_a_candidate_that_waits_for_its_baseline_can_be_cancelled(world: World) -> None:
     line, _, run = changed_evaluation_data(world)
     world.engine.script(Script((), None), lambda spec: spec.env.get("MLCI_RUN_ID") == str(run.id + 1))
