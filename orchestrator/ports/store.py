@@ -362,6 +362,9 @@ class Attempts(Protocol):
     def mark_staged(self, host: str, volume: str, at: datetime) -> None:
         """Write down that it was."""
 
+    def forget_staged(self, host: str, volume: str) -> None:
+        """It no longer is, as when the volume was removed. Repeating is fine."""
+
 
 class Actions(Protocol):
     """Actions and the mails in the outbox."""

@@ -159,8 +159,11 @@ class Preparer:
         with self._staging[host, volume]:
             labels = {naming.ROLE_LABEL: "data", "mlci.dataset": version.dataset}
             made = engine.ensure_volume(volume, labels)
-            if not made and self._store.attempts.is_staged(host, volume):
-                return volume
+            if self._store.attempts.is_staged(host, volume):
+                if not made:
+                    return volume
+                # Somebody removed the volume; were its filling cut off, the old word would count for it.
+                self._store.attempts.forget_staged(host, volume)
             progress(ProgressEvent(f"staging {version.label}", 0, version.size, "bytes"))
             self._fill(engine, image, volume, spec, version, progress)
             self._store.attempts.mark_staged(host, volume, self._clock.now())

@@ -293,6 +293,10 @@ class SqlAttempts:
         with self._database.writing() as session:
             put(session, StagedRow(host=host, volume=volume, staged_at=at))
 
+    def forget_staged(self, host: str, volume: str) -> None:
+        with self._database.writing() as session:
+            changed(session, delete(StagedRow).where(StagedRow.host == host, StagedRow.volume == volume))
+
 
 def _held(lease: Lease) -> Update:
     """An update of the attempt that this lease, and no newer one, is about."""

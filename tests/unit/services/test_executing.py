@@ -341,6 +341,21 @@ def test_data_are_staged_once_a_host(world: World) -> None:
     assert len(stagers) == 1
 
 
+def test_a_removed_volume_whose_filling_is_cut_off_is_filled_again(world: World) -> None:
+    wine = DatasetSpec("wine", "/data/wine", DatasetRole.TRAIN, settle=0)
+    watched = pipeline(datasets=(wine,))
+    server = world.server()
+    world.finish(world.first_run(watched), server)
+    (volume,) = [name for name in world.engine.volumes if "-data-" in name]
+    del world.engine.volumes[volume]
+    world.engine.fail("put", EngineUnavailable("cut off"))
+    world.sources.push("main", "second")
+    (second,) = world.detector.poll_source(watched, watched.sources[0])
+    assert world.finish(second, server).state is RunState.PASSED
+    stagers = [name for call, name in world.engine.calls if call == "create" and "-stager-" in name]
+    assert len(stagers) == 3, "filled, cut off, filled again"
+
+
 def test_a_source_that_does_not_answer_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = world.sources.checkout
     faults = [SourceUnavailable("the remote does not answer")]

@@ -223,6 +223,9 @@ def test_a_staged_volume_is_remembered_by_host(store: SqlStore) -> None:
     assert store.attempts.is_staged("local", "v1")
     assert not store.attempts.is_staged("other", "v1")
     assert not store.attempts.is_staged("local", "v2")
+    store.attempts.forget_staged("local", "v1")
+    store.attempts.forget_staged("local", "v1")
+    assert not store.attempts.is_staged("local", "v1")
 
 
 def test_servers_are_known_while_they_serve(store: SqlStore) -> None:
