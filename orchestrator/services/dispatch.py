@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from orchestrator.domain.errors import EngineError, LeaseLost, OrchestratorError, StoreUnavailable
+from orchestrator.domain.errors import EngineError, LeaseLost, NotFound, OrchestratorError, StoreUnavailable
 from orchestrator.domain.pipeline import HostSpec, eligible_hosts
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.store import AttemptResult, Lease, Store
@@ -278,7 +278,7 @@ def _leftovers(store: Store, engine: Engine, owned: Owned) -> Iterator[tuple[str
             yield network, partial(engine.remove_network, network)
     for volume in owned.volumes:
         run_id = volume.removeprefix(f"{prefix}-checkpoint-").split("-")[0]
-        if volume != run_id and run_id.isdigit() and store.runs.get(int(run_id)).state.final:
+        if volume != run_id and run_id.isdigit() and _run_has_ended(store, int(run_id)):
             yield volume, partial(engine.remove_volume, volume)
 
 
@@ -291,4 +291,16 @@ def _is_preparing(store: Store) -> bool:
 
 
 def _has_ended(store: Store, attempt_id: int) -> bool:
-    return store.attempts.get(attempt_id).state.final
+    try:
+        return store.attempts.get(attempt_id).state.final
+    except NotFound:
+        # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.
+        log.warning("attempt %d is on a host and not in this database; it is left alone", attempt_id)
+        return False
+
+
+def _run_has_ended(store: Store, run_id: int) -> bool:
+    try:
+        return store.runs.get(run_id).state.final
+    except NotFound:
+        return False

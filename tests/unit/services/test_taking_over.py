@@ -283,6 +283,17 @@ def test_one_thing_that_cannot_be_swept_keeps_nothing_else(world: World) -> None
     assert removed == [f"mlci-{world.store.instance[:8]}-checkpoint-{run.id}-1"]
 
 
+def test_what_a_restored_database_does_not_know_keeps_nothing_else_from_being_swept(world: World) -> None:
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(pipeline()), world.server())
+    wait_until(lambda: not world.engine.containers, "the container to go")
+    prefix = f"mlci-{world.store.instance[:8]}"
+    world.engine.ensure_network(f"{prefix}-net-77", {})
+    world.engine.ensure_volume(f"{prefix}-checkpoint-77-0", {})
+    assert sweep(world.store, {"local": world.engine}) == [f"{prefix}-checkpoint-{run.id}-0"]
+    assert f"{prefix}-net-77" in world.engine.networks
+
+
 def test_leftovers_of_a_preparation_are_swept_once_nothing_is_prepared(world: World) -> None:
     world.sources.files["requirements.txt"] = b"numpy\n"
     world.engine.script(ENDLESS, is_setup)
