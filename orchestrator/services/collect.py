@@ -109,6 +109,8 @@ class OutputCollector:
                         found.left_out.append(f"{path}: {item.why}")
                     elif output or matches(name, patterns):
                         found.leave_out(name, item.why)
+                        if name in pipeline.collect:
+                            found.unread[name] = item.why
                     continue
                 if output:
                     found.seen.append(name)
@@ -123,7 +125,10 @@ class OutputCollector:
                     or size + item.size > limits.total_size
                     or item.size > limits.file_size
                 ):
-                    found.leave_out(name, _which_limit(limits, count, size, item.size))
+                    why = _which_limit(limits, count, size, item.size)
+                    found.leave_out(name, why)
+                    if name in pipeline.collect:
+                        found.unread[name] = why
                     continue
                 self._keep(item, name, pipeline, limits, found, texts)
                 count, size = count + 1, size + item.size

@@ -16,6 +16,7 @@ NOT_FOUND = 404
 CONFLICT = 409
 
 _UNAVAILABLE = frozenset({502, 503, 504})
+_REMEDY = "see that the engine runs and that this user may use it: orchestrator hosts check"
 # The engine answers a full disk with a plain 500. This text of the C library's is the only thing that tells
 # it from other failures, so it is the one exception to the rule that no message is ever read.
 _FULL = "no space left on device"
@@ -56,12 +57,14 @@ def translate(what: str) -> Iterator[None]:
     except APIError as error:
         raise _refusal(what, error) from error
     except OSError as error:  # also every RequestException
-        raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})") from error
+        raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})", _REMEDY) from error
     except (HTTPError, HTTPException) as error:
         raise EngineUnavailable(f"{what}: the engine's answer broke off ({_root(error)})") from error
     except DockerException as error:
         if isinstance(error.__cause__, (OSError, HTTPError, HTTPException)):
-            raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})") from error
+            raise EngineUnavailable(
+                f"{what}: the engine does not answer ({_root(error)})", _REMEDY
+            ) from error
         raise EngineError(f"{what}: {error}") from error
 
 

@@ -175,3 +175,22 @@ def test_links_and_names_that_climb_are_listed_and_never_followed(
     found = OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", pipeline())
     assert found.artifacts == []
     assert len(found.left_out) == 2
+
+
+def test_declared_metrics_that_are_too_large_to_read_are_not_called_missing(world: World) -> None:
+    files = {f"{OUT}/m.json": b" " * (17 << 20)}
+    found = collect(world, pipeline(collect=("m.json",)), files)
+    assert found.problem == (
+        Reason.INVALID_METRICS,
+        "m.json was not read: 17825792 bytes are more than a file of metrics may have (16777216)",
+    )
+    assert [a.path for a in found.artifacts] == ["m.json"]
+
+
+def test_declared_metrics_beyond_a_limit_are_not_called_missing(world: World) -> None:
+    limited = pipeline(collect=("m.json",), limits=Limits(file_size=10))
+    found = collect(world, limited, {f"{OUT}/m.json": b'{"accuracy": 0.9}'})
+    assert found.problem == (
+        Reason.INVALID_METRICS,
+        "m.json was not read: its 17 bytes are more than one file may have (10)",
+    )

@@ -12,7 +12,7 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction
-from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline
+from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline, Setup
 from orchestrator.domain.report import ArtifactRow, MetricRow, Word
 from orchestrator.domain.run import Exit, Reason, Run
 from tests.support.fake_engine import Script
@@ -81,6 +81,16 @@ def test_a_failed_run_shows_the_reason_first_and_the_end_of_its_log(world: World
     assert "sklearn" in report.likely_cause
     assert report.subject == "[wine] failed: ModuleNotFoundError: No module named 'sklearn' (exit code 1)"
     assert (report.key_metric, report.checks) == ("", ())
+
+
+def test_a_setup_that_fails_shows_the_end_of_its_output(world: World) -> None:
+    output = tuple(f"line {number}".encode() for number in range(40))
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    world.engine.script(Script(output, Exit(4)), lambda spec: "-setup-" in spec.name)
+    watched = judged(execution=replace(judged().execution, setup=Setup(("make",), ("requirements.txt",))))
+    run = world.finish(world.first_run(watched), world.server())
+    assert run.reason is Reason.SETUP
+    assert world.reports.build(run).log_tail == tuple(f"line {number}" for number in range(10, 40))
 
 
 def test_a_first_pass_says_that_there_is_nothing_to_compare_with(world: World) -> None:
