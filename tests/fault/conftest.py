@@ -14,16 +14,23 @@ from tests.support.sshd import SshServer
 
 
 @pytest.fixture
-def installation(
+def installation(plain: Installation, sshd_server: Callable[[], SshServer]) -> Installation:
+    """A pipeline with mail and a server to deploy to."""
+    plain.production = sshd_server()
+    plain.write()
+    return plain
+
+
+@pytest.fixture
+def plain(
     tmp_path: Path,
     git_repository: GitRepository,
     smtp_server: SmtpServer,
-    sshd_server: Callable[[], SshServer],
     docker_engine: docker.DockerClient,
     base_image: str,
 ) -> Iterator[Installation]:
-    """A pipeline with mail and a server to deploy to; what it leaves on the engine is removed afterwards."""
-    made = Installation(tmp_path, git_repository, smtp_server, sshd_server(), base_image)
+    """A pipeline with mail alone; what it leaves on the engine is removed afterwards."""
+    made = Installation(tmp_path, git_repository, smtp_server, None, base_image)
     try:
         with closing(made):
             yield made
