@@ -70,6 +70,7 @@ from orchestrator.services.images import Images
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
+from orchestrator.services.standing import doing, waiting
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -512,7 +513,16 @@ class Application:
                     problems[f"host {host}"] = str(error)
             return problems
 
-        pages = Pages(self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy)
+        def standing(run: Run) -> list[str]:
+            now = self.clock.now()
+            return [
+                *doing(self.store, self.logs, now, run),
+                *waiting(self.store, self.hosts, now, run, served=True),
+            ]
+
+        pages = Pages(
+            self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy, standing
+        )
         return create_app(pages, frozenset(names))
 
     def live_servers(self) -> tuple[ServerRow, ...]:

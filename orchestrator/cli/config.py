@@ -47,10 +47,8 @@ def validate(path: Path | None) -> int:
     config = result.configuration
     if config is not None:
         what = f"{count(len(config.pipelines), 'pipeline')}, {count(len(config.runners), 'runner')}"
-        say(
-            f"{folder}: valid ({what})"
-            + (f", {count(len(result.warnings), 'warning')}" if result.warnings else "")
-        )
+        warned = f", {count(len(result.warnings), 'warning')}" if result.warnings else ""
+        click.echo(f"{folder}: valid ({what}){warned}", err=settings.json)
     return PASSED
 
 

@@ -11,7 +11,7 @@ from orchestrator.bootstrap import Application
 from orchestrator.cli.artifacts import kept
 from orchestrator.cli.output import Column, clean, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
-from orchestrator.cli.views import reference
+from orchestrator.cli.views import done_now, reference
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
 
@@ -19,15 +19,15 @@ from orchestrator.domain.run import Attempt, Run
 def print_details(screen: Console, app: Application, run: Run, waiting: Sequence[str], journal: bool) -> None:
     """The verdict block, then the facts behind it."""
     if run.state.final:
-        print_verdict(app, run)
+        print_verdict(app, run, with_files=False)
     else:
         revision = run.change.revision
         screen.print(Text.assemble((run.title, "bold"), f"  {run.state.value.replace('_', ' ')}"))
         screen.print(Text(f'{clean(revision.branch)} {revision.short} "{clean(revision.subject)}"'))
+    for sentence in done_now(app, run):
+        screen.print(Text(f"now: {clean(sentence)}", style="blue"))
     for reason in waiting:
         screen.print(Text(f"waits: {clean(reason)}", style="cyan"))
-    if run.cancel_requested_by and not run.state.final:
-        screen.print(Text(f"asked to end by {clean(run.cancel_requested_by)}", style="yellow"))
     _heading(screen, "change")
     print_table(("", Column("", fold=True)), _facts(run))
     _heading(screen, "attempts")
@@ -84,8 +84,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("purpose", "" if run.purpose.value == "train" else run.purpose.value),
         ("repeats", f"run {run.rerun_of}" if run.rerun_of else ""),
         ("source", revision.source),
-        ("branch", revision.branch),
-        ("commit", f'{revision.commit} "{revision.subject}"'),
+        ("commit", revision.commit),
         ("author", f"{revision.author} <{revision.author_email}>" if revision.author else ""),
         *(("data", text) for text in data),
         ("note", change.note),

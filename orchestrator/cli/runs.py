@@ -184,7 +184,7 @@ def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
 def artifacts(ref: str, download: Path | None) -> int:
     """What a run left behind."""
     from orchestrator.cli.artifacts import kept, save
-    from orchestrator.cli.output import Column, print_json, print_table, say
+    from orchestrator.cli.output import Column, count, print_json, print_table, say
     from orchestrator.cli.views import reference
     from orchestrator.domain.codec import to_plain
     from orchestrator.domain.report import format_size
@@ -194,9 +194,9 @@ def artifacts(ref: str, download: Path | None) -> int:
         run = app.store.runs.find(ref)
         found = kept(app, run)
         if download is not None:
-            count = save(app, found, download, apart=run.replicates > 1)
-            say(f"{count} files of {reference(run)} written to {download}")
-            return PASSED if count or not found else UNKNOWN
+            saved = save(app, found, download, apart=run.replicates > 1)
+            say(f"{count(saved, 'file')} of {reference(run)} written to {download}")
+            return PASSED if saved or not found else UNKNOWN
         if settings.json:
             print_json([{"replicate": replicate, **to_plain(file)} for replicate, file in found])
             return PASSED

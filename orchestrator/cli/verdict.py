@@ -17,8 +17,11 @@ from orchestrator.ports.store import OutboxMessage
 _MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.SKIPPED: "-"}
 
 
-def print_verdict(app: Application, run: Run) -> None:
-    """The headline, checks, metrics, deployments and mails of a run that has ended, on standard output."""
+def print_verdict(app: Application, run: Run, *, with_files: bool = True) -> None:
+    """The headline, checks, metrics, deployments and mails of a run that has ended, on standard output.
+
+    Without ``with_files`` for a caller that lists them itself.
+    """
     report = app.reports.build(run)
     screen = console()
     word = report.word.value
@@ -41,11 +44,11 @@ def print_verdict(app: Application, run: Run) -> None:
         screen.print()
         _print_metrics(report)
     screen.print()
-    for text in _rest(app, report):
+    for text in _rest(app, report, with_files):
         screen.print(text)
 
 
-def _rest(app: Application, report: Report) -> Iterator[Text]:
+def _rest(app: Application, report: Report, with_files: bool) -> Iterator[Text]:
     for line in _changes(report):
         yield Text(line)
     for warning in report.warnings:
@@ -54,7 +57,7 @@ def _rest(app: Application, report: Report) -> Iterator[Text]:
         yield Text("last lines of the log:")
     yield from (Text(f"  | {clean(line)}") for line in report.log_tail)
     yield from _acts(app.store.actions.of_run(report.run.id), app.store.actions.outbox_of_run(report.run.id))
-    if report.artifacts:
+    if report.artifacts and with_files:
         yield Text(f"artifacts: {', '.join(clean(a.path) for a in report.artifacts)}")
     if report.url:
         yield Text(f"page: {report.url}")
@@ -70,8 +73,14 @@ def _facts(report: Report) -> str:
 
 
 def _print_checks(report: Report) -> None:
-    rows = [(_MARKS[c.outcome], c.outcome.value, c.check, c.sentence) for c in report.checks]
+    rows = [
+        (_MARKS[c.outcome], c.outcome.value, c.check, _unless_said(c.sentence, report)) for c in report.checks
+    ]
     print_table(("", "outcome", "check", Column("evidence", fold=True)), rows)
+
+
+def _unless_said(sentence: str, report: Report) -> str:
+    return "see above" if report.headline.startswith(sentence) else sentence
 
 
 def _print_metrics(report: Report) -> None:

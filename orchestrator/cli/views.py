@@ -11,10 +11,10 @@ from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
-from orchestrator.domain.pipeline import eligible_hosts
 from orchestrator.domain.report import format_duration, key_metric, word_for
-from orchestrator.domain.run import Attempt, Purpose, Run, RunState
+from orchestrator.domain.run import Attempt, Run, RunState
 from orchestrator.ports.store import OutboxMessage
+from orchestrator.services.standing import doing, waiting
 
 _EXITS = {
     RunState.PASSED: PASSED,
@@ -119,7 +119,7 @@ def run_json(app: Application, run: Run) -> dict[str, Json]:
     }
 
 
-def full_json(app: Application, run: Run, waiting: Sequence[str], journal: bool = False) -> dict[str, Json]:
+def full_json(app: Application, run: Run, waits: Sequence[str], journal: bool = False) -> dict[str, Json]:
     """Everything about a run as a program reads it."""
     store = app.store
     report = app.reports.build(run)
@@ -127,7 +127,8 @@ def full_json(app: Application, run: Run, waiting: Sequence[str], journal: bool 
     whole: dict[str, Json] = {
         **run_json(app, run),
         "headline": report.headline,
-        "waiting": list(waiting),
+        "now": done_now(app, run),
+        "waiting": list(waits),
         "checks": to_plain(report.checks),
         "metrics": to_plain(report.metrics),
         "baseline": report.baseline_title,
@@ -169,35 +170,12 @@ def why_waiting(app: Application, run: Run, in_process: bool = False) -> list[st
 
     ``in_process``: somebody is there to execute it.
     """
-    if run.state.final:
-        return []
-    reasons: list[str] = []
-    now = app.clock.now()
-    used = app.store.attempts.slots_in_use()
-    pipeline = app.store.runs.definition(run.id)
-    for attempt in app.store.attempts.of_run(run.id):
-        if attempt.state.value != "queued":
-            continue
-        name = f"replicate {attempt.replicate}" if run.replicates > 1 else "it"
-        hosts = eligible_hosts(pipeline.runner, app.hosts, run.host_wish)
-        free = [h for h in hosts if used.get(h.name, 0) < h.slots]
-        if attempt.not_before is not None and attempt.not_before > now:
-            seconds = (attempt.not_before - now).total_seconds()
-            reasons.append(f"{name} is tried again in {format_duration(seconds)}")
-        elif not hosts:
-            reasons.append(f"no host of the configuration fits the runner {pipeline.runner.name}")
-        elif not free:
-            names = ", ".join(f"{h.name} ({used.get(h.name, 0)} of {h.slots} taken)" for h in hosts)
-            reasons.append(f"{name} waits for a free slot: {names}")
-        elif not in_process and not app.live_servers():
-            reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
-    if run.state is RunState.EVALUATING:
-        reasons += [
-            f"its baseline is being measured again: {reference(other)}"
-            for other in app.store.runs.unfinished()
-            if other.pipeline == run.pipeline and other.purpose is Purpose.BASELINE
-        ]
-    return reasons
+    return waiting(app.store, app.hosts, app.clock.now(), run, in_process or bool(app.live_servers()))
+
+
+def done_now(app: Application, run: Run) -> list[str]:
+    """What is being done for a run now, one sentence each; nothing when it has ended."""
+    return doing(app.store, app.logs, app.clock.now(), run)
 
 
 def settled(app: Application, run: Run) -> bool:

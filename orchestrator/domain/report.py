@@ -125,6 +125,8 @@ class Report:
     duration: str = ""
     host: str = ""
     url: str = ""
+    standing: tuple[str, ...] = ()
+    """Of a run that has not ended: what is being done now, and why it waits."""
 
     @property
     def subject(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,8 @@ from orchestrator.services.report import ReportBuilder
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED = 50
 _PORT = re.compile(r":[0-9]*\Z")
+_HIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters and marks that reverse the reading: pages are fetched on terminals, too."""
 RunId = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
 """A run's number in a path, as large as the database can hold."""
 # Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
@@ -48,6 +50,8 @@ class Pages:
     """What is not well now, by part: empty when all is."""
     healthy: Callable[[], bool]
     """Whether the service's own threads are alive."""
+    standing: Callable[[Run], Sequence[str]]
+    """What is being done for an unfinished run now, and why it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,10 @@ def _add_health(app: FastAPI, pages: Pages) -> None:
 
 def _add_pages(app: FastAPI, pages: Pages) -> None:
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: _visible(value) if isinstance(value, str) else value,
     )
 
     @app.get("/")
@@ -111,8 +118,10 @@ def _add_pages(app: FastAPI, pages: Pages) -> None:
     @app.get("/runs/{run_id}")
     def show(run_id: RunId) -> HTMLResponse:
         run = pages.store.runs.get(run_id)
-        rendered = pages.renderer.render(pages.reports.build(run, started=not run.state.final))
-        return HTMLResponse(rendered.html)
+        report = pages.reports.build(run, started=not run.state.final)
+        if not run.state.final:
+            report = replace(report, standing=tuple(pages.standing(run)))
+        return HTMLResponse(pages.renderer.render(report).html)
 
     @app.get("/runs/{run_id}/log")
     def log(run_id: RunId) -> Response:
@@ -123,9 +132,13 @@ def _add_pages(app: FastAPI, pages: Pages) -> None:
                 if len(attempts) > 1:
                     yield f"== replicate {attempt.replicate} ==\n".encode()
                 for _, line in pages.logs.lines(attempt.id):
-                    yield line.text + b"\n"
+                    yield _visible(line.text.decode("utf-8", "replace")).encode() + b"\n"
 
         return StreamingResponse(text(), media_type="text/plain; charset=utf-8")
+
+
+def _visible(text: str) -> str:
+    return _HIDDEN.sub("", text)
 
 
 def _row(pages: Pages, run: Run) -> _Row:

@@ -23,6 +23,7 @@ def _blocks(view: View) -> Iterator[list[str]]:
         *_wrap(view.news),
         *([view.url] if view.url else []),
     ]
+    yield _section("Now", [*_bullets(view.standing, "*"), *_more(view, "standing")])
     yield _section("Likely cause", _wrap(view.likely_cause, "  "))
     yield _section("Checks", _checks(view))
     yield _section("What changed", _changes(view))

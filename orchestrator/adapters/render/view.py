@@ -81,6 +81,7 @@ class View:
     news: str
     subject: str
     url: str
+    standing: tuple[str, ...]
     checks: tuple[Check, ...]
     what_changed: str
     commits: tuple[str, ...]
@@ -151,6 +152,7 @@ def view_of(report: Report, limits: Limits) -> View:
         news=", ".join(cut.text(part) for part in (report.key_metric, report.outcome) if part),
         subject=cut.text(report.subject),
         url=_web_address(report.url),
+        standing=cut.texts("standing", report.standing),
         checks=tuple(
             _check(check, cut, report.warnings)
             for check in report.checks[: cut.rows("checks", len(report.checks))]

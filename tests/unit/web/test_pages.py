@@ -15,9 +15,11 @@ from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.run import Exit, Run
+from orchestrator.services.standing import doing, waiting
 from orchestrator.store import open_store
 from orchestrator.web.app import Pages, create_app
 from tests.support.fake_engine import Script
+from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, commit_id, pipeline
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -51,6 +53,10 @@ class Site:
             world.logs,
             lambda: self.problems,
             lambda: self.alive,
+            lambda run: (
+                doing(world.store, world.logs, world.clock.now(), run)
+                + waiting(world.store, world.hosts, world.clock.now(), run, served=True)
+            ),
         )
         self.app = create_app(pages, frozenset({"127.0.0.1", "localhost", "[::1]"}))
 
@@ -135,9 +141,17 @@ def test_a_log_of_replicates_tells_them_apart(world: World, site: Site) -> None:
 
 
 def test_a_page_of_a_run_that_goes_on_shows_it(world: World, site: Site) -> None:
-    run = world.first_run(pipeline())
-    assert site.get(f"/runs/{run.id}").status_code == 200
+    world.engine.script(Script((b"epoch 1",), None))
+    run = world.first_run(pipeline(replicates=3))
     assert "queued" in site.get("/").text
+    server = world.server()
+    server.tick()
+    for replicate in (0, 1):
+        world.engine.wait_for_start(world.name_of(run, replicate))
+    wait_until(lambda: "last line: epoch 1" in site.get(f"/runs/{run.id}").text, "the first line")
+    page = site.get(f"/runs/{run.id}").text
+    assert "replicate 0: the command runs on local" in page
+    assert "replicate 2 waits for a free slot: local (2 of 2 taken)" in page
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/runs/1", "/nowhere"])
