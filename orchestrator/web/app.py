@@ -25,8 +25,6 @@ _LISTED = 50
 _PORT = re.compile(r":[0-9]*\Z")
 _HIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters and marks that reverse the reading: pages are fetched on terminals, too."""
-_HIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters and marks that reverse the reading: pages are fetched on terminals, too."""
 RunId = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
 """A run's number in a path, as large as the database can hold."""
 # Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
@@ -137,10 +135,6 @@ def _add_pages(app: FastAPI, pages: Pages) -> None:
                     yield _visible(line.text.decode("utf-8", "replace")).encode() + b"\n"
 
         return StreamingResponse(text(), media_type="text/plain; charset=utf-8")
-
-
-def _visible(text: str) -> str:
-    return _HIDDEN.sub("", text)
 
 
 def _visible(text: str) -> str:
