@@ -259,10 +259,14 @@ class Engine(Protocol):
         tag: str,
         labels: Mapping[str, str],
         progress: ProgressSink,
+        resources: Resources | None = None,
+        network: bool = True,
     ) -> str:
         """Make an image from a folder; its id.
 
-        ImageRejected with the log's end when a line of the Dockerfile fails.
+        A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
+        which engines cannot limit there), and without ``network`` reaches none. ImageRejected with the log's
+        end when a line of the Dockerfile fails.
         """
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:

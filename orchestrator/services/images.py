@@ -44,6 +44,10 @@ from orchestrator.services.cleanup import cleaned_up
 
 log = logging.getLogger(__name__)
 
+_DIGEST = 40
+"""Hexadecimal digits by which an image is known. Branches that never deploy share images with those that do,
+so nobody may be able to look for two contents of one name: with 12 digits that takes minutes.
+"""
 _LOG_TAIL = 40
 _LONGEST_LINE = 1000
 """Characters of a line of setup's output that are kept: what failed is stored and mailed."""
@@ -75,11 +79,17 @@ class Images:
         self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
 
     def runner_image(
-        self, engine: Engine, image: ImageSpec, checkout: Path | None, progress: ProgressSink
+        self,
+        engine: Engine,
+        image: ImageSpec,
+        checkout: Path | None,
+        progress: ProgressSink,
+        runner: RunnerSpec | None = None,
     ) -> tuple[str, str]:
         """Have a runner's image on a host: its name and digest.
 
-        ``checkout`` is needed for a RepositoryImage alone. Raises ImageNotFound, ImageRejected, EngineError.
+        ``checkout`` is needed for a RepositoryImage alone, and ``runner`` for the limits within which a
+        repository's Dockerfile is built. Raises ImageNotFound, ImageRejected, EngineError.
         """
         match image:
             case NamedImage():
@@ -99,19 +109,33 @@ class Images:
                         f"the repository holds no {image.dockerfile} at this commit",
                         remedy="add it, or name another image in the runner",
                     )
-                return self._built(engine, checkout, image.dockerfile, "repository", progress)
+                return self._built(engine, checkout, image.dockerfile, "repository", progress, runner)
             case _:
                 assert_never(image)
 
     def _built(
-        self, engine: Engine, folder: Path, dockerfile: str, name: str, progress: ProgressSink
+        self,
+        engine: Engine,
+        folder: Path,
+        dockerfile: str,
+        name: str,
+        progress: ProgressSink,
+        runner: RunnerSpec | None = None,
     ) -> tuple[str, str]:
         tag = built_tag(folder, dockerfile, name)
         with self._locks[id(engine), tag]:
             digest = engine.find_image(tag)
             if digest is None:
                 progress(ProgressEvent(f"building {tag}"))
-                digest = engine.build(folder, dockerfile, tag, {naming.ROLE_LABEL: "runner"}, progress)
+                digest = engine.build(
+                    folder,
+                    dockerfile,
+                    tag,
+                    {naming.ROLE_LABEL: "runner"},
+                    progress,
+                    runner.resources if runner else None,
+                    network=runner is None or runner.network is not Network.NONE,
+                )
         return tag, digest
 
     def with_setup(
@@ -137,7 +161,7 @@ class Images:
             digest.update(part.encode() + b"\0")
         for path, content in files:
             digest.update(os.fsencode(path) + b"\0" + hashlib.sha256(content).digest())
-        key = digest.hexdigest()[:16]
+        key = digest.hexdigest()[:_DIGEST]
         tag = f"mlci/setup:{key}"
         with _held(self._locks[id(engine), tag], interrupt):
             found = engine.find_image(tag)
@@ -276,7 +300,7 @@ def _held(lock: threading.Lock, interrupt: Interrupt) -> Iterator[None]:
 
 def built_tag(folder: Path, dockerfile: str, name: str) -> str:
     """What the image built from a folder is called: ``name`` and a digest of the folder's content."""
-    return f"mlci/{_slug(name)}:{folder_digest(folder, extra=(dockerfile,))[:12]}"
+    return f"mlci/{_slug(name)}:{folder_digest(folder, extra=(dockerfile,))[:_DIGEST]}"
 
 
 def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
@@ -295,7 +319,7 @@ def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
             mode = path.lstat().st_mode
             digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
             if stat.S_ISLNK(mode):
-                digest.update(b"link" + os.fsencode(path.readlink()))
+                digest.update(b"link" + os.fsencode(path.readlink()) + b"\0")
             elif stat.S_ISREG(mode):
                 digest.update(b"exec" if mode & 0o100 else b"file")
                 with path.open("rb") as stream:

@@ -36,7 +36,7 @@ def network_name(instance: str, attempt_id: int) -> str:
 
 def data_volume(instance: str, fingerprint: str) -> str:
     """The volume of a dataset version: one volume a version, whatever pipelines use it."""
-    return f"mlci-{instance[:8]}-data-{fingerprint[:24]}"
+    return f"mlci-{instance[:8]}-data-{fingerprint[:40]}"
 
 
 def helper_name(instance: str, role: str, key: str, owner: str) -> str:

@@ -89,6 +89,7 @@ class Preparer:
                 pipeline.runner.image,
                 checkout if isinstance(pipeline.runner.image, RepositoryImage) else None,
                 progress,
+                pipeline.runner,
             )
             if pipeline.execution.setup is not None:
                 image = self._images.with_setup(

@@ -24,6 +24,7 @@ from orchestrator.domain.errors import (
     ImageNotFound,
     ImageRejected,
 )
+from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.world import (
     Container,
@@ -94,6 +95,7 @@ class FakeEngine:
         self.registry: dict[str, str] = {}
         self.build_output: Sequence[str] = ("Step 1/1 : FROM image:1",)
         self.build_fails: str | None = None
+        self.build_limits: dict[str, tuple[Resources | None, bool]] = {}
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, dict[str, str]] = {}
         self.volumes: dict[str, dict[str, str]] = {}
@@ -183,9 +185,17 @@ class FakeEngine:
             return self.images[name]
 
     def build(
-        self, context: Path, dockerfile: str, tag: str, labels: Mapping[str, str], progress: ProgressSink
+        self,
+        context: Path,
+        dockerfile: str,
+        tag: str,
+        labels: Mapping[str, str],
+        progress: ProgressSink,
+        resources: Resources | None = None,
+        network: bool = True,
     ) -> str:
         with self._call("build", tag):
+            self.build_limits[tag] = (resources, network)
             for line in self.build_output:
                 progress(ProgressEvent("build", line=line))
             if self.build_fails is not None:

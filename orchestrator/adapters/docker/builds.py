@@ -56,9 +56,13 @@ def build(
     dockerfile: str,
     tag: str,
     labels: Mapping[str, str],
+    limits: Mapping[str, str],
     progress: ProgressSink,
 ) -> None:
-    """Build ``context`` as ``tag``. ImageRejected with the output's end when the project is at fault."""
+    """Build ``context`` as ``tag``. ImageRejected with the output's end when the project is at fault.
+
+    ``limits`` are parameters of the request, see :func:`orchestrator.adapters.docker.convert.build_limits`.
+    """
     what = f"building {tag}"
     client = clients.stream()
     trail, tail, fault = _Trail(), deque[str](maxlen=_TAIL), None
@@ -78,7 +82,7 @@ def build(
                         "labels": json.dumps(dict(labels)),
                         "rm": "1",
                         "forcerm": "1",
-                        "networkmode": "default",
+                        **limits,
                     },
                     data=packed,
                     headers={"Content-Type": "application/tar", **_credentials(client)},

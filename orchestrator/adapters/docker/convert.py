@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
+from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.world import Container, ContainerSpec, ContainerState
 
@@ -167,6 +168,22 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         memswap_limit=resources.memory,
         nano_cpus=round(resources.cpus * 1_000_000_000) if resources.cpus is not None else None,
     )
+
+
+_CPU_PERIOD = 100_000
+"""Microseconds; the engine's own default."""
+
+
+def build_limits(resources: Resources | None, network: bool) -> dict[str, str]:
+    """The parameters of a build that bound what its lines may use."""
+    limits = {"networkmode": "default" if network else "none"}
+    if resources is not None:
+        limits["shmsize"] = str(resources.shm_size)
+        if resources.memory is not None:
+            limits |= {"memory": str(resources.memory), "memswap": str(resources.memory)}
+        if resources.cpus is not None:
+            limits |= {"cpuperiod": str(_CPU_PERIOD), "cpuquota": str(round(resources.cpus * _CPU_PERIOD))}
+    return limits
 
 
 class ConfigOptions(TypedDict):

@@ -12,6 +12,7 @@ from orchestrator.adapters.docker.clients import Clients, endpoint
 from orchestrator.adapters.docker.convert import (
     NOT_STARTED,
     ContainerJson,
+    build_limits,
     config_options,
     container_of,
     host_options,
@@ -24,6 +25,7 @@ from orchestrator.adapters.docker.labels import INSTANCE
 from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
+from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.world import (
     Container,
     ContainerSpec,
@@ -91,10 +93,18 @@ class DockerEngine:
         return self._images.pull(name, progress)
 
     def build(
-        self, context: Path, dockerfile: str, tag: str, labels: Mapping[str, str], progress: ProgressSink
+        self,
+        context: Path,
+        dockerfile: str,
+        tag: str,
+        labels: Mapping[str, str],
+        progress: ProgressSink,
+        resources: Resources | None = None,
+        network: bool = True,
     ) -> str:
         """Make an image from a folder; its id."""
-        return self._images.build(context, dockerfile, tag, labels, progress)
+        limits = build_limits(resources, network)
+        return self._images.build(context, dockerfile, tag, labels, limits, progress)
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
         """Keep a stopped container's files as an image with its base image's configuration; its id."""

@@ -93,10 +93,16 @@ class Images:
         return found
 
     def build(
-        self, context: Path, dockerfile: str, tag: str, labels: Mapping[str, str], progress: ProgressSink
+        self,
+        context: Path,
+        dockerfile: str,
+        tag: str,
+        labels: Mapping[str, str],
+        limits: Mapping[str, str],
+        progress: ProgressSink,
     ) -> str:
         """Make an image from a folder; its id."""
-        build(self._clients, context, dockerfile, tag, self._labels(labels, tag), progress)
+        build(self._clients, context, dockerfile, tag, self._labels(labels, tag), limits, progress)
         found = self.find(tag)
         if found is None:
             raise EngineError(f"{self._clients.url} has built {tag}, and yet it is not there")

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.adapters.docker.engine import DockerEngine
 from orchestrator.domain.errors import ImageRejected
+from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.world import ProgressEvent
 from tests.support.containers import HOME, Bench
 
@@ -37,6 +38,32 @@ def test_a_built_image_carries_labels_and_its_output_is_told_line_by_line(
     labels = docker_engine.images.get(tag).labels
     assert (labels["mlci.instance"], labels["mlci.test"]) == (bench.prefix, "image")
     assert bench.engine.owned().images == (tag,)
+
+
+LOOK = """\
+FROM {base}
+RUN echo memory $(cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null)
+RUN echo routes $(cat /proc/net/route | wc -l)
+"""
+
+
+def test_a_strangers_dockerfile_runs_within_its_limits_and_reaches_no_network(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(LOOK.format(base=bench.image) + f"RUN echo {bench.prefix}\n")
+    told: list[str] = []
+    limits = Resources(cpus=0.5, memory=64 << 20)
+    bench.engine.build(
+        tmp_path,
+        "Dockerfile",
+        f"{bench.prefix}:bounded",
+        {},
+        lambda e: told.append(e.line),
+        limits,
+        network=False,
+    )
+    assert f"memory {64 << 20}" in told
+    assert "routes 1" in told, "but for the table's heading"
 
 
 def left_by(client: docker.DockerClient, token: str) -> list[str]:

@@ -19,6 +19,7 @@ from orchestrator.domain.pipeline import (
     NamedImage,
     Network,
     RepositoryImage,
+    Resources,
     RunnerSpec,
     Setup,
 )
@@ -218,6 +219,23 @@ def test_an_image_that_cannot_be_built_is_the_projects_fault_and_shows_the_outpu
     ended = world.finish(run, world.server())
     assert (ended.state, ended.reason) == (RunState.FAILED, Reason.IMAGE_BUILD)
     assert "Step 2/2 : RUN false" in ended.message
+
+
+def test_a_repositorys_dockerfile_is_built_within_the_runners_limits_and_network(world: World) -> None:
+    world.sources.files["Dockerfile"] = b"FROM image:1\n"
+    limits = Resources(memory=1 << 28, cpus=1.5)
+    runner = RunnerSpec("repo", RepositoryImage(), limits, network=Network.NONE)
+    run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
+    assert run.state is RunState.PASSED
+    assert list(world.engine.build_limits.values()) == [(limits, False)]
+
+
+def test_the_administrators_own_folder_is_built_without_limits(world: World, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM image:1\n")
+    runner = RunnerSpec("cpu", FolderImage(str(tmp_path)), Resources(memory=1 << 28))
+    run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
+    assert run.state is RunState.PASSED
+    assert list(world.engine.build_limits.values()) == [(None, True)]
 
 
 def test_two_attempts_of_one_run_build_their_image_once(world: World, tmp_path: Path) -> None:
