@@ -79,15 +79,10 @@ def check(names: tuple[str, ...], image: str | None) -> int:
     """Run a real container on each host, as a run would, and time each part of it."""
     from orchestrator.cli.hostcheck import check_host
     from orchestrator.cli.output import Column, print_json, print_table
-    from orchestrator.domain.errors import NotFound
 
     settings = this()
     with settings.application() as app:
-        known = [host.name for host in app.hosts]
-        for name in names:
-            if name not in known:
-                raise NotFound(f'there is no host "{name}"', f"the configuration has: {', '.join(known)}")
-        results = [line for name in names or known for line in check_host(app, name, image)]
+        results = [line for name in _known(app, names) for line in check_host(app, name, image)]
         if settings.json:
             print_json(
                 [
@@ -100,6 +95,77 @@ def check(names: tuple[str, ...], image: str | None) -> int:
             columns = ("host", "part", "result", Column("time", right=True), Column("told", fold=True))
             print_table(columns, rows)
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
+
+
+@hosts.command("clean")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask first.")
+@global_options
+def clean(names: tuple[str, ...], dry_run: bool, yes: bool) -> int:
+    """Remove from hosts what this installation made there and no unfinished run needs.
+
+    Containers, networks, volumes of data and checkpoints, and images, by this installation's label alone.
+    What is needed again is made again.
+    """
+    from orchestrator.cli.output import count, print_json, print_table, say
+    from orchestrator.domain.errors import EngineError, InvalidInput
+    from orchestrator.services.clean import leftovers
+
+    settings = this()
+    with settings.application() as app:
+        wanted = _known(app, names)
+        if app.live_servers():
+            raise InvalidInput("a server is up, and may need what is there", "stop it first")
+        found, failed = [], 0
+        for name in wanted:
+            try:
+                found += [(name, thing) for thing in leftovers(app.store, app.engines[name])]
+            except EngineError as error:
+                failed += 1
+                say(f"{name}: {error}")
+        if not settings.json:
+            print_table(("host", "kind", "name"), [(name, t.kind, t.name) for name, t in found])
+        if found and not dry_run and not yes:
+            _ask(f"Remove {count(len(found), 'thing')}?")
+        removed = []
+        for name, thing in found:
+            try:
+                if not dry_run:
+                    thing.remove()
+                removed.append({"host": name, "kind": thing.kind, "name": thing.name})
+            except EngineError as error:
+                failed += 1
+                say(f"{name}: {thing.kind} {thing.name} stays: {error}")
+        if settings.json:
+            print_json(removed)
+        elif not found:
+            say("nothing to remove")
+        else:
+            say(f"{'would remove' if dry_run else 'removed'} {count(len(removed), 'thing')}")
+        return UNKNOWN if failed else PASSED
+
+
+def _ask(question: str) -> None:
+    """Go on when a person says yes. Raises InvalidInput where nobody can, Abort when the answer is no."""
+    import sys
+
+    from orchestrator.domain.errors import InvalidInput
+
+    if not sys.stdin.isatty():
+        raise InvalidInput("nobody can be asked here whether that may go", "say --yes, or --dry-run to look")
+    click.confirm(question, abort=True, err=True)
+
+
+def _known(app: Application, names: tuple[str, ...]) -> list[str]:
+    """The hosts that were named, or all of them. Raises NotFound."""
+    from orchestrator.domain.errors import NotFound
+
+    known = [host.name for host in app.hosts]
+    for name in names:
+        if name not in known:
+            raise NotFound(f'there is no host "{name}"', f"the configuration has: {', '.join(known)}")
+    return list(names) or known
 
 
 @click.group()

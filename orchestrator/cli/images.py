@@ -133,26 +133,35 @@ def _environment(engine: str) -> dict[str, str]:
 @images.command("list")
 @global_options
 def list_images() -> int:
-    """The images of our making on each host, and the runners that use them."""
+    """The images that were made on each host, whose they are, and the runners that use them.
+
+    Those of this installation, and those that its runners use though another installation made them.
+    """
     from orchestrator.cli.output import Column, print_json, print_table, say
     from orchestrator.domain.errors import EngineError
 
     settings = this()
     with settings.application() as app:
         users = _users(app)
-        rows: list[tuple[str, str, str]] = []
+        rows: list[tuple[str, str, bool, list[str]]] = []
         failed = 0
         for host in app.hosts:
+            engine = app.engines[host.name]
             try:
-                tags = sorted(app.engines[host.name].owned().images)
-                rows += [(tag, host.name, ", ".join(users.get(tag, []))) for tag in tags]
+                own = set(engine.owned().images)
+                there = own | {tag for tag in users.keys() - own if engine.find_image(tag) is not None}
+                rows += [(tag, host.name, tag in own, users.get(tag, [])) for tag in sorted(there)]
             except EngineError as error:
                 failed += 1
                 say(f"{host.name}: {error}")
         if settings.json:
-            print_json([{"image": t, "host": h, "used_by": u.split(", ") if u else []} for t, h, u in rows])
+            print_json([{"image": t, "host": h, "own": own, "used_by": u} for t, h, own, u in rows])
         else:
-            print_table(("image", "host", Column("used by", fold=True)), rows, "no image was made here yet")
+            print_table(
+                ("image", "host", "made by", Column("used by", fold=True)),
+                [(t, h, "this installation" if own else "another", ", ".join(u)) for t, h, own, u in rows],
+                "no image was made here yet: `orchestrator images build` makes those of the runners",
+            )
         return UNKNOWN if failed else PASSED
 
 

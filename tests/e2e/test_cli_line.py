@@ -168,9 +168,36 @@ def test_images_are_built_listed_and_pruned(
     runner.write_text(f"runner: built\nimage: {{build: {folder}}}\n")
     assert command(installation, "images", "build", "built").returncode == 0
     (row,) = installation.json("images", "list")
-    assert row["used_by"] == ["runner built"]
+    assert (row["own"], row["used_by"]) == (True, ["runner built"])
     assert installation.json("images", "prune", "--dry-run") == []
+    installation.main = {"storage": {"path": "../another"}}
+    installation.write()
+    (seen,) = installation.json("images", "list")
+    installation.main = {}
+    installation.write()
+    assert (seen["image"], seen["own"], seen["used_by"]) == (row["image"], False, ["runner built"])
     runner.unlink()
     assert installation.json("images", "prune") == [{"image": row["image"], "host": "local"}]
     assert installation.json("images", "list") == []
     assert command(installation, "images", "build", str(installation.folder)).returncode == 2
+
+
+def test_what_an_installation_left_on_a_host_goes_when_it_is_asked_for(
+    installation: Installation, docker_engine: docker.DockerClient
+) -> None:
+    installation.commit(0.8)
+    installation.orchestrator("run", "line")
+    label: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={installation.instance()}"}
+    assert docker_engine.volumes.list(filters=label) != []
+    assert "--yes" in command(installation, "hosts", "clean").stderr
+    kinds = {thing["kind"] for thing in installation.json("hosts", "clean", "--dry-run")}
+    assert "volume" in kinds
+    assert docker_engine.volumes.list(filters=label) != []
+    assert command(installation, "hosts", "clean", "--yes").returncode == 0
+    engine = docker_engine
+    assert engine.containers.list(all=True, filters=label) == []
+    assert engine.networks.list(filters=label) == engine.volumes.list(filters=label) == []
+    assert engine.images.list(filters=label) == []
+    server = installation.serve()
+    assert command(installation, "hosts", "clean", "--yes").returncode == 2
+    assert server.terminate() == 0
