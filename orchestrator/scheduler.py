@@ -75,6 +75,11 @@ class Watcher:
         """Whether it ticks."""
         return bool(self._scheduler.running)
 
+    def pause(self) -> None:
+        """Begin no new look; those under way go on."""
+        if self._scheduler.running:
+            self._scheduler.pause()
+
     def stop(self) -> None:
         """End, after the looks under way."""
         if self._scheduler.running:
@@ -230,12 +235,14 @@ class Service:
         """Stop watching, let go of attempts (their containers go on), finish the act under way."""
         log.info("stopping: running containers go on, the next server takes them over")
         self._stopping.set()
-        self.watcher.stop()
+        self.watcher.pause()
         self._execute.stop(DRAIN)
         if not self.dispatcher.drain(DRAIN):
             log.warning("some attempts were not let go in time; the next server takes them over all the same")
         self._act.stop(DRAIN)
         self._store.servers.unregister(self._owner)
+        # Last, because a repository may take long to answer, and nothing of ours may wait for it.
+        self.watcher.stop()
 
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.scheduler import Loop, Service, Watcher
+from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, pipeline
 
@@ -99,30 +100,67 @@ def test_a_loop_that_is_woken_does_not_wait(world: World) -> None:
     loop.stop(5)
 
 
+def service_of(world: World) -> Service:
+    made: list[Service] = []
+    watcher = Watcher(world.detector, world.store, world.clock, lambda: made[0].wake())
+    made.append(
+        Service(
+            world.store,
+            world.clock,
+            {"local": world.engine},
+            watcher,
+            world.server(),
+            world.evaluator,
+            world.actor(),
+            world.stopping,
+            "me",
+            "http://127.0.0.1:8000",
+        )
+    )
+    return made[0]
+
+
 def test_a_service_takes_a_push_to_its_end_by_itself(world: World) -> None:
     watched = pipeline()
-    service_of: list[Service] = []
-    watcher = Watcher(world.detector, world.store, world.clock, lambda: service_of[0].wake())
-    service = Service(
-        world.store,
-        world.clock,
-        {"local": world.engine},
-        watcher,
-        world.server(),
-        world.evaluator,
-        world.actor(),
-        world.stopping,
-        "me",
-        "http://127.0.0.1:8000",
-    )
-    service_of.append(service)
+    service = service_of(world)
     assert service.healthy is False
     service.start()
     try:
-        watcher._poll("source", watched, watched.sources[0])
+        service.watcher._poll("source", watched, watched.sources[0])
         wait_until(lambda: [r for r in world.store.runs.listing() if r.state.final], "the run to end")
         wait_until(lambda: service.healthy, "all threads to turn")
         assert [row.owner for row in world.store.servers.all()] == ["me"]
     finally:
         service.stop()
     assert list(world.store.servers.all()) == []
+
+
+def test_a_stopping_service_lets_go_of_its_runs_although_a_repository_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def heads(source: SourceSpec) -> dict[str, str]:
+        asked.set()
+        assert answer.wait(20)
+        return {}
+
+    world.engine.script(Script((b"epoch 1",), None))
+    watched = pipeline()
+    run = world.first_run(watched)
+    service = service_of(world)
+    monkeypatch.setattr(world.sources, "heads", heads)
+    service.watcher.watch(watched)
+    service.start()
+    stopper = threading.Thread(target=service.stop)
+    try:
+        world.engine.wait_for_start(world.name_of(run))
+        assert asked.wait(5)
+        stopper.start()
+        wait_until(lambda: not world.store.servers.all(), "the service to take its leave")
+        assert world.store.attempts.lease_owners() == []
+        assert stopper.is_alive(), "the look goes on"
+    finally:
+        answer.set()
+        stopper.join(10)
+    assert not stopper.is_alive()
