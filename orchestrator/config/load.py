@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from orchestrator.config.models.actions import DeployAction
 from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.email import Email
 from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopback
@@ -95,6 +96,7 @@ def load(
         if pipeline.document is not None:
             problems += check_pipeline(pipeline.document, known)
     problems += _state_in_datasets(main, pipelines)
+    problems += _shared_servers(pipelines)
     problems += _warnings(main, runners)
     if not pipelines:
         message = "there is no pipeline yet, so nothing will run"
@@ -217,6 +219,28 @@ def _state_in_datasets(
                 message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
                 expected = "a folder apart from storage.path"
                 yield file.document.problem(("datasets", name, "path"), message, expected)
+
+
+def _shared_servers(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
+    """A server's folder has one `current`: what two deployments put there would replace each other."""
+    first: dict[str, str] = {}
+    for file in pipelines:
+        if file.model is None or file.document is None:
+            continue
+        for index, action in enumerate(file.model.actions.on_pass):
+            if not isinstance(action, DeployAction):
+                continue
+            server, name = action.deploy.server, file.model.pipeline
+            if server in first:
+                whose = "this pipeline" if first[server] == name else f'the pipeline "{first[server]}"'
+                message = (
+                    f'{whose} deploys to "{server}" already, and each release would replace the other\'s'
+                )
+                expected = (
+                    "a server of its own in orchestrator.yaml (the same machine with another path will do)"
+                )
+                yield file.document.problem(("actions", "pass", index, "deploy", "server"), message, expected)
+            first.setdefault(server, name)
 
 
 def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:

@@ -197,7 +197,7 @@ Verbatim: TypeAlias = Annotated[StrictStr, BeforeValidator(verbatim_text)]
 
 def _name(value: Plain) -> str:
     text = text_of(value)
-    if not re.match(NAME_PATTERN, text):
+    if not re.fullmatch(NAME_PATTERN, text):
         raise wrong(
             f'"{text}" is not a name',
             "letters, digits, . _ and -, beginning with a letter or digit, at most 63 characters",
@@ -213,7 +213,7 @@ Name: TypeAlias = Annotated[
 
 def _variable(value: Plain) -> str:
     text = text_of(value)
-    if not re.match(VARIABLE_PATTERN, text):
+    if not re.fullmatch(VARIABLE_PATTERN, text):
         raise wrong(
             f'"{text}" cannot be an environment variable',
             "letters, digits and _, not beginning with a digit",

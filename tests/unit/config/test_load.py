@@ -561,3 +561,40 @@ def test_an_unreadable_file_is_a_problem_not_an_exception(folder: ConfigFolder) 
     assert folder.problems() == [
         "pipelines/gone.yaml:1:1: the file cannot be read: No such file or directory; expected a readable file"
     ]
+
+
+DEPLOYING = """\
+pipeline: {name}
+source: {{git: https://example.org/{name}.git}}
+run: {{runner: cpu, command: python train.py}}
+artifacts: [model.txt]
+actions: {{pass: [{actions}]}}
+"""
+
+
+def test_a_server_is_deployed_to_by_one_pipeline_once(folder: ConfigFolder) -> None:
+    deploy = "{deploy: {server: prod}}"
+    folder.write("pipelines/wine.yaml", DEPLOYING.format(name="wine", actions=deploy))
+    assert folder.problems() == []
+    folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions=deploy))
+    expected = (
+        "expected a server of its own in orchestrator.yaml (the same machine with another path will do)"
+    )
+    assert folder.problems() == [
+        'pipelines/wood.yaml:5:36: the pipeline "wine" deploys to "prod" already, and each release would replace '
+        "the other's; " + expected
+    ]
+    folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions="{email: {to: [author]}}"))
+    folder.write("pipelines/wine.yaml", DEPLOYING.format(name="wine", actions=f"{deploy}, {deploy}"))
+    assert folder.problems() == [
+        'pipelines/wine.yaml:5:62: this pipeline deploys to "prod" already, and each release would replace '
+        "the other's; " + expected
+    ]
+
+
+@pytest.mark.parametrize("name", ['"wine\\n"', '"wine\\nX-Header: y"'])
+def test_a_name_has_no_end_of_line(folder: ConfigFolder, name: str) -> None:
+    (problem,) = folder.problems_of_pipeline(
+        DEPLOYING.format(name="wine", actions="").replace("wine\n", f"{name}\n", 1)
+    )
+    assert "is not a name" in problem
