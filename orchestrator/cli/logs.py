@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.follow import LogReader
@@ -24,12 +25,10 @@ def print_logs(
     many = len(attempts) > 1
     printed = 0
     for attempt in attempts:
-        lines = list(reader.new(attempt.id))
-        if tail is not None:
-            lines = lines[len(lines) - min(tail, len(lines)) :]
-        for when, text in lines:
+        lines = reader.new(attempt.id)
+        for when, text in lines if tail is None else deque(lines, maxlen=tail):
             _print(attempt, when, text, many=many, timestamps=timestamps)
-        printed += len(lines)
+            printed += 1
     sys.stdout.flush()
     if not follow:
         if not printed and tail != 0:
