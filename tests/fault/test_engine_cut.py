@@ -44,7 +44,7 @@ def the_container(client: docker.DockerClient, installation: Installation, numbe
 
     def look() -> Container | None:
         found = client.containers.list(filters={"label": labels})
-        return next((c for c in found if c.name.endswith(f"-attempt-{number}")), None)
+        return next((c for c in found if str(c.name).endswith(f"-attempt-{number}")), None)
 
     return wait_until(look, f"the container of attempt {number}", 60)
 
