@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import docker
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
+
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER_IMAGES = ROOT / "runner-images"
@@ -60,8 +62,19 @@ def built(client: docker.DockerClient, folder: Path) -> str:
 def remove_instance(client: docker.DockerClient, instance: str) -> None:
     """Remove everything on the engine that carries an installation's label."""
     mine: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={instance}"}
-    for container in client.containers.list(all=True, filters=mine):
-        container.remove(force=True, v=True)
+
+    def without_containers() -> bool:
+        found = client.containers.list(all=True, filters=mine, ignore_removed=True)
+        for container in found:
+            try:
+                container.remove(force=True, v=True)
+            except APIError as error:
+                # A server that was killed may have asked for the removal just before.
+                if error.status_code not in (404, 409):
+                    raise
+        return not found
+
+    wait_until(without_containers, f"the containers of {instance} to be removed", 60)
     for network in client.networks.list(filters=mine):
         network.remove()
     for volume in client.volumes.list(filters=mine):
