@@ -11,29 +11,37 @@ from pathlib import Path
 from time import monotonic, sleep
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SPACE = Path("/proc/self/ns/pid")
 
 
 class LocalProcesses:
-    """Names a process ``machine/boot/pid/start``, by what /proc tells."""
+    """Names a process ``machine/boot.space/pid/start``, by what /proc tells.
+
+    ``space`` is the process namespace: the same number is another process in each container of a machine,
+    and containers may be given one name.
+    """
 
     def __init__(self) -> None:
         self._machine = socket.gethostname()
         self._boot = _BOOT_ID.read_text().strip()[:8] if _BOOT_ID.exists() else "unknown"
+        self._space = str(_SPACE.stat().st_ino) if _SPACE.exists() else "unknown"
 
     def this(self) -> str:
         """This process's name."""
-        return f"{self._machine}/{self._boot}/{os.getpid()}/{_start_of(os.getpid()) or 0}"
+        place = f"{self._boot}.{self._space}"
+        return f"{self._machine}/{place}/{os.getpid()}/{_start_of(os.getpid()) or 0}"
 
     def is_dead(self, owner: str) -> bool:
         """Whether that process is known to have ended.
 
-        False for another machine's, and for what is no name.
+        False for another machine's, for one in a namespace that cannot be seen into, and for what is no name.
         """
         match owner.split("/"):
-            case [machine, boot, pid, start] if machine == self._machine and pid.isdecimal():
+            case [machine, place, pid, start] if machine == self._machine and pid.isdecimal():
+                boot, _, space = place.partition(".")
                 if boot != self._boot:
                     return True
-                return str(_start_of(int(pid))) != start
+                return space == self._space and str(_start_of(int(pid))) != start
             case _:
                 return False
 
