@@ -54,7 +54,6 @@ from orchestrator.ports.world import (
     LogFiles,
     Mailer,
     Processes,
-    ProgressEvent,
     ProgressSink,
     Renderer,
     SourceControl,
@@ -89,11 +88,6 @@ class ConfigurationInvalid(InvalidInput):
     def __init__(self, result: LoadResult) -> None:
         super().__init__("\n".join(str(problem) for problem in result.errors))
         self.result = result
-
-
-def configuration_folder(option: str | Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder to read: the option, else ``ORCHESTRATOR_CONFIG``, else ``./config``."""
-    return Path(option or environ.get("ORCHESTRATOR_CONFIG") or "config")
 
 
 def read_configuration(folder: Path, *, check_paths: bool = True) -> Configuration:
@@ -554,7 +548,3 @@ class Application:
                 engine.close()
         if "store" in made:
             self.store.close()
-
-
-def ignore_progress(_: ProgressEvent) -> None:
-    """A sink for progress that nobody watches."""

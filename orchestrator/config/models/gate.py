@@ -156,20 +156,6 @@ class GateRules(Model):
     )
 
 
-def metric_without_direction(
-    check: str | ThresholdCheck | ComparisonCheck, direction_of: Callable[[str], Direction | None]
-) -> str | None:
-    """The check's metric if it needs to know which way is good and nothing says so, else None."""
-    if isinstance(check, str):
-        parsed = parse_check(check)
-        if isinstance(parsed, Threshold):
-            return None
-        metric = parsed.metric
-    else:
-        metric = check.metric
-    return metric if direction_of(metric) is None else None
-
-
 def domain_check(
     check: str | ThresholdCheck | ComparisonCheck, direction_of: Callable[[str], Direction | None]
 ) -> Check:
