@@ -66,6 +66,7 @@ def clean(text: str) -> str:
     )
 
 
+_UNSHOWN: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
@@ -103,8 +104,13 @@ def say(text: str) -> None:
 
 
 def print_json(value: Json) -> None:
-    """Data for a program: on standard output, nothing else beside it."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201 - this is how a command answers
+    """Data for a program: on standard output, nothing else beside it.
+
+    What a terminal would obey, or show in another order, is written as the escape that means the same.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    print(text)  # noqa: T201 - this is how a command answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def test_runs_list_fits_100_columns_and_shows_nothing_that_moves_the_cursor(
 def test_runs_list_never_cuts_a_difference(command: Command, folder: Path) -> None:
     name = "wine-quality-of-the-northern"
     text = (folder / "pipelines" / "wine.yaml").read_text()
-    (folder / "pipelines" / "long.yaml").write_text(text.replace("pipeline: wine", f"pipeline: {name}"))
+    (folder / "pipelines" / "wine.yaml").write_text(text.replace("pipeline: wine", f"pipeline: {name}"))
     passed(folder, "feature/quite-long", metric="validation/accuracy", pipeline=name, difference=-0.0125)
     header, row = command("runs", "list").out.splitlines()
     assert "0.986 (-0.013)" in row

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from orchestrator.cli.follow import progress_text
-from orchestrator.cli.output import Column, ago, clean, count, print_table, readable
+from orchestrator.cli.output import Column, ago, clean, count, print_json, print_table, readable
 from orchestrator.cli.views import short_metric
 from orchestrator.ports.world import ProgressEvent
 
@@ -108,3 +109,14 @@ def test_progress_shows_amounts_in_their_unit() -> None:
     text = progress_text(ProgressEvent("staging wine v7", 5 << 20, 20 << 20, "bytes"))
     assert text == "staging wine v7 ▓▓▓▓▓░░░░░░░░░░░░░░░ 5.0 MiB of 20.0 MiB"
     assert progress_text(ProgressEvent("pulling x")) == "pulling x …"
+
+
+def test_json_means_the_same_and_holds_nothing_that_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile = {"subject": "\x1b]0;x\x07 \x9b31m \x7f \u202egnp.exe \u2028 \udce9", "author": "Zoë"}
+    print_json(hostile)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == hostile
+    assert "Zoë" in shown
+    assert [c for c in shown if not c.isprintable() and c != "\n"] == []
