@@ -296,8 +296,11 @@ def _compare(
 def _finding(check: Comparison, gain: float, margin: float) -> str:
     """What was found and what was allowed, in points where the check was written in points."""
     scale = 100 if check.margin.points else 1
-    limit = margin * scale
-    amount = _in_points(format_amount(abs(gain) * scale, limit), check.margin)
+    # Only where the margin decides must the digits show on which side of it the difference is.
+    decides = gain > 0 if check.claim is Claim.SUPERIOR else gain < 0
+    limit = margin * scale if decides else 0.0
+    exact = limit if math.isclose(abs(gain) * scale, limit, rel_tol=_NOISE) else abs(gain) * scale
+    amount = _in_points(format_amount(exact, limit), check.margin)
     found = "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {amount}"
     if check.margin.relative:
         written = f"{check.margin} ({format_value(margin)})"

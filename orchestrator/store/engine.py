@@ -24,6 +24,11 @@ from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailabl
 
 _BUSY_SECONDS: Final = 30.0
 _WRITES: Final = "orchestrator_writes"
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "free space on the disk of storage.path",
+    sqlite3.SQLITE_READONLY: "this user must be able to write to the folder of storage.path",
+    sqlite3.SQLITE_CANTOPEN: "this user must be able to write to the folder of storage.path",
+}
 _MIGRATION_LOCK: Final = 0x6D6C6369
 """An arbitrary number that all our processes share: PostgreSQL's advisory locks are numbers."""
 
@@ -34,7 +39,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (sa.OperationalError, sa.InterfaceError, sa.TimeoutError) as error:
-        raise StoreUnavailable(f"the database did not answer: {_said(error)}") from error
+        raise StoreUnavailable(f"the database did not answer: {_said(error)}", _remedy(error)) from error
     except sa.DBAPIError as error:
         if error.connection_invalidated:
             raise StoreUnavailable(f"the database closed the connection: {_said(error)}") from error
@@ -42,6 +47,12 @@ def translated() -> Iterator[None]:
     except sa.StatementError as error:
         # A value was refused before it reached the database: the caller's own mistake, said in its own words.
         raise error.orig or error from None
+
+
+def _remedy(error: sa.SQLAlchemyError) -> str:
+    original = error.orig if isinstance(error, sa.StatementError) else None
+    # The code's low byte is its kind. Errors of the driver itself have none.
+    return _REMEDIES.get(getattr(original, "sqlite_errorcode", 0) & 0xFF, "")
 
 
 def _said(error: sa.SQLAlchemyError) -> str:

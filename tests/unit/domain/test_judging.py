@@ -84,6 +84,24 @@ def test_a_gate_without_checks_passes_and_says_so() -> None:
             ),
         ),
         (
+            "accuracy not worse than best by 1pp",
+            (0.81,),
+            (0.8,),
+            (
+                "accuracy 0.81 (1 run) against 0.8 (best: wine #1, 1 run): better by 1 point, "
+                "a loss of up to 1 point is allowed (point test, unreplicated): pass"
+            ),
+        ),
+        (
+            "accuracy not worse than best by 1pp",
+            (0.8,),
+            (0.81,),
+            (
+                "accuracy 0.8 (1 run) against 0.81 (best: wine #1, 1 run): worse by 1 point, "
+                "a loss of up to 1 point is allowed (point test, unreplicated): pass"
+            ),
+        ),
+        (
             "accuracy not worse than best",
             (0.897,),
             (0.915,),

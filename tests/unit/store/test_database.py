@@ -16,11 +16,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 
 from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
 from orchestrator.store import SqlStore, migrations, open_store
-from orchestrator.store.engine import Database, parse_url
+from orchestrator.store.engine import Database, parse_url, translated
 from orchestrator.store.tables import Base
 from tests.unit.store.conftest import SERVER
 from tests.unit.store.support import AT, enqueue, passed
@@ -182,7 +182,7 @@ def test_a_row_without_its_parent_is_refused(database: Database) -> None:
 
 WRITER = """
 import sys
-from orchestrator.store.engine import Database, parse_url
+from orchestrator.store.engine import Database, parse_url, translated
 from orchestrator.store.enqueue import add_run
 from tests.unit.store.support import AT, new_run
 
@@ -273,3 +273,15 @@ def test_ids_are_never_given_out_twice(store: SqlStore, database: Database) -> N
     again = enqueue(store)
     assert again.id > gone.id
     assert again.change.id > gone.change.id
+
+
+def test_a_full_database_is_unavailable_and_says_what_to_do() -> None:
+    engine = create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE a (b)")
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+            with pytest.raises(StoreUnavailable, match=r"full; free space on the disk"), translated():
+                connection.exec_driver_sql("CREATE TABLE c (d)")
+    finally:
+        engine.dispose()
