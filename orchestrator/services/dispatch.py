@@ -152,7 +152,8 @@ class Dispatcher:
             self._store.runs.definition(attempt.run_id).runner,
         )
         wish = run.host_wish or ", ".join(runner.host_names) or dict(runner.host_labels)
-        message = f"no host of the configuration fits {wish}"
+        known = ", ".join(host.name for host in self._hosts)
+        message = f"no host of the configuration fits {wish}; its hosts are: {known}"
         lease = self._store.attempts.claim(
             attempt.id,
             "(none)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_an_unknown_host_or_pipeline_is_said_and_makes_no_run(broken: Installati
     assert mistyped.returncode == 2
     assert 'did you mean "line"?' in mistyped.stderr
     assert broken.json("runs", "list") == []
+
+
+def test_a_host_taken_out_of_the_configuration_ends_the_runs_that_wait_for_it(broken: Installation) -> None:
+    broken.main = {"hosts": {"local": {"slots": 1}, "second": {"slots": 1}}}
+    broken.write()
+    broken.orchestrator("run", "line", "--host", "second", "--no-wait")
+    broken.main = {}
+    broken.write()
+    ended = json.loads(broken.orchestrator("--json", "runs", "resume", "1", expect=3))
+    assert (ended["state"], ended["reason"]) == ("errored", "host_unknown")
+    assert "no host of the configuration fits second; its hosts are: local" in ended["sentence"]
 
 
 def test_a_data_folder_that_is_missing_is_a_mistake_of_the_configuration(broken: Installation) -> None:
