@@ -1,0 +1,170 @@
+"""The server's own state: two servers on it, a full or read-only disk, a stop while a run is prepared."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from tests.support.installation import COMMAND, Installation, Server
+from tests.support.waiting import wait_until
+
+PATIENCE = 90.0
+
+
+@pytest.fixture
+def small_disk(plain: Installation) -> Iterator[Path]:
+    """The state folder as a disk of 4 MB."""
+    state = plain.folder / "var"
+    state.mkdir(mode=0o700)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(state)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield state
+    finally:
+        plain.close()
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def test_two_servers_on_one_database_do_everything_once(
+    plain: Installation, docker_engine: docker.DockerClient
+) -> None:
+    plain.pipeline = {"source": {"git": plain.repository.url, "branches": ["main", "try/*"], "poll": "1s"}}
+    plain.write()
+    plain.commit(0.8)
+    servers = [plain.serve(), plain.serve()]
+    plain.smtp.wait_for(1, PATIENCE)
+    commits = []
+    for name in ("a", "b", "c"):
+        plain.repository.switch(f"try/{name}")
+        commits.append(plain.commit(0.81, {"name.txt": name}))
+    (plain.data / "b.csv").write_text("3\n")
+    plain.smtp.wait_for(5, PATIENCE)
+    assert [server.terminate() for server in servers] == [0, 0]
+    runs = plain.json("runs", "list")
+    assert sorted(r["commit"] for r in runs if r["cause"] == "push") == sorted(commits)
+    assert sorted(r["cause"] for r in runs if r["cause"] != "push") == ["data", "first_sight"]
+    assert {r["state"] for r in runs} == {"passed"}
+    assert [len(plain.json("runs", "show", str(r["id"]))["attempts"]) for r in runs] == [1] * 5
+    assert len(plain.smtp.messages) == len({m.message["Message-ID"] for m in plain.smtp.messages}) == 5
+
+
+def test_a_server_that_is_stopped_while_it_prepares_leaves_the_run_to_the_next(
+    plain: Installation, docker_engine: docker.DockerClient
+) -> None:
+    marker = f"echo {plain.folder} >&2; touch ~/prepared; sleep 6"
+    plain.pipeline = {
+        "run": {
+            "runner": "cpu",
+            "setup": {"run": marker, "key": ["train.py"]},
+            "command": "test -e ~/prepared && python3 train.py",
+        }
+    }
+    plain.write()
+    plain.commit(0.8)
+    first = plain.serve()
+
+    def setups() -> list[Container]:
+        labels = [f"mlci.instance={plain.instance()}", "mlci.role=setup"]
+        found: list[Container] = docker_engine.containers.list(filters={"label": labels})
+        return found
+
+    wait_until(setups, "the setup to run", PATIENCE)
+    assert first.terminate(30) == 0
+    assert setups() == []
+    assert plain.smtp.messages == []
+    plain.serve()
+    plain.smtp.wait_for(1, PATIENCE)
+    run = plain.json("runs", "show", "1")
+    assert run["state"] == "passed"
+    assert [a["number"] for a in run["attempts"]] == [1]
+    assert plain.orchestrator("runs", "logs", "1").splitlines() == [f"line {n}" for n in range(5)]
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+    plain: Installation, small_disk: Path
+) -> None:
+    plain.commit(0.8)
+    server = plain.serve()
+    plain.wait_for_mails(1)
+    filler = small_disk / "filler"
+    fill(filler)
+    plain.commit(0.81)
+    said = wait_until(lambda: errors(server), "the full disk to be said", 60)
+    assert server.process.poll() is None
+    assert "disk is full" in said[0]
+    assert "free space on the disk of storage.path" in said[0]
+    assert "Traceback" not in server.log.read_text()
+    filler.unlink()
+    plain.smtp.wait_for(2, PATIENCE)
+    runs = plain.json("runs", "list")
+    assert [(r["cause"], r["state"]) for r in runs] == [("push", "passed"), ("first_sight", "passed")]
+    assert len(plain.smtp.messages) == 2
+    assert server.terminate() == 0
+
+
+def errors(server: Server) -> list[str]:
+    """What the server's log holds beyond plain information."""
+    found = [line.split(maxsplit=2) for line in server.log.read_text().splitlines()]
+    return [words[2] for words in found if len(words) == 3 and words[1] in ("error", "warning")]
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(descriptor, b"\0" * 4096)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def test_a_database_that_cannot_be_written_is_said_with_the_remedy(
+    plain: Installation, small_disk: Path
+) -> None:
+    plain.orchestrator("db", "upgrade")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    plain.commit(0.8)
+    for arguments in (["serve", "--port", "0"], ["run", "line"]):
+        done = subprocess.run(
+            [COMMAND, "--config", str(plain.config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 3, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "storage.path" in done.stderr
+
+
+def test_a_second_server_on_the_same_port_is_refused_and_the_first_goes_on(plain: Installation) -> None:
+    plain.commit(0.8)
+    first = plain.serve()
+    port = first.url.rpartition(":")[2]
+    done = subprocess.run(
+        [COMMAND, "--config", str(plain.config), "serve", "--port", port],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "--port" in done.stderr
+    plain.smtp.wait_for(1, PATIENCE)
+    assert json.loads(first.get("/readyz"))["ready"] is True
