@@ -17,8 +17,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
+from orchestrator.ports.engine import Engine
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock, Engine
+from orchestrator.ports.world import Clock
 from orchestrator.services.act import Actor
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, sweep

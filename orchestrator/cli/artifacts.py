@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.bootstrap import Application
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.run import Run, latest_tries
-from orchestrator.ports.store import StoredArtifact
+from orchestrator.ports.records import StoredArtifact
 
 
 def kept(app: Application, run: Run) -> list[tuple[int, StoredArtifact]]:

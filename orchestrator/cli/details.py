@@ -9,11 +9,12 @@ from rich.text import Text
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.artifacts import kept
-from orchestrator.cli.output import Column, clean, count, print_table, stamp
+from orchestrator.cli.output import Column, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import done_now, reference
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
+from orchestrator.domain.text import clean
 
 
 def print_details(screen: Console, app: Application, run: Run, waiting: Sequence[str], journal: bool) -> None:

@@ -7,7 +7,7 @@ import threading
 from orchestrator.bootstrap import Application
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.ports.world import ProgressEvent, ProgressSink
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
 from orchestrator.services.dispatch import sweep
 

@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from orchestrator.bootstrap import Application
-from orchestrator.cli.output import STYLES, clean, console, is_terminal, readable, say
+from orchestrator.cli.output import STYLES, console, is_terminal, say
 from orchestrator.cli.views import reference, settled, why_waiting
 from orchestrator.domain.action import EmailAction
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState, latest_tries
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.domain.text import clean, readable
+from orchestrator.ports.progress import ProgressEvent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

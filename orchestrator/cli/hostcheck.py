@@ -14,7 +14,7 @@ from orchestrator.cli.images import BASE_IMAGE
 from orchestrator.domain.errors import EngineError, ImageNotFound
 from orchestrator.domain.pipeline import NamedImage, Resources
 from orchestrator.domain.report import format_size
-from orchestrator.ports.world import ContainerSpec, ContainerState, Engine
+from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine
 from orchestrator.services import naming
 
 _PATIENCE = 30.0

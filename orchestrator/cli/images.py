@@ -14,7 +14,7 @@ from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 if TYPE_CHECKING:
     from orchestrator.bootstrap import Application
     from orchestrator.domain.pipeline import HostSpec, ImageSpec
-    from orchestrator.ports.world import Engine
+    from orchestrator.ports.engine import Engine
 
 BASE_IMAGE: Final = "mlci/base:1"
 _FROM_BASE = re.compile(r"^(?:ARG\s+\w+=|FROM\s+)mlci/base:1\s*$", re.MULTILINE)

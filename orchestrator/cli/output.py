@@ -10,11 +10,12 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
+
+from orchestrator.domain.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,23 +59,7 @@ STYLES: Final = {
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
-def clean(text: str) -> str:
-    """A text on one line, without control characters and marks that reverse the reading."""
-    hidden = ("Cc", "Cf", "Cs")
-    return "".join(
-        " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in hidden
-    )
-
-
 _UNSHOWN: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-
-
-def readable(text: bytes) -> str:
-    """A line of a log as a terminal would show it at last: no control codes, ``\\r`` progress at its end."""
-    plain = _ESCAPES.sub("", text.decode("utf-8", "replace")).replace("\t", "    ")
-    states = [state for state in plain.split("\r") if state.strip()]
-    return clean(states[-1]) if states else ""
 
 
 def console(stream: TextIO | None = None) -> Console:

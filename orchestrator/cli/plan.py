@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.bootstrap import Application
     from orchestrator.cli.output import Json
     from orchestrator.domain.pipeline import Pipeline
-    from orchestrator.ports.world import Engine
+    from orchestrator.ports.engine import Engine
     from orchestrator.services.plan import DataLook, Plan
 
 

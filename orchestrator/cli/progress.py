@@ -6,8 +6,9 @@ import sys
 from types import TracebackType
 
 from orchestrator.cli.follow import progress_text
-from orchestrator.cli.output import clean, is_terminal, say
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.cli.output import is_terminal, say
+from orchestrator.domain.text import clean
+from orchestrator.ports.progress import ProgressEvent
 
 
 class ProgressLine:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from orchestrator.bootstrap import Application
-from orchestrator.cli.output import STYLES, Column, clean, console, print_table
+from orchestrator.cli.output import STYLES, Column, console, print_table
 from orchestrator.domain.action import Action, ActionState, EmailAction
 from orchestrator.domain.gate import Outcome
 from orchestrator.domain.report import Report
 from orchestrator.domain.run import Run
-from orchestrator.ports.store import OutboxMessage
+from orchestrator.domain.text import clean
+from orchestrator.ports.records import OutboxMessage
 
 _MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.SKIPPED: "-"}
 

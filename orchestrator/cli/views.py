@@ -13,7 +13,7 @@ from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.report import format_duration, key_metric, word_for
 from orchestrator.domain.run import Attempt, Run, RunState
-from orchestrator.ports.store import OutboxMessage
+from orchestrator.ports.records import OutboxMessage
 from orchestrator.services.standing import doing, waiting
 
 _EXITS = {

@@ -1,4 +1,4 @@
 """Everything that the services ask of the world, as Protocols with their contracts.
 
-``world`` holds sources, datasets, engines, files, servers and mail; ``store`` the database.
+``store`` and ``records`` hold the database, ``engine`` containers, ``world`` everything else outside.
 """

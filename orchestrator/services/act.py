@@ -30,7 +30,8 @@ from orchestrator.domain.errors import (
     StoreError,
 )
 from orchestrator.domain.run import Run, backoff
-from orchestrator.ports.store import Lease, OutboxMessage, Store
+from orchestrator.ports.records import Lease, OutboxMessage
+from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Mailer, Renderer
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.mail_message import AS_WRITTEN, compose, is_address

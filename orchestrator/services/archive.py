@@ -19,6 +19,7 @@ from unicodedata import category
 
 from orchestrator.domain.errors import EngineError, EngineUnavailable, InvalidInput
 from orchestrator.domain.pipeline import Limits
+from orchestrator.domain.text import escaped
 
 CHECKOUT_TIME: Final = 946_684_800
 """Modification time (seconds) of a checkout's files: what still has it in a container is as it was put."""
@@ -210,7 +211,7 @@ class _Reader:
 
     def _judge(self, info: tarfile.TarInfo) -> str | LeftOut | None:
         """The path of a file to be handed on, why the entry is left out, or None for a folder."""
-        shown = _printable(info.name)
+        shown = _shown(info.name)
         wrong = _wrong_name(info.name)
         if wrong:
             return LeftOut(shown, wrong)
@@ -267,8 +268,8 @@ def _wrong_kind(info: tarfile.TarInfo) -> str:
     if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
         return "its size is negative" if info.size < 0 else ""
     kinds = {
-        tarfile.SYMTYPE: f"it is a symbolic link to {_printable(info.linkname)}",
-        tarfile.LNKTYPE: f"it is a hard link to {_printable(info.linkname)}",
+        tarfile.SYMTYPE: f"it is a symbolic link to {_shown(info.linkname)}",
+        tarfile.LNKTYPE: f"it is a hard link to {_shown(info.linkname)}",
         tarfile.FIFOTYPE: "it is a named pipe",
         tarfile.CHRTYPE: "it is a device",
         tarfile.BLKTYPE: "it is a device",
@@ -276,12 +277,9 @@ def _wrong_kind(info: tarfile.TarInfo) -> str:
     return kinds.get(info.type, "it is of an unknown kind")
 
 
-def _printable(text: str) -> str:
-    clean = "".join(
-        c if c.isprintable() and c not in _BIDI else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in text[:LONGEST_PATH]
-    )
-    return clean if len(clean) <= 200 else f"{clean[:197]}..."
+def _shown(text: str) -> str:
+    safe = escaped(text[:LONGEST_PATH])
+    return safe if len(safe) <= 200 else f"{safe[:197]}..."
 
 
 def write_tar(folder: Path, out: BinaryIO, uid: int, gid: int, prefix: str) -> None:
@@ -317,7 +315,7 @@ def write_tar(folder: Path, out: BinaryIO, uid: int, gid: int, prefix: str) -> N
                         executable = os.fstat(content.fileno()).st_mode & stat.S_IXUSR
                         add(inside, tarfile.REGTYPE, 0o755 if executable else 0o644, content=content)
                 else:
-                    raise InvalidInput(f"{_printable(entry.path)} is neither a file nor a folder nor a link")
+                    raise InvalidInput(f"{_shown(entry.path)} is neither a file nor a folder nor a link")
 
         for depth in range(len(top)):
             add("/".join(top[: depth + 1]), tarfile.DIRTYPE, 0o755)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator.domain.run import Run
+from orchestrator.ports.engine import Engine
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Engine
 from orchestrator.services import naming
 
 

@@ -15,8 +15,9 @@ from orchestrator.domain.globs import fixed_folder, matches
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Limits, Pipeline
 from orchestrator.domain.run import Reason
-from orchestrator.ports.store import StoredArtifact
-from orchestrator.ports.world import BlobStore, Collector, Engine, TooLarge
+from orchestrator.ports.engine import Engine
+from orchestrator.ports.records import StoredArtifact
+from orchestrator.ports.world import BlobStore, Collector, TooLarge
 from orchestrator.services import naming
 from orchestrator.services.archive import CHECKOUT_TIME, LeftOut, Member, read_members
 

@@ -30,16 +30,10 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.globs import matches
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Run, latest_tries
-from orchestrator.ports.store import Lease, Store
-from orchestrator.ports.world import (
-    BlobStore,
-    Clock,
-    DatasetSource,
-    ProgressSink,
-    ReleaseTarget,
-    Renderer,
-    Servers,
-)
+from orchestrator.ports.progress import ProgressSink
+from orchestrator.ports.records import Lease
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import BlobStore, Clock, DatasetSource, ReleaseTarget, Renderer, Servers
 from orchestrator.services.contents import Contents
 from orchestrator.services.report import ReportBuilder
 

@@ -19,8 +19,10 @@ from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.errors import NotFound, RevisionGone
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Reason, Run
-from orchestrator.ports.store import DataMove, DatasetWatch, HeadMove, NewAction, NewRun, Store
-from orchestrator.ports.world import Clock, DatasetSource, ProgressEvent, SourceControl
+from orchestrator.ports.progress import ProgressEvent
+from orchestrator.ports.records import DataMove, DatasetWatch, HeadMove, NewAction, NewRun
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,11 @@ from functools import partial
 from orchestrator.domain.errors import EngineError, LeaseLost, NotFound, OrchestratorError, StoreUnavailable
 from orchestrator.domain.pipeline import HostSpec, eligible_hosts
 from orchestrator.domain.run import Attempt, AttemptState, Reason
-from orchestrator.ports.store import AttemptResult, Lease, Store
-from orchestrator.ports.world import Clock, Engine, Owned, Processes, ProgressEvent, ProgressSink
+from orchestrator.ports.engine import Engine, Owned
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
+from orchestrator.ports.records import AttemptResult, Lease
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
 from orchestrator.services.execute import AttemptWorker, ExecutionPorts
 

@@ -19,7 +19,8 @@ from orchestrator.domain.metrics import Direction, Metric
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
 from orchestrator.domain.run import Progress, Purpose, Reason, Run, RunState, progress
-from orchestrator.ports.store import NewAction, NewRun, Store
+from orchestrator.ports.records import NewAction, NewRun
+from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 
 log = logging.getLogger(__name__)

@@ -32,16 +32,11 @@ from orchestrator.domain.run import (
     classify,
     warnings_of,
 )
-from orchestrator.ports.store import AttemptResult, Lease, Store
-from orchestrator.ports.world import (
-    Clock,
-    ContainerState,
-    Engine,
-    LogFiles,
-    ProgressEvent,
-    ProgressSink,
-    Secrets,
-)
+from orchestrator.ports.engine import ContainerState, Engine
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
+from orchestrator.ports.records import AttemptResult, Lease
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock, LogFiles, Secrets
 from orchestrator.services import naming
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart

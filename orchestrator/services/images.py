@@ -30,15 +30,9 @@ from orchestrator.domain.pipeline import (
     Setup,
 )
 from orchestrator.domain.run import Exit
-from orchestrator.ports.world import (
-    Clock,
-    ContainerSpec,
-    ContainerState,
-    Engine,
-    LogStream,
-    ProgressEvent,
-    ProgressSink,
-)
+from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine, LogStream
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
+from orchestrator.ports.world import Clock
 from orchestrator.services import naming
 from orchestrator.services.cleanup import cleaned_up
 

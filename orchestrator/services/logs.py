@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 
 from orchestrator.domain.errors import ContainerGone, EngineError, StoreUnavailable
-from orchestrator.ports.world import Engine, LogStream, LogWriter
+from orchestrator.ports.engine import Engine, LogStream
+from orchestrator.ports.world import LogWriter
 
 log = logging.getLogger(__name__)
 

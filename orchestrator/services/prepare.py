@@ -19,18 +19,10 @@ from orchestrator.domain.change import DatasetVersion
 from orchestrator.domain.errors import DatasetMoved, NotFound
 from orchestrator.domain.pipeline import DatasetSpec, Network, Pipeline, RepositoryImage, Resources
 from orchestrator.domain.run import Attempt, Run
+from orchestrator.ports.engine import Container, ContainerSpec, Engine, VolumeMount
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import (
-    Clock,
-    Container,
-    ContainerSpec,
-    DatasetSource,
-    Engine,
-    ProgressEvent,
-    ProgressSink,
-    SourceControl,
-    VolumeMount,
-)
+from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
 from orchestrator.services.cleanup import cleaned_up

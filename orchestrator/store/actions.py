@@ -18,7 +18,7 @@ from orchestrator.domain.action import (
 )
 from orchestrator.domain.codec import from_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
-from orchestrator.ports.store import Lease, OutboxMessage
+from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.store.engine import Database
 from orchestrator.store.outbox import PENDING, SqlOutbox, add_mail
 from orchestrator.store.tables import ActionRow, OutboxRow, Plain

@@ -12,7 +12,7 @@ from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
-from orchestrator.ports.store import AttemptResult, Lease, StoredArtifact
+from orchestrator.ports.records import AttemptResult, Lease, StoredArtifact
 from orchestrator.store.engine import Database
 from orchestrator.store.outbox import PENDING
 from orchestrator.store.tables import (

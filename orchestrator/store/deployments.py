@@ -12,7 +12,7 @@ from orchestrator.domain.action import ActionState
 from orchestrator.domain.deployment import DEPLOYMENT_TRANSITIONS, Deployment, DeploymentState
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.run import Run
-from orchestrator.ports.store import Lease
+from orchestrator.ports.records import Lease
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import ActionRow, DeploymentRow, PipelineRow
 from orchestrator.store.transitions import changed, lost, record, require_legal

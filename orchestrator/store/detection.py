@@ -12,7 +12,7 @@ from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound, StoreUnavailable
 from orchestrator.domain.pipeline import DatasetSpec
-from orchestrator.ports.store import DatasetWatch
+from orchestrator.ports.records import DatasetWatch
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import DataHeadRow, DatasetVersionRow, DatasetWatchRow, HeadRow, ManifestRow
 from orchestrator.store.transitions import inserted, put

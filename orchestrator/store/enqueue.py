@@ -13,7 +13,7 @@ from orchestrator.domain.change import Cause
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.run import AttemptState, Purpose, RunState, seed_for
-from orchestrator.ports.store import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun
 from orchestrator.store.tables import (
     ActionRow,
     AttemptRow,

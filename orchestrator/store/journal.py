@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from orchestrator.ports.store import JournalEntry
+from orchestrator.ports.records import JournalEntry
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import ActionRow, AttemptRow, DeploymentRow, JournalRow, OutboxRow
 from orchestrator.store.transitions import record

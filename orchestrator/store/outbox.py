@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.ports.store import Lease, OutboxMessage
+from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import OutboxRow
 from orchestrator.store.transitions import NO_LEASE, Tokens, changed, granted, inserted, is_free, lost, record

@@ -24,7 +24,7 @@ from orchestrator.domain.run import (
     Run,
     RunState,
 )
-from orchestrator.ports.store import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
 from orchestrator.store.tables import AttemptRow, ChangeRow, DeploymentRow, MetricRow, PinRow, RunRow

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, select, update
 
-from orchestrator.ports.store import ServerRow
+from orchestrator.ports.records import ServerRow
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import ServerRecord
 from orchestrator.store.transitions import changed, put

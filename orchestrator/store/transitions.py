@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.errors import IllegalTransition, LeaseLost
-from orchestrator.ports.store import Lease
+from orchestrator.ports.records import Lease
 from orchestrator.store.tables import ActionRow, AttemptRow, Base, JournalRow, OutboxRow
 
 S = TypeVar("S", bound=StrEnum)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.files.logs import FolderLogs
-from orchestrator.ports.world import LogLine
+from orchestrator.ports.engine import LogLine
 from tests.support.git import GitRepository
 
 ROUNDS = 7

@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from orchestrator.domain.errors import EngineError
-from orchestrator.ports.world import VolumeMount
+from orchestrator.ports.engine import VolumeMount
 from tests.support.containers import Bench, docker_bench
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.adapters.docker.engine import DockerEngine
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.world import Container, ContainerSpec, ContainerState, Engine, LogLine
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, Engine, LogLine
 from tests.support.fake_engine import FakeEngine, Script
 from tests.support.waiting import wait_until
 

@@ -26,16 +26,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.world import (
-    Container,
-    ContainerSpec,
-    ContainerState,
-    EngineInfo,
-    LogLine,
-    Owned,
-    ProgressEvent,
-    ProgressSink,
-)
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, EngineInfo, LogLine, Owned
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 INSTANCE_LABEL = "mlci.instance"
 

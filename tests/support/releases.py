@@ -12,7 +12,7 @@ from typing import BinaryIO
 from orchestrator.adapters.sftp import SshServer
 from orchestrator.adapters.sftp.target import SftpTarget
 from orchestrator.domain.deployment import ReleaseFile
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.ports.progress import ProgressEvent
 from tests.support.sshd import SshServer as Machine
 
 FILES_ONLY = """

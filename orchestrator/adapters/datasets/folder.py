@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, printable, scan, unreadable
+from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, scan, unreadable
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetSpec
-from orchestrator.ports.world import Listing, ProgressEvent, ProgressSink, Snapshot
+from orchestrator.domain.text import escaped
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
+from orchestrator.ports.world import Listing, Snapshot
 
 _CHUNK = 1 << 20
 _THREADS = min(4, os.cpu_count() or 1)
@@ -172,6 +174,6 @@ def _header(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 def _moved(dataset: DatasetSpec, path: str, how: str) -> DatasetMoved:
     return DatasetMoved(
-        f"dataset {dataset.name}: {printable(path)} is not what it was: {how}",
+        f"dataset {dataset.name}: {escaped(path)} is not what it was: {how}",
         "the version as it was cannot be had any more",
     )

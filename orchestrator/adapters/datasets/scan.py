@@ -15,6 +15,7 @@ from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetUnavailable
 from orchestrator.domain.globs import matches
 from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.domain.text import escaped
 from orchestrator.ports.world import Listing
 
 
@@ -89,15 +90,8 @@ def unreadable(dataset: DatasetSpec, error: OSError) -> DatasetUnavailable:
     """What the system says of a path, as our error."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else dataset.path
     return DatasetUnavailable(
-        f"dataset {dataset.name}: cannot read {printable(path)}: {error.strerror or error}",
+        f"dataset {dataset.name}: cannot read {escaped(path)}: {error.strerror or error}",
         "check that it exists and that this user may read it",
-    )
-
-
-def printable(text: str) -> str:
-    """A path for messages."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
 
 
@@ -125,7 +119,7 @@ def _seen(dataset: DatasetSpec, root: str, path: str, entry: os.DirEntry[str]) -
         real = os.path.realpath(entry.path)
         if os.path.commonpath((root, real)) != root:
             raise _refused(
-                dataset, path, f"it is a link that leaves the folder, to {printable(real)}", "copy the file"
+                dataset, path, f"it is a link that leaves the folder, to {escaped(real)}", "copy the file"
             )
         info = Path(real).stat()
     if not stat.S_ISREG(info.st_mode):
@@ -135,7 +129,7 @@ def _seen(dataset: DatasetSpec, root: str, path: str, entry: os.DirEntry[str]) -
 
 
 def _refused(dataset: DatasetSpec, path: str, why: str, remedy: str) -> DatasetUnavailable:
-    where = printable(f"{dataset.path}/{path}")
+    where = escaped(f"{dataset.path}/{path}")
     return DatasetUnavailable(
         f"dataset {dataset.name}: {where} cannot be used: {why}", f"{remedy}, or exclude it"
     )

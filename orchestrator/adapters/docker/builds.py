@@ -16,7 +16,7 @@ from orchestrator.adapters.docker.clients import Clients, endpoint
 from orchestrator.adapters.docker.errors import Refused, check, disk_full, says_full, translate
 from orchestrator.adapters.docker.messages import Message, messages
 from orchestrator.domain.errors import EngineError, ImageRejected
-from orchestrator.ports.world import ProgressEvent, ProgressSink
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
     from docker import APIClient

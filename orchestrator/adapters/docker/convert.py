@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.world import Container, ContainerSpec, ContainerState
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState
 
 if TYPE_CHECKING:
     from docker.types import LogConfig, Mount

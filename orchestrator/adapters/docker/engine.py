@@ -26,15 +26,8 @@ from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.domain.pipeline import Resources
-from orchestrator.ports.world import (
-    Container,
-    ContainerSpec,
-    ContainerState,
-    EngineInfo,
-    LogStream,
-    Owned,
-    ProgressSink,
-)
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, EngineInfo, LogStream, Owned
+from orchestrator.ports.progress import ProgressSink
 
 _TRANSFER = 300.0
 """Seconds that an engine may take over a large file system: unpacking an archive, removing a container."""

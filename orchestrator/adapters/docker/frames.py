@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.ports.world import LogLine
+from orchestrator.ports.engine import LogLine
 
 LONGEST_LINE = 1 << 20
 """Bytes after which a line is cut, so that a program that never ends its line cannot fill our memory."""

@@ -18,7 +18,8 @@ from orchestrator.adapters.docker.labels import IMAGE, INSTANCE, with_instance
 from orchestrator.adapters.docker.messages import Detail, Message, messages
 from orchestrator.adapters.docker.storage import foreign
 from orchestrator.domain.errors import EngineError, ImageNotFound
-from orchestrator.ports.world import ContainerState, ProgressEvent, ProgressSink
+from orchestrator.ports.engine import ContainerState
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
     from docker import APIClient

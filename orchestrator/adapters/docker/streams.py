@@ -13,7 +13,7 @@ from orchestrator.adapters.docker.convert import whole_second
 from orchestrator.adapters.docker.errors import translate
 from orchestrator.adapters.docker.frames import LineParser
 from orchestrator.domain.errors import EngineError, EngineUnavailable
-from orchestrator.ports.world import LogLine
+from orchestrator.ports.engine import LogLine
 
 if TYPE_CHECKING:
     from docker import APIClient

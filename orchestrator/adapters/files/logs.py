@@ -7,7 +7,6 @@ nothing waiting in memory.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,17 +14,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.adapters.files.failures import storing
-from orchestrator.ports.world import LogLine
+from orchestrator.domain.text import readable
+from orchestrator.ports.engine import LogLine
 
 _BLOCK = 1 << 16
 _TAIL_BYTES: Final = 4 << 20
 _OVERLAP: Final = timedelta(seconds=1)
 """A container's two streams are stamped apart: a line may come after a younger one of the other stream."""
-
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
-)
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 class FolderLogs:
@@ -62,7 +57,7 @@ class FolderLogs:
             return ()
         with file:
             raw = _last_lines(file, count)
-        return tuple(_readable(_parse(line).text) for line in raw)
+        return tuple(readable(_parse(line).text) for line in raw)
 
     def _path(self, attempt_id: int) -> Path:
         return self._root / f"{attempt_id:d}.log"
@@ -192,10 +187,3 @@ def _earlier(timestamp: str) -> str:
     except ValueError:
         return timestamp
     return f"{moment - _OVERLAP:%Y-%m-%dT%H:%M:%S}.{fraction[:6].ljust(9, '0')}Z"
-
-
-def _readable(text: bytes) -> str:
-    """A line as a terminal shows it in the end: no control codes, ``\\r`` progress at its last state."""
-    plain = _ESCAPES.sub("", text.decode("utf-8", "replace"))
-    states = [state for state in plain.split("\r") if state.strip()]
-    return _CONTROLS.sub("", states[-1] if states else "")

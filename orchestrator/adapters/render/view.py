@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.report import Report, Word, format_size
+from orchestrator.domain.text import clean
 
 _LOG_LINES = 30
 _MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.SKIPPED: "-"}
@@ -95,17 +95,6 @@ class View:
     artifacts: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     more: dict[str, int]
-
-
-def clean(text: str) -> str:
-    """A text on one line, without control characters, lone surrogates and marks that reverse the reading."""
-    if text.isprintable():
-        return text
-    kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in _HIDDEN)
-    return "".join(kept)
-
-
-_HIDDEN = frozenset({"Cc", "Cf", "Cs"})
 
 
 class _Cutter:

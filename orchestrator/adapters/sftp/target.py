@@ -20,7 +20,7 @@ from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_nam
 from orchestrator.domain.deployment import RELEASE_PATTERN, ReleaseFile
 from orchestrator.domain.errors import DeploymentError, ServerRejected
 from orchestrator.domain.report import format_size
-from orchestrator.ports.world import ProgressEvent, ProgressSink
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 _UNVERIFIED = 0o700
 _PATIENCE = 20.0

@@ -18,7 +18,7 @@ import paramiko
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.errors import ServerRejected, TransferCorrupted
-from orchestrator.ports.world import ProgressEvent, ProgressSink
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.adapters.sftp import lock
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable, TransferCorrupted
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.ports.progress import ProgressEvent
 from tests.support.network import free_port
 from tests.support.releases import Site, SiteMaker, ignore, settings
 from tests.support.sshd import SshServer, make_key

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.adapters.sftp import ConfiguredServers
 from orchestrator.domain.errors import NotFound, ServerRejected, TransferCorrupted
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.ports.progress import ProgressEvent
 from tests.support.releases import Site, SiteMaker, ignore
 from tests.support.waiting import wait_until
 

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.adapters.docker.engine import DockerEngine
 from orchestrator.domain.errors import ImageRejected
 from orchestrator.domain.pipeline import Resources
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.ports.progress import ProgressEvent
 from tests.support.containers import HOME, Bench
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.domain.run import Exit
-from orchestrator.ports.world import ContainerState, LogLine, VolumeMount
+from orchestrator.ports.engine import ContainerState, LogLine, VolumeMount
 from tests.support.containers import HOME, Bench, files_in, tar_of
 from tests.support.fake_engine import Script
 

@@ -14,7 +14,7 @@ from orchestrator.adapters.datasets.folder import FolderDataset
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetSpec
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.ports.progress import ProgressEvent
 
 
 def quiet(_: ProgressEvent) -> None:

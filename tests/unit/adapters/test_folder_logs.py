@@ -10,7 +10,7 @@ import pytest
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.observe import Masker
-from orchestrator.ports.world import LogLine
+from orchestrator.ports.engine import LogLine
 
 
 def line(moment: float, text: str | bytes) -> LogLine:
@@ -160,7 +160,7 @@ def test_the_tail_is_what_a_person_would_see(logs: FolderLogs) -> None:
             line(5, b"\xff"),
         ],
     )
-    assert logs.tail(1, 4) == ("red alert", "100%", "caf\u00e9\ttab", "\ufffd")
+    assert logs.tail(1, 4) == ("red alert", "100%", "caf\u00e9    tab", "\ufffd")
     assert logs.tail(1, 0) == ()
     assert len(logs.tail(1, 100)) == 5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from orchestrator.adapters.docker.frames import LONGEST_LINE, LineParser
-from orchestrator.ports.world import LogLine
+from orchestrator.ports.engine import LogLine
 
 STAMP = "2026-01-01T00:00:00.00000000{}Z"
 

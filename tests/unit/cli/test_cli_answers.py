@@ -18,7 +18,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.gate import CheckResult, Outcome, Verdict
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Reason, Run, RunState
-from orchestrator.ports.store import AttemptResult, NewRun
+from orchestrator.ports.records import AttemptResult, NewRun
 from tests.support.git import GitRepository
 from tests.unit.cli.conftest import Command
 
@@ -351,7 +351,7 @@ def test_serve_refuses_to_open_itself_to_the_network(command: Command, folder: P
 def test_an_artifact_whose_name_leads_out_is_not_written(folder: Path, tmp_path: Path) -> None:
     from orchestrator.cli.artifacts import save
     from orchestrator.domain.errors import InvalidInput
-    from orchestrator.ports.store import StoredArtifact
+    from orchestrator.ports.records import StoredArtifact
 
     app = Application(read_configuration(folder))
     try:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.cli.follow import progress_text
-from orchestrator.cli.output import Column, ago, clean, count, print_json, print_table, readable
+from orchestrator.cli.output import Column, ago, count, print_json, print_table
 from orchestrator.cli.views import short_metric
-from orchestrator.ports.world import ProgressEvent
+from orchestrator.domain.text import clean, readable
+from orchestrator.ports.progress import ProgressEvent
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
 from orchestrator.domain.run import Reason
-from orchestrator.ports.world import ContainerSpec
+from orchestrator.ports.engine import ContainerSpec
 from orchestrator.services.archive import CHECKOUT_TIME
 from orchestrator.services.collect import Collected, OutputCollector, required_metrics
 from tests.support.fake_engine import File

@@ -24,7 +24,7 @@ from orchestrator.domain.pipeline import (
     Setup,
 )
 from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
-from orchestrator.ports.world import ContainerSpec
+from orchestrator.ports.engine import ContainerSpec
 from orchestrator.services.execute import LOST_AFTER
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until

@@ -40,7 +40,8 @@ from orchestrator.domain.pipeline import (
 )
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.observe import Masker
-from orchestrator.ports.world import Listing, ProgressEvent, ProgressSink, Snapshot
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
+from orchestrator.ports.world import Listing, Snapshot
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.collect import OutputCollector

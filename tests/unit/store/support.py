@@ -17,7 +17,7 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate, Outcome, Verdict
 from orchestrator.domain.pipeline import Execution, NamedImage, Pipeline, RunnerSpec, SourceSpec
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Reason, Run, RunState
-from orchestrator.ports.store import AttemptResult, DataMove, HeadMove, Lease, NewAction, NewRun
+from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, Lease, NewAction, NewRun
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import ActionRow, AttemptRow, Base, DeploymentRow, RunRow

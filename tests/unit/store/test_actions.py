@@ -10,7 +10,7 @@ from orchestrator.domain.action import ActionState, DeployAction, EmailAction, T
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import Run, RunState
-from orchestrator.ports.store import Lease, NewAction, OutboxMessage
+from orchestrator.ports.records import Lease, NewAction, OutboxMessage
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from tests.unit.store.support import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.domain.action import ActionState, EmailAction, Trigger
-from orchestrator.ports.store import NewAction, OutboxMessage
+from orchestrator.ports.records import NewAction, OutboxMessage
 from orchestrator.store import SqlStore
 from tests.unit.store.support import AT, enqueue, new_run
 

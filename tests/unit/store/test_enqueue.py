@@ -8,7 +8,7 @@ from orchestrator.domain.action import ActionState, EmailAction, Trigger
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for
-from orchestrator.ports.store import AttemptResult, DataMove, HeadMove, NewAction
+from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, NewAction
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from tests.unit.store.support import (

@@ -8,7 +8,7 @@ from orchestrator.domain.action import ActionState
 from orchestrator.domain.deployment import DeploymentState
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import AttemptState, Exit, Reason, RunState, StopCause
-from orchestrator.ports.store import AttemptResult, Lease
+from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from tests.unit.store.support import (

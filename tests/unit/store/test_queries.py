@@ -15,7 +15,7 @@ from orchestrator.domain.gate import CheckResult, Outcome, Verdict
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState
-from orchestrator.ports.store import AttemptResult, DatasetWatch, JournalEntry, ServerRow, StoredArtifact
+from orchestrator.ports.records import AttemptResult, DatasetWatch, JournalEntry, ServerRow, StoredArtifact
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import RunRow

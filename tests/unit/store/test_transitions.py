@@ -11,7 +11,7 @@ from orchestrator.domain.action import ACTION_TRANSITIONS, ActionState
 from orchestrator.domain.deployment import DEPLOYMENT_TRANSITIONS, DeploymentState
 from orchestrator.domain.errors import IllegalTransition, LeaseLost, StoreError
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, RUN_TRANSITIONS, AttemptState, Reason, RunState
-from orchestrator.ports.store import AttemptResult, Lease
+from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import ActionRow, AttemptRow, DeploymentRow, RunRow

@@ -1,11 +1,11 @@
-"""Where objects are wired together, and the configuration's models become domain values."""
+"""The product, wired for one configuration."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parseaddr
@@ -17,44 +17,26 @@ from urllib.parse import urlsplit
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
-from orchestrator.config.load import Configuration, LoadResult, load
-from orchestrator.config.models.actions import DeployAction as DeployModel
-from orchestrator.config.models.pipeline import PipelineFile
-from orchestrator.config.models.runner import BuiltImage, RunnerFile
-from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
-from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
-from orchestrator.domain.change import DatasetRole
-from orchestrator.domain.errors import EngineError, InvalidInput, NotFound, SecretMissing
-from orchestrator.domain.gate import Gate, OnInconclusive
-from orchestrator.domain.metrics import Direction
+from orchestrator.bootstrap.configured import ConfiguredSecrets, pipeline_of, runner_of
+from orchestrator.config.load import Configuration
+from orchestrator.domain.errors import EngineError, NotFound
 from orchestrator.domain.pipeline import (
-    DatasetSpec,
-    Execution,
-    FolderImage,
     HostSpec,
-    ImageSpec,
-    Limits,
-    MetricSpec,
-    NamedImage,
-    Network,
     Pipeline,
-    RepositoryImage,
-    Resources,
     RunnerSpec,
-    Setup,
-    SourceSpec,
 )
 from orchestrator.domain.run import Run
 from orchestrator.observe import Masker
-from orchestrator.ports.store import ServerRow, Store
+from orchestrator.ports.engine import Engine
+from orchestrator.ports.progress import ProgressSink
+from orchestrator.ports.records import ServerRow
+from orchestrator.ports.store import Store
 from orchestrator.ports.world import (
     Clock,
     DatasetSource,
-    Engine,
     LogFiles,
     Mailer,
     Processes,
-    ProgressSink,
     Renderer,
     SourceControl,
 )
@@ -82,145 +64,12 @@ SCRATCH_KEPT = 2 * 24 * 3600.0
 """Seconds after which a forgotten checkout is removed at the next start."""
 
 
-class ConfigurationInvalid(InvalidInput):
-    """The configuration has errors; ``result`` holds all of them."""
-
-    def __init__(self, result: LoadResult) -> None:
-        super().__init__("\n".join(str(problem) for problem in result.errors))
-        self.result = result
-
-
-def read_configuration(folder: Path, *, check_paths: bool = True) -> Configuration:
-    """A valid configuration. Raises ConfigurationInvalid with every error."""
-    result = load(folder, check_paths=check_paths, check_references=False)
-    if result.configuration is None:
-        raise ConfigurationInvalid(result)
-    return result.configuration
-
-
-def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
-    """A pipeline's file as the services see it, with its runner."""
-    run = file.run
-    branches = file.all_sources[0].branches
-    plain = [b for b in branches if not any(c in b for c in "*?[")]
-    deploy = file.deploy_branches if file.deploy_branches is not None else tuple(plain[:1])
-    limits = config.orchestrator.storage.limits
-    return Pipeline(
-        name=file.pipeline,
-        project=file.project,
-        sources=tuple(
-            SourceSpec(s.title, s.git, tuple(s.branches), s.poll.total_seconds()) for s in file.all_sources
-        ),
-        datasets=tuple(
-            DatasetSpec(
-                name,
-                str(d.path),
-                DatasetRole(d.role),
-                d.poll.total_seconds(),
-                d.settle.total_seconds(),
-                tuple(d.include),
-                tuple(d.exclude),
-            )
-            for name, d in file.datasets.items()
-        ),
-        runner=_runner(config.runners[run.runner]),
-        execution=Execution(
-            command=tuple(run.argv),
-            setup=Setup(("sh", "-c", run.setup.run), tuple(run.setup.key)) if run.setup else None,
-            env=tuple(run.env.items()),
-            secrets=tuple(run.secrets),
-            timeout=run.timeout.total_seconds(),
-            infrastructure_retries=run.retry.infrastructure,
-            log_limit=run.log_limit,
-        ),
-        deploy_branches=tuple(deploy),
-        cancel_in_progress=file.concurrency.cancel_in_progress,
-        replicates=file.replicates,
-        collect=tuple(file.collect),
-        metrics=tuple(
-            MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)
-            for name, m in file.metrics.items()
-        ),
-        artifacts=tuple(file.artifacts),
-        limits=Limits(limits.files, limits.file_size, limits.total_size),
-        gate=Gate(file.checks(), OnInconclusive(file.gate.on_inconclusive)),
-        actions=tuple(
-            (Trigger(trigger), _action(action, file))
-            for trigger, actions in file.actions.by_trigger().items()
-            for action in actions
-        ),
-    )
-
-
-def _action(action: object, file: PipelineFile) -> ActionSpec:
-    if isinstance(action, DeployModel):
-        deploy = action.deploy
-        return DeployAction(
-            deploy.server, tuple(deploy.files or file.artifacts), tuple(deploy.data), deploy.report
-        )
-    from orchestrator.config.models.actions import EmailAction as EmailModel
-
-    if not isinstance(action, EmailModel):
-        raise TypeError(f"no domain value for {type(action).__name__}")
-    return EmailAction(tuple(action.email.to))
-
-
-def _runner(file: RunnerFile) -> RunnerSpec:
-    image: ImageSpec
-    match file.image:
-        case BuiltImage():
-            image = FolderImage(str(file.image.build))
-        case RepositoryModel():
-            image = RepositoryImage(file.image.dockerfile)
-        case _:
-            image = NamedImage(file.image)
-    resources = file.resources
-    return RunnerSpec(
-        name=file.runner,
-        image=image,
-        resources=Resources(resources.cpus, resources.memory, resources.shm_size, resources.pids),
-        host_names=tuple(file.host_names),
-        host_labels=tuple(sorted(file.host_labels.items())),
-        network=Network(file.network),
-        uid=file.uid,
-        gid=file.gid,
-    )
-
-
 def _remove_older(folder: Path, moment: float) -> None:
     """Remove what a killed process left behind; what others still use is younger, or is theirs to miss."""
     for entry in folder.iterdir():
         with suppress(OSError):
             if entry.lstat().st_mtime < moment:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-
-class ConfiguredSecrets:
-    """Secrets by name, read from where the configuration points whenever they are needed."""
-
-    def __init__(self, config: Configuration, masker: Masker) -> None:
-        self._config = config
-        self._masker = masker
-
-    def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
-        """The values. Raises SecretMissing naming every name without one."""
-        from orchestrator.config.interpolation import file_reader, resolve
-
-        known = self._config.orchestrator.secrets
-        values: dict[str, str] = {}
-        missing: list[str] = []
-        for name in names:
-            if name not in known:
-                missing.append(f"{name} is not under secrets: of orchestrator.yaml")
-                continue
-            try:
-                values[name] = resolve(known[name], os.environ, file_reader(self._config.base))
-            except SecretMissing as error:
-                missing.append(f"{name}: {error}")
-        if missing:
-            raise SecretMissing("; ".join(missing))
-        self._masker.add(*values.values())
-        return values
 
 
 @dataclass
@@ -283,7 +132,7 @@ class Application:
     @cached_property
     def runners(self) -> Mapping[str, RunnerSpec]:
         """All runners by name."""
-        return {name: _runner(file) for name, file in self.config.runners.items()}
+        return {name: runner_of(file) for name, file in self.config.runners.items()}
 
     @cached_property
     def hosts(self) -> tuple[HostSpec, ...]:

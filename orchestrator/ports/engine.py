@@ -1,0 +1,204 @@
+"""Container engines as the services see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from orchestrator.domain.pipeline import Resources
+from orchestrator.domain.run import Exit
+from orchestrator.ports.progress import ProgressSink
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself. ``memory`` in bytes."""
+
+    id: str
+    version: str
+    cpus: int
+    memory: int
+    operating_system: str
+    warnings: tuple[str, ...] = ()
+
+
+class ContainerState(StrEnum):
+    """What an engine says of a container."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of ours as the engine shows it now. ``exit`` is there once it has ended."""
+
+    id: str
+    name: str
+    state: ContainerState
+    labels: Mapping[str, str]
+    image: str
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """A named volume in a container."""
+
+    volume: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """A container to be made, with the safe defaults of the product unless a field says otherwise.
+
+    Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy
+    ``no``, no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount.
+    ``network`` is the name of a network made by ``ensure_network``, or None for no network at all.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    env: Mapping[str, str]
+    user: str
+    workdir: str
+    resources: Resources
+    network: str | None = None
+    mounts: tuple[VolumeMount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes
+    without newline.
+
+    ``\\r`` stays in the line.
+    """
+
+    timestamp: str
+    text: bytes
+
+
+class LogStream(Iterator[LogLine], Protocol):
+    """The lines of a container while they come.
+
+    One thread reads; any thread may close, which wakes the reader.
+    """
+
+    def close(self) -> None:
+        """Free the connection; the iteration ends. Repeating is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What on a host carries our instance label: names (containers, networks, volumes) and tags (images)."""
+
+    containers: tuple[Container, ...]
+    networks: tuple[str, ...]
+    volumes: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """One Docker engine. Thread-safe; each call is bounded in time unless it says that it streams.
+
+    All calls may be repeated: what exists is adopted, what is gone is no error to remove. Everything made
+    carries the instance label, and nothing without it is ever adopted, stopped or removed. Raises
+    EngineUnavailable when the engine does not answer, EngineFull when its disk is full, EngineError when it
+    refuses; ContainerGone where a container is named that is not there.
+    """
+
+    def info(self) -> EngineInfo:
+        """Ask the engine who it is."""
+
+    def find_image(self, name: str) -> str | None:
+        """The id (digest) of an image that is on the host, or None."""
+
+    def pull(self, name: str, progress: ProgressSink) -> str:
+        """Fetch an image from its registry; its id. ImageNotFound when no registry has it or answers."""
+
+    def build(
+        self,
+        context: Path,
+        dockerfile: str,
+        tag: str,
+        labels: Mapping[str, str],
+        progress: ProgressSink,
+        resources: Resources | None = None,
+        network: bool = True,
+    ) -> str:
+        """Make an image from a folder; its id.
+
+        A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
+        which engines cannot limit there), and without ``network`` reaches none. ImageRejected with the log's
+        end when a line of the Dockerfile fails.
+        """
+
+    def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
+        """Keep a stopped container's files as an image with the base image's own configuration; its id.
+
+        Nothing of the container's environment is kept; ``env_to_drop`` are the names for which that is
+        verified.
+        """
+
+    def remove_image(self, name: str) -> None:
+        """Remove a tag of ours."""
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Make a container, or adopt the one of that name that carries our label."""
+
+    def find(self, name: str) -> Container | None:
+        """Our container of that name (or id) as it is now, or None."""
+
+    def put(self, name: str, folder: str, tar: BinaryIO) -> None:
+        """Unpack a plain (never compressed) tar into a folder of a container that is not running."""
+
+    def start(self, name: str) -> None:
+        """Start it; a running one stays as it is.
+
+        A command that cannot be started becomes an Exit with ``error``.
+        """
+
+    def logs(self, name: str, since: str | None) -> LogStream:
+        """Stream complete lines, from the first or from the timestamp on (inclusive, cut to microseconds).
+
+        Ends when the container ends or the engine goes away: the end says nothing about the container.
+        Closing the stream frees the connection. A line that the container has not finished comes once it is,
+        or when the container has ended; a line of more than 1 MiB comes in parts of the same timestamp.
+        """
+
+    def stop(self, name: str, grace: float) -> None:
+        """Ask the container to end, and kill it after ``grace`` seconds. Gone or ended already is fine."""
+
+    def get(self, name: str, path: str) -> AbstractContextManager[BinaryIO] | None:
+        """A stream of a plain tar of ``path``, or None when the path is not there. Closing early is fine."""
+
+    def remove(self, name: str) -> None:
+        """Remove a container of ours with its anonymous volumes, running or not."""
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Have a bridge network with no traffic between containers."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network of ours."""
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Have a named volume; True when it was made now."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume of ours; one in use stays (EngineError)."""
+
+    def owned(self) -> Owned:
+        """Everything on this host that carries our instance label."""
+
+    def close(self) -> None:
+        """Free connections."""

@@ -1,0 +1,156 @@
+"""What goes into the database and comes out of it: plain values, beside those of the domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.domain.action import ActionSpec, Trigger
+from orchestrator.domain.change import Cause, DatasetVersion, Revision
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one row until ``expires_at``. ``token`` fences: an older token changes nothing."""
+
+    subject: str
+    """``attempt``, ``action`` or ``outbox``."""
+    id: int
+    owner: str
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMove:
+    """A branch seen to move, in one pipeline's eyes.
+
+    ``old`` None: new to us. ``new`` None: the branch is gone.
+    """
+
+    source: str
+    branch: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataMove:
+    """A dataset seen to change, in one pipeline's eyes: fingerprints. ``old`` None: new to us."""
+
+    dataset: str
+    old: str | None
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is made from. The pipeline is frozen into the run."""
+
+    pipeline: Pipeline
+    cause: Cause
+    revision: Revision
+    datasets: tuple[DatasetVersion, ...]
+    purpose: Purpose = Purpose.TRAIN
+    rerun_of: int | None = None
+    note: str = ""
+    requested_by: str = ""
+    host_wish: str | None = None
+    replicates: int | None = None
+    start_actions: tuple[NewAction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAction:
+    """An action to be owed by a run; its key derives from the run's id, the trigger and the position."""
+
+    trigger: Trigger
+    position: int
+    spec: ActionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetWatch:
+    """What is remembered between two looks at a dataset.
+
+    ``signature`` is the listing that the current version was made from; ``pending`` a newer one that has to
+    be still since ``pending_since``.
+    """
+
+    signature: str
+    fingerprint: str | None
+    pending: str | None = None
+    pending_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArtifact:
+    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` or ``output``."""
+
+    path: str
+    size: int
+    sha256: str
+    kind: str = "artifact"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How an attempt ended and what it left.
+
+    ``left_out`` lists files that exceeded a limit or were no plain files.
+    """
+
+    state: AttemptState
+    reason: Reason
+    message: str = ""
+    exit: Exit | None = None
+    metrics: tuple[Metric, ...] = ()
+    artifacts: tuple[StoredArtifact, ...] = ()
+    warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Who changed what, when, from which state to which, and why. ``subject`` is such as ``run 12``."""
+
+    at: datetime
+    who: str
+    subject: str
+    before: str
+    after: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A mail that is owed.
+
+    ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries.
+    """
+
+    id: int
+    action_id: int
+    run_id: int
+    key: str
+    recipients: tuple[str, ...]
+    subject: str
+    message: bytes
+    state: str
+    """``pending``, ``delivered`` or ``given_up``."""
+    tries: int = 0
+    last_error: str = ""
+    delivered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A serving process. ``url`` is where it answers."""
+
+    owner: str
+    url: str
+    started_at: datetime
+    seen_at: datetime
