@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from orchestrator.config.models.actions import DeployAction
+from orchestrator.config.models.actions import DeployAction, EmailAction
 from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.email import Email
 from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopback
@@ -98,6 +98,7 @@ def load(
     problems += _state_in_datasets(main, pipelines)
     problems += _shared_servers(pipelines)
     problems += _warnings(main, runners)
+    problems += _unheard_errors(pipelines)
     if not pipelines:
         message = "there is no pipeline yet, so nothing will run"
         place = folder / "pipelines"
@@ -254,6 +255,23 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
             position = file.document.value_position(("user",))
             message = "runs will be root inside their containers"
             yield Problem(file.document.file, position, message, "a user such as 1000:1000", "", "warning")
+
+
+def _unheard_errors(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
+    """Who mails about some outcomes will take silence for good news."""
+    for file in pipelines:
+        if file.model is None or file.document is None:
+            continue
+        mailing = {
+            trigger
+            for trigger, actions in file.model.actions.by_trigger().items()
+            if any(isinstance(action, EmailAction) for action in actions)
+        }
+        if mailing and "error" not in mailing:
+            message = "no action for error: nobody hears when a host or the orchestrator fails"
+            position = file.document.key_position(("actions",))
+            expected = "error: [{email: {to: […]}}] beside the other actions"
+            yield Problem(file.document.file, position, message, expected, "", "warning")
 
 
 def _mail_warnings(email: Email | None, document: Document) -> Iterator[Problem]:

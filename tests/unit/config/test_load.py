@@ -149,6 +149,7 @@ def test_actions_keep_their_order_under_the_names_of_the_file(folder: ConfigFold
           pass:
             - deploy: {server: prod}
             - email: {to: [author, "Team <team@example.org>"]}
+          error: [email: {to: [author]}]
         """
     )
     assert problems == []
@@ -166,7 +167,7 @@ def test_extension_keys_are_ignored_and_carry_anchors(folder: ConfigFolder) -> N
         pipeline: wine
         source: {git: https://example.org/wine.git}
         run: {runner: cpu, command: x}
-        actions: {fail: [*mail], failed: [*mail]}
+        actions: {fail: [*mail], error: [*mail]}
         """
     )
     assert problems == []
@@ -563,6 +564,25 @@ def test_an_unreadable_file_is_a_problem_not_an_exception(folder: ConfigFolder) 
     ]
 
 
+MAILING = """\
+pipeline: wine
+source: {git: https://example.org/wine.git}
+run: {runner: cpu, command: python train.py}
+actions: {fail: [email: {to: [a@b.org]}]%s}
+"""
+
+
+def test_mails_that_leave_errors_out_are_warned_about(folder: ConfigFolder) -> None:
+    folder.write("pipelines/wine.yaml", MAILING % "")
+    result = folder.load()
+    assert result.configuration is not None
+    (warning,) = result.warnings
+    assert warning.message == "no action for error: nobody hears when a host or the orchestrator fails"
+    assert warning.line == 4
+    folder.write("pipelines/wine.yaml", MAILING % ", error: [email: {to: [a@b.org]}]")
+    assert folder.load().warnings == ()
+
+
 DEPLOYING = """\
 pipeline: {name}
 source: {{git: https://example.org/{name}.git}}
@@ -584,7 +604,7 @@ def test_a_server_is_deployed_to_by_one_pipeline_once(folder: ConfigFolder) -> N
         'pipelines/wood.yaml:5:36: the pipeline "wine" deploys to "prod" already, and each release would replace '
         "the other's; " + expected
     ]
-    folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions="{email: {to: [author]}}"))
+    folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions=""))
     folder.write("pipelines/wine.yaml", DEPLOYING.format(name="wine", actions=f"{deploy}, {deploy}"))
     assert folder.problems() == [
         'pipelines/wine.yaml:5:62: this pipeline deploys to "prod" already, and each release would replace '

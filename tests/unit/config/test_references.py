@@ -87,12 +87,12 @@ def test_thresholds_with_an_operator_need_no_direction(folder: ConfigFolder) -> 
 def test_mail_needs_a_mail_server(folder: ConfigFolder) -> None:
     folder.write(
         "pipelines/wine.yaml",
-        (folder.path / "pipelines/wine.yaml").read_text() + "actions: {fail: [email: {to: [a@b.org]}]}\n",
+        (folder.path / "pipelines/wine.yaml").read_text() + "actions: {error: [email: {to: [a@b.org]}]}\n",
     )
     folder.write("orchestrator.yaml", "storage: {path: ../var}\n")
     assert folder.problems() == [
         (
-            "pipelines/wine.yaml:4:25: mail cannot be sent: orchestrator.yaml has no email:; expected "
+            "pipelines/wine.yaml:4:26: mail cannot be sent: orchestrator.yaml has no email:; expected "
             "email: {smtp: …, from: …} in orchestrator.yaml"
         )
     ]
@@ -149,7 +149,7 @@ def test_a_broken_main_file_does_not_accuse_the_others(folder: ConfigFolder) -> 
     folder.write(
         "pipelines/wine.yaml",
         (folder.path / "pipelines/wine.yaml").read_text()
-        + "artifacts: [m]\nactions: {pass: [deploy: {server: prod}, email: {to: [a@b.org]}]}\n",
+        + "artifacts: [m]\nactions: {pass: [deploy: {server: prod}], error: [email: {to: [a@b.org]}]}\n",
     )
     folder.write("orchestrator.yaml", MAIN + '"')
     assert [problem.split(":")[0] for problem in folder.problems()] == ["orchestrator.yaml"]
