@@ -25,7 +25,7 @@ def print_verdict(app: Application, run: Run, *, with_files: bool = True) -> Non
     """
     report = app.reports.build(run)
     screen = console()
-    word = report.word.value
+    word = report.label
     screen.print(
         Text.assemble(
             (report.run.title, "bold"),

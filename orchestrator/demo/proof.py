@@ -86,7 +86,9 @@ class Proof:
             mail.subject
             for chapter in self.chapters
             for mail in self.mailbox.about(chapter.title)
-            if not mail.subject.startswith(f"[{people.PIPELINE}] {chapter.expected.word}:")
+            if not mail.subject.startswith(
+                tuple(f"[{people.PIPELINE}] {chapter.expected.word}{end}" for end in ":,")
+            )
         ]
         words = ", ".join(chapter.expected.word for chapter in self.chapters)
         yield Check("their subjects carry the news", not wrong, "; ".join(wrong) or words)

@@ -11,7 +11,7 @@ from orchestrator.demo.production import MODELS, Production
 from orchestrator.demo.story import Chapter
 from orchestrator.demo.workshop import PIPELINE, Workshop
 
-_STYLES = {"passed": "green", "fixed": "green", "broken": "red", "still failing": "red"}
+_STYLES = {"passed": "green", "fixed": "green", "broken": "red", "failed": "red"}
 
 
 def print_result(

@@ -15,7 +15,7 @@ _SHORTEST_NEWS = 40
 
 
 class Word(StrEnum):
-    """The one word that says what happened."""
+    """The one word that says what happened; a mail's subject begins with it."""
 
     STARTED = "started"
     PASSED = "passed"
@@ -27,6 +27,16 @@ class Word(StrEnum):
     FIXED = "fixed"
     BROKEN = "broken"
     STILL_FAILING = "still failing"
+
+
+class Trend(StrEnum):
+    """What an outcome means beside the last judged one of its branch."""
+
+    FIXED = "fixed"
+    BROKEN = "broken"
+    STILL_FAILING = "still failing"
+    STILL_BROKEN = "still broken"
+    """Not passed before either, but in another way: a crash after a rejection, or the reverse."""
 
 
 _PLAIN = {
@@ -50,18 +60,39 @@ def is_broken(state: RunState, previous: RunState | None) -> bool:
     return state in _BAD and previous is RunState.PASSED
 
 
+def trend_for(state: RunState, previous: RunState | None) -> Trend | None:
+    """What a run's state means after ``previous``, the last judged state on its branch; None: no news."""
+    if is_fixed(state, previous):
+        return Trend.FIXED
+    if is_broken(state, previous):
+        return Trend.BROKEN
+    if state in _BAD and previous in _BAD:
+        return Trend.STILL_FAILING if state is previous else Trend.STILL_BROKEN
+    return None
+
+
 def word_for(state: RunState, previous: RunState | None) -> Word:
     """The word for a run's state.
 
-    ``previous`` is the last judged state on its branch: passed, rejected, failed, or None.
+    ``previous`` is the last judged state on its branch: passed, rejected, failed, or None. A trend is the word
+    where it hides nothing: a training that crashes has failed, whatever came before, unless that crashed, too.
     """
-    if is_fixed(state, previous):
-        return Word.FIXED
-    if is_broken(state, previous):
+    trend = trend_for(state, previous)
+    if trend is Trend.BROKEN and state is RunState.REJECTED:
         return Word.BROKEN
-    if state in _BAD and previous in _BAD:
-        return Word.STILL_FAILING
+    if trend in (Trend.FIXED, Trend.STILL_FAILING):
+        return Word(trend.value)
     return _PLAIN.get(state, Word.STARTED)
+
+
+def label_for(state: RunState, previous: RunState | None) -> str:
+    """State and trend: ``rejected (broken)``, ``failed (still failing)``; the state alone without a trend."""
+    return _label(state, trend_for(state, previous))
+
+
+def _label(state: RunState, trend: Trend | None) -> str:
+    shown = state.value.replace("_", " ")
+    return f"{shown} ({trend.value})" if trend else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +158,20 @@ class Report:
     url: str = ""
     standing: tuple[str, ...] = ()
     """Of a run that has not ended: what is being done now, and why it waits."""
+    trend: Trend | None = None
+
+    @property
+    def label(self) -> str:
+        """State and trend, such as ``rejected (broken)``; ``started`` for the report that a run has begun."""
+        return self.word.value if self.word is Word.STARTED else _label(self.run.state, self.trend)
 
     @property
     def subject(self) -> str:
         """What carries the news in a mail: ``[wine] fixed: accuracy 0.931 (+0.012), deployed to prod``."""
-        start = f"[{self.run.pipeline}] {self.word.value}: "
+        word = self.word.value
+        if self.trend is Trend.STILL_BROKEN:
+            word += f", {self.trend.value}"
+        start = f"[{self.run.pipeline}] {word}: "
         end = f" ({self.failure})" if self.likely_cause and self.failure else ""
         end += f", {self.outcome}" if self.outcome else ""
         news = self.key_metric or (self.likely_cause if self.failure else "") or self.headline

@@ -20,6 +20,7 @@ from orchestrator.domain.report import (
     Word,
     format_duration,
     key_metric,
+    trend_for,
     word_for,
 )
 from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries
@@ -56,9 +57,11 @@ class ReportBuilder:
         tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
         artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
         deployments = self._deployments(run, releasing)
+        previous = self._store.runs.previous_state(run)
         return Report(
             run=run,
-            word=Word.STARTED if started else word_for(run.state, self._store.runs.previous_state(run)),
+            word=Word.STARTED if started else word_for(run.state, previous),
+            trend=None if started else trend_for(run.state, previous),
             headline=_headline(run, started),
             key_metric="" if started else key_metric(checks),
             outcome="" if started else _outcome(run, pipeline, deployments),

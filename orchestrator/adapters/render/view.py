@@ -135,7 +135,7 @@ def view_of(report: Report, limits: Limits) -> View:
     artifacts = report.artifacts[: cut.rows("artifacts", len(report.artifacts))]
     return View(
         title=cut.text(report.run.title),
-        word=report.word.value,
+        word=report.label,
         tone=_WORD_TONES[report.word],
         headline=cut.text(report.headline),
         news=", ".join(cut.text(part) for part in (report.key_metric, report.outcome) if part),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from orchestrator.domain.change import Cause, Change, DatasetVersion, Revision
 from orchestrator.domain.gate import CheckResult, Outcome
-from orchestrator.domain.report import ArtifactRow, DeploymentRow, MetricRow, Report, Word
+from orchestrator.domain.report import ArtifactRow, DeploymentRow, MetricRow, Report, Trend, Word
 from orchestrator.domain.run import Purpose, Run, RunState
 
 COMMIT = "3f2a91c04d5e6f708192a3b4c5d6e7f809a1b2c3"
@@ -88,6 +88,7 @@ def broken() -> Report:
         duration="4 m 12 s",
         host="local",
         url="http://localhost:8080/runs/42",
+        trend=Trend.BROKEN,
     )
 
 

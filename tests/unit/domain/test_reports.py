@@ -13,20 +13,21 @@ from orchestrator.domain.report import (
     is_broken,
     is_fixed,
     key_metric,
+    label_for,
+    trend_for,
     word_for,
 )
 from orchestrator.domain.run import RunState
 from tests.unit.domain.examples import run
 
 PASSED, REJECTED, FAILED = RunState.PASSED, RunState.REJECTED, RunState.FAILED
-BAD = (REJECTED, FAILED)
 
 WORDS = {
     (PASSED, REJECTED): Word.FIXED,
     (PASSED, FAILED): Word.FIXED,
     (REJECTED, PASSED): Word.BROKEN,
-    (FAILED, PASSED): Word.BROKEN,
-    **{(state, previous): Word.STILL_FAILING for state in BAD for previous in BAD},
+    (REJECTED, REJECTED): Word.STILL_FAILING,
+    (FAILED, FAILED): Word.STILL_FAILING,
 }
 PLAIN = {
     RunState.AWAITING_APPROVAL: Word.STARTED,
@@ -47,6 +48,36 @@ PLAIN = {
 def test_one_word_says_what_happened(state: RunState, previous: RunState | None) -> None:
     expected = WORDS[state, previous] if previous and (state, previous) in WORDS else PLAIN[state]
     assert word_for(state, previous) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "previous", "label"),
+    [
+        (PASSED, None, "passed"),
+        (PASSED, PASSED, "passed"),
+        (PASSED, FAILED, "passed (fixed)"),
+        (REJECTED, None, "rejected"),
+        (REJECTED, PASSED, "rejected (broken)"),
+        (REJECTED, REJECTED, "rejected (still failing)"),
+        (REJECTED, FAILED, "rejected (still broken)"),
+        (FAILED, PASSED, "failed (broken)"),
+        (FAILED, REJECTED, "failed (still broken)"),
+        (FAILED, FAILED, "failed (still failing)"),
+        (RunState.ERRORED, PASSED, "errored"),
+        (RunState.AWAITING_APPROVAL, FAILED, "awaiting approval"),
+    ],
+)
+def test_a_label_tells_the_state_before_what_it_means(
+    state: RunState, previous: RunState | None, label: str
+) -> None:
+    assert label_for(state, previous) == label
+
+
+def test_a_crash_after_a_rejection_says_that_it_crashed_and_that_it_is_still_broken() -> None:
+    report = Report(
+        run(), word_for(FAILED, REJECTED), "exit code 1", "", "", trend=trend_for(FAILED, REJECTED)
+    )
+    assert report.subject == "[wine] failed, still broken: exit code 1"
 
 
 @pytest.mark.parametrize("state", RunState)

@@ -13,7 +13,7 @@ from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline, Setup
-from orchestrator.domain.report import ArtifactRow, MetricRow, Word
+from orchestrator.domain.report import ArtifactRow, MetricRow, Trend, Word
 from orchestrator.domain.run import Exit, Reason, Run
 from tests.support.fake_engine import Script
 from tests.unit.services.worlds import World, commit_id, pipeline
@@ -121,6 +121,17 @@ def test_the_word_tells_how_a_run_differs_from_the_one_before(world: World) -> N
         )
     ]
     assert words == [Word.PASSED, Word.BROKEN, Word.STILL_FAILING, Word.FIXED]
+
+
+def test_a_crash_after_a_rejection_has_failed_and_is_still_broken(world: World) -> None:
+    executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
+    executed(world, judged(), "b", leaving(b'{"accuracy": 0.1}'))
+    report = world.reports.build(executed(world, judged(), "c", Script((b"boom",), Exit(1))))
+    assert (report.word, report.trend, report.label) == (
+        Word.FAILED,
+        Trend.STILL_BROKEN,
+        f"{report.run.state.value} (still broken)",
+    )
 
 
 def test_what_a_person_should_know_beside_the_verdict_is_said(world: World) -> None:
