@@ -79,3 +79,5 @@ def remove_instance(client: docker.DockerClient, instance: str) -> None:
         network.remove()
     for volume in client.volumes.list(filters=mine):
         volume.remove(force=True)
+    for image in client.images.list(filters=mine):
+        client.images.remove(str(image.id), force=True)
