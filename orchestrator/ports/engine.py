@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +12,9 @@ from typing import BinaryIO, Protocol
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.progress import ProgressSink
+
+Interrupt = Callable[[], None]
+"""Called now and then, by any thread, while something takes long; raises when it is not to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +138,15 @@ class Engine(Protocol):
         progress: ProgressSink,
         resources: Resources | None = None,
         network: bool = True,
+        credentials: bool = False,
+        interrupt: Interrupt | None = None,
     ) -> str:
         """Make an image from a folder; its id.
 
         A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
-        which engines cannot limit there), and without ``network`` reaches none. ImageRejected with the log's
-        end when a line of the Dockerfile fails.
+        which engines cannot limit there), and without ``network`` reaches none. ``credentials`` lends it this
+        user's passwords of registries, for the images in FROM: never for a stranger's. ImageRejected with the
+        log's end when a line of the Dockerfile fails. What ``interrupt`` raises ends the build.
         """
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:

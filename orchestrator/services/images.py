@@ -13,8 +13,8 @@ import stat
 import tarfile
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -30,10 +30,11 @@ from orchestrator.domain.pipeline import (
     Setup,
 )
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine, LogStream
+from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine, Interrupt, LogStream
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Clock
 from orchestrator.services import naming
+from orchestrator.services.bounds import LOG_TAIL, LONGEST_LINE, BoundedBuild, carry_on, held
 from orchestrator.services.cleanup import cleaned_up
 
 log = logging.getLogger(__name__)
@@ -42,16 +43,10 @@ _DIGEST = 40
 """Hexadecimal digits by which an image is known. Branches that never deploy share images with those that do,
 so nobody may be able to look for two contents of one name: with 12 digits that takes minutes.
 """
-_LOG_TAIL = 40
-_LONGEST_LINE = 1000
-"""Characters of a line of setup's output that are kept: what failed is stored and mailed."""
 _LOOK = 1.0
 """Seconds between two looks at a setup that goes on."""
 _LOG_PATIENCE = 60.0
 _AGAIN = 0.2
-
-Interrupt = Callable[[], None]
-"""Called now and then while something takes long; raises when it is not to go on."""
 
 
 class SetupFailed(Exception):
@@ -79,11 +74,15 @@ class Images:
         checkout: Path | None,
         progress: ProgressSink,
         runner: RunnerSpec | None = None,
+        limit: float | None = None,
+        interrupt: Interrupt | None = None,
     ) -> tuple[str, str]:
         """Have a runner's image on a host: its name and digest.
 
-        ``checkout`` is needed for a RepositoryImage alone, and ``runner`` for the limits within which a
-        repository's Dockerfile is built. Raises ImageNotFound, ImageRejected, EngineError.
+        ``checkout`` is needed for a RepositoryImage alone, and so are ``runner`` and ``limit`` (seconds),
+        within which a repository's Dockerfile is built, without the passwords of registries that an
+        administrator's gets. Raises ImageNotFound, ImageRejected, EngineError, and what ``interrupt``
+        raises, which ends a build.
         """
         match image:
             case NamedImage():
@@ -96,14 +95,30 @@ class Images:
                         f"{folder} holds no Dockerfile",
                         "point the runner's image at a folder with a Dockerfile",
                     )
-                return self._built(engine, folder, "Dockerfile", folder.name, progress)
+                return self._built(
+                    engine,
+                    folder,
+                    "Dockerfile",
+                    folder.name,
+                    progress,
+                    interrupt or carry_on,
+                )
             case RepositoryImage():
                 if checkout is None or not (checkout / image.dockerfile).is_file():
                     raise ImageRejected(
                         f"the repository holds no {image.dockerfile} at this commit",
                         remedy="add it, or name another image in the runner",
                     )
-                return self._built(engine, checkout, image.dockerfile, "repository", progress, runner)
+                return self._built(
+                    engine,
+                    checkout,
+                    image.dockerfile,
+                    "repository",
+                    progress,
+                    interrupt or carry_on,
+                    runner,
+                    limit,
+                )
             case _:
                 assert_never(image)
 
@@ -114,21 +129,27 @@ class Images:
         dockerfile: str,
         name: str,
         progress: ProgressSink,
+        interrupt: Interrupt,
         runner: RunnerSpec | None = None,
+        limit: float | None = None,
     ) -> tuple[str, str]:
+        """Build a folder, a stranger's when there is a ``runner``."""
         tag = built_tag(folder, dockerfile, name)
-        with self._locks[id(engine), tag]:
+        with held(self._locks[id(engine), tag], interrupt):
             digest = engine.find_image(tag)
             if digest is None:
                 progress(ProgressEvent(f"building {tag}"))
+                bounded = BoundedBuild(tag, self._clock, limit, interrupt, progress)
                 digest = engine.build(
                     folder,
                     dockerfile,
                     tag,
                     {naming.ROLE_LABEL: "runner"},
-                    progress,
+                    bounded.hear,
                     runner.resources if runner else None,
                     network=runner is None or runner.network is not Network.NONE,
+                    credentials=runner is None,
+                    interrupt=bounded.check,
                 )
         return tag, digest
 
@@ -157,7 +178,7 @@ class Images:
             digest.update(os.fsencode(path) + b"\0" + hashlib.sha256(content).digest())
         key = digest.hexdigest()[:_DIGEST]
         tag = f"mlci/setup:{key}"
-        with _held(self._locks[id(engine), tag], interrupt):
+        with held(self._locks[id(engine), tag], interrupt):
             found = engine.find_image(tag)
             if found is not None:
                 return tag, found
@@ -244,7 +265,7 @@ class _Tail:
         self._engine = engine
         self._name = name
         self._progress = progress
-        self._lines: deque[str] = deque(maxlen=_LOG_TAIL)
+        self._lines: deque[str] = deque(maxlen=LOG_TAIL)
         self._stream: LogStream | None = None
         self._closing = threading.Event()
         self.over = threading.Event()
@@ -272,24 +293,13 @@ class _Tail:
                 for line in stream:
                     if self._closing.is_set():
                         return
-                    text = line.text[: 4 * _LONGEST_LINE].decode(errors="replace")[:_LONGEST_LINE]
+                    text = line.text[: 4 * LONGEST_LINE].decode(errors="replace")[:LONGEST_LINE]
                     self._lines.append(text)
                     self._progress(ProgressEvent("setup", line=text))
         except EngineError as error:
             log.info("the output of %s broke off: %s", self._name, error)
         finally:
             self.over.set()
-
-
-@contextmanager
-def _held(lock: threading.Lock, interrupt: Interrupt) -> Iterator[None]:
-    """Hold a lock that somebody else may hold for long."""
-    while not lock.acquire(timeout=_LOOK):
-        interrupt()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def built_tag(folder: Path, dockerfile: str, name: str) -> str:

@@ -19,14 +19,14 @@ from orchestrator.domain.change import DatasetVersion
 from orchestrator.domain.errors import DatasetMoved, NotFound
 from orchestrator.domain.pipeline import DatasetSpec, Network, Pipeline, RepositoryImage, Resources
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.ports.engine import Container, ContainerSpec, Engine, VolumeMount
+from orchestrator.ports.engine import Container, ContainerSpec, Engine, Interrupt, VolumeMount
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
 from orchestrator.services.cleanup import cleaned_up
-from orchestrator.services.images import Images, Interrupt
+from orchestrator.services.images import Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Preparer:
         """Have the attempt's container with its code and data, not started.
 
         Raises ImageNotFound, ImageRejected, SetupFailed, SourceError, DatasetError, EngineError, and what
-        ``interrupt`` raises while the setup command runs.
+        ``interrupt`` raises while an image is built or the setup command runs.
         """
         with self._checkout(run, pipeline) as checkout:
             image = self._images.runner_image(
@@ -82,6 +82,8 @@ class Preparer:
                 checkout if isinstance(pipeline.runner.image, RepositoryImage) else None,
                 progress,
                 pipeline.runner,
+                pipeline.execution.timeout,
+                interrupt,
             )
             if pipeline.execution.setup is not None:
                 image = self._images.with_setup(

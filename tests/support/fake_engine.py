@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,15 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, EngineInfo, LogLine, Owned
+from orchestrator.ports.engine import (
+    Container,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    Interrupt,
+    LogLine,
+    Owned,
+)
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 INSTANCE_LABEL = "mlci.instance"
@@ -88,6 +97,9 @@ class FakeEngine:
         self.build_output: Sequence[str] = ("Step 1/1 : FROM image:1",)
         self.build_fails: str | None = None
         self.build_limits: dict[str, tuple[Resources | None, bool]] = {}
+        self.build_credentials: dict[str, bool] = {}
+        self.build_hangs = False
+        self.building = threading.Event()
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, dict[str, str]] = {}
         self.volumes: dict[str, dict[str, str]] = {}
@@ -185,9 +197,19 @@ class FakeEngine:
         progress: ProgressSink,
         resources: Resources | None = None,
         network: bool = True,
+        credentials: bool = False,
+        interrupt: Interrupt | None = None,
     ) -> str:
+        if self.build_hangs and interrupt is not None:
+            for line in self.build_output:
+                progress(ProgressEvent("build", line=line))
+            self.building.set()
+            while True:
+                interrupt()
+                time.sleep(0.01)
         with self._call("build", tag):
             self.build_limits[tag] = (resources, network)
+            self.build_credentials[tag] = credentials
             for line in self.build_output:
                 progress(ProgressEvent("build", line=line))
             if self.build_fails is not None:

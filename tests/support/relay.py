@@ -15,6 +15,8 @@ class Relay:
         self.path = path
         self._target = target
         self._open: list[socket.socket] = []
+        self.asked = b""
+        """All that was sent to the target."""
         self._flowing = threading.Event()
         self._flowing.set()
         self._listener: socket.socket | None = None
@@ -79,13 +81,17 @@ class Relay:
             with self._lock:
                 self._open += [near, far]
             pair = threading.Barrier(2)
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink, pair), daemon=True).start()
+            for source, sink, asking in ((near, far, True), (far, near, False)):
+                threading.Thread(target=self._pump, args=(source, sink, pair, asking), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, pair: threading.Barrier) -> None:
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, pair: threading.Barrier, asking: bool
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 self._flowing.wait()
+                if asking:
+                    self.asked += data
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             # Either side's end is the other's: Docker's API has no half-closed connections.

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import stat
 import tarfile
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.adapters.docker.clients import Clients, endpoint
-from orchestrator.adapters.docker.errors import Refused, check, disk_full, says_full, translate
+from orchestrator.adapters.docker.errors import CONFLICT, Refused, check, disk_full, says_full, translate
 from orchestrator.adapters.docker.messages import Message, messages
+from orchestrator.adapters.docker.streams import body_of
 from orchestrator.domain.errors import EngineError, ImageRejected
+from orchestrator.ports.engine import Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from requests import Response
 
 _SILENCE = 1800.0
 """Seconds that a line of a Dockerfile may say nothing."""
+_LOOK = 1.0
+"""Seconds between two questions whether a build is still wanted."""
+_LETTING_GO = 10.0
+"""Seconds that an engine may need to end what an interrupted build was doing."""
+_AGAIN = 0.2
 _TAIL = 100
 _IGNORE_LIMIT = 64 * 1024
 _STEP = re.compile(r"Step \d+/\d+ : (?P<instruction>\w+)")
@@ -50,6 +61,41 @@ class _Trail:
             self.made.append(layer["id"])
 
 
+class _Watch:
+    """Asks within the block, in a thread of its own, whether the build is still wanted; else cuts it off.
+
+    Leaving the block raises what ``interrupt`` raised.
+    """
+
+    def __init__(self, interrupt: Interrupt | None, response: Response) -> None:
+        self._interrupt = interrupt
+        self._response = response
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="build-watch", daemon=True)
+        self.reason: BaseException | None = None
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self.reason is not None:
+            raise self.reason
+
+    def _watch(self) -> None:
+        if self._interrupt is None:
+            return
+        try:
+            while not self._over.wait(_LOOK):
+                self._interrupt()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that builds
+            self.reason = error
+            with contextlib.suppress(ValueError, RuntimeError, OSError):
+                body_of(self._response).shutdown()
+
+
 def build(
     clients: Clients,
     context: Path,
@@ -58,14 +104,18 @@ def build(
     labels: Mapping[str, str],
     limits: Mapping[str, str],
     progress: ProgressSink,
+    *,
+    credentials: bool,
+    interrupt: Interrupt | None,
 ) -> None:
     """Build ``context`` as ``tag``. ImageRejected with the output's end when the project is at fault.
 
     ``limits`` are parameters of the request, see :func:`orchestrator.adapters.docker.convert.build_limits`.
+    ``credentials`` sends the passwords of this machine's user along.
     """
     what = f"building {tag}"
     client = clients.stream()
-    trail, tail, fault = _Trail(), deque[str](maxlen=_TAIL), None
+    trail, tail, fault, watch = _Trail(), deque[str](maxlen=_TAIL), None, None
     try:
         with tempfile.TemporaryFile() as packed:
             try:
@@ -85,25 +135,29 @@ def build(
                         **limits,
                     },
                     data=packed,
-                    headers={"Content-Type": "application/tar", **_credentials(client)},
+                    headers={"Content-Type": "application/tar", **(_credentials() if credentials else {})},
                     stream=True,
                     timeout=(clients.timeout, _SILENCE),
                 )
                 check(response)
-        for message in messages(response, what):
-            if "error" in message:
-                fault = message
-            elif text := message.get("stream", ""):
-                trail.hear(text)
-                for line in filter(None, text.splitlines()):
-                    tail.append(line)
-                    progress(ProgressEvent("build", line=line))
+        watch = _Watch(interrupt, response)
+        with watch:
+            for message in messages(response, what):
+                if "error" in message:
+                    fault = message
+                elif text := message.get("stream", ""):
+                    trail.hear(text)
+                    for line in filter(None, text.splitlines()):
+                        tail.append(line)
+                        progress(ProgressEvent("build", line=line))
     except Refused as error:
         # Found wrong before the first line ran: the Dockerfile is missing or cannot be parsed.
         raise ImageRejected(error.message, "\n".join(tail)) from error
     finally:
         if fault is not None:
-            _forget(client, trail.made)
+            _forget(client, trail.made, 0.0)
+        elif watch is not None and watch.reason is not None:
+            _forget(client, trail.made, _LETTING_GO)
         client.close()
     if fault is not None:
         raise _rejection(what, fault, tail)
@@ -117,19 +171,29 @@ def _rejection(what: str, fault: Message, tail: deque[str]) -> EngineError:
     return ImageRejected(f"{what}: {fault['error']}", "\n".join([*tail, fault["error"]]))
 
 
-def _forget(client: APIClient, images: list[str]) -> None:
-    """Remove, newest first, what a failed build left. One that another build shares by now stays."""
+def _forget(client: APIClient, images: list[str], patience: float) -> None:
+    """Remove, newest first, what an unfinished build left. One that another build shares by now stays.
+
+    One that is still in use is asked for again for ``patience`` seconds.
+    """
+    deadline = time.monotonic() + patience
     for image in reversed(images):
-        try:
-            with translate(f"removing the unfinished image {image}"):
-                described = client.inspect_image(image)  # type: ignore[no-untyped-call]
-                if not described["RepoTags"]:
-                    client.remove_image(image, noprune=True)
-        except EngineError:
-            return
+        while True:
+            try:
+                with translate(f"removing the unfinished image {image}"):
+                    described = client.inspect_image(image)  # type: ignore[no-untyped-call]
+                    if not described["RepoTags"]:
+                        client.remove_image(image, noprune=True)
+                break
+            except EngineError as error:
+                if not (isinstance(error, Refused) and error.status == CONFLICT):
+                    return
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_AGAIN)
 
 
-def _credentials(client: APIClient) -> dict[str, str]:
+def _credentials() -> dict[str, str]:
     """The registries' passwords of this machine's user, for the images in FROM."""
     from docker.auth import encode_header, load_config
 

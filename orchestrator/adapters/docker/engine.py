@@ -26,7 +26,15 @@ from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.domain.pipeline import Resources
-from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, EngineInfo, LogStream, Owned
+from orchestrator.ports.engine import (
+    Container,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    Interrupt,
+    LogStream,
+    Owned,
+)
 from orchestrator.ports.progress import ProgressSink
 
 _TRANSFER = 300.0
@@ -94,10 +102,14 @@ class DockerEngine:
         progress: ProgressSink,
         resources: Resources | None = None,
         network: bool = True,
+        credentials: bool = False,
+        interrupt: Interrupt | None = None,
     ) -> str:
         """Make an image from a folder; its id."""
         limits = build_limits(resources, network)
-        return self._images.build(context, dockerfile, tag, labels, limits, progress)
+        return self._images.build(
+            context, dockerfile, tag, labels, limits, progress, credentials=credentials, interrupt=interrupt
+        )
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
         """Keep a stopped container's files as an image with its base image's configuration; its id."""

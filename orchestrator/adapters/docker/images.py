@@ -18,7 +18,7 @@ from orchestrator.adapters.docker.labels import IMAGE, INSTANCE, with_instance
 from orchestrator.adapters.docker.messages import Detail, Message, messages
 from orchestrator.adapters.docker.storage import foreign
 from orchestrator.domain.errors import EngineError, ImageNotFound
-from orchestrator.ports.engine import ContainerState
+from orchestrator.ports.engine import ContainerState, Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
@@ -101,9 +101,22 @@ class Images:
         labels: Mapping[str, str],
         limits: Mapping[str, str],
         progress: ProgressSink,
+        *,
+        credentials: bool,
+        interrupt: Interrupt | None,
     ) -> str:
         """Make an image from a folder; its id."""
-        build(self._clients, context, dockerfile, tag, self._labels(labels, tag), limits, progress)
+        build(
+            self._clients,
+            context,
+            dockerfile,
+            tag,
+            self._labels(labels, tag),
+            limits,
+            progress,
+            credentials=credentials,
+            interrupt=interrupt,
+        )
         found = self.find(tag)
         if found is None:
             raise EngineError(f"{self._clients.url} has built {tag}, and yet it is not there")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import tarfile
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from orchestrator.adapters.docker.engine import DockerEngine
 from orchestrator.domain.errors import ImageRejected
 from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.progress import ProgressEvent
-from tests.support.containers import HOME, Bench
+from tests.support.containers import HOME, SOCKET, Bench
+from tests.support.relay import Relay
+from tests.support.waiting import wait_until
 
 
 def ignore(event: ProgressEvent) -> None:
@@ -64,6 +69,57 @@ def test_a_strangers_dockerfile_runs_within_its_limits_and_reaches_no_network(
     )
     assert f"memory {64 << 20}" in told
     assert "routes 1" in told, "but for the table's heading"
+
+
+class Unwanted(Exception):
+    """Nobody wants the build any more."""
+
+
+@pytest.mark.parametrize("line", ["while :; do echo {token}; done", "echo {token}; sleep 100"])
+def test_a_build_that_nobody_wants_any_more_ends_at_once_whether_it_speaks_or_not(
+    bench: Bench, docker_engine: docker.DockerClient, tmp_path: Path, line: str
+) -> None:
+    token = uuid.uuid4().hex
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {bench.image}\nRUN echo {token} one\nRUN {line.format(token=token)}\n"
+    )
+    running = threading.Event()
+
+    def hear(event: ProgressEvent) -> None:
+        if event.line == token:
+            running.set()
+
+    def interrupt() -> None:
+        if running.is_set():
+            raise Unwanted
+
+    def going_on() -> bool:
+        return any(token in str(c.attrs["Config"]["Cmd"]) for c in docker_engine.containers.list(all=True))
+
+    began = time.monotonic()
+    with pytest.raises(Unwanted):
+        bench.engine.build(tmp_path, "Dockerfile", f"{bench.prefix}:bad", {}, hear, interrupt=interrupt)
+    assert time.monotonic() - began < 50
+    wait_until(lambda: not going_on(), "the container of the build to go", 20)
+    assert left_by(docker_engine, token) == []
+
+
+@pytest.mark.parametrize("lent", [True, False])
+def test_passwords_of_registries_are_sent_for_builds_that_they_are_lent_to_alone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lent: bool
+) -> None:
+    login = base64.b64encode(b"ana:made-up-password").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.invalid": {"auth": login}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {bench.image}\nLABEL mlci.test={bench.prefix}\n")
+    with Relay(tmp_path / "s", SOCKET.removeprefix("unix://")) as relay:
+        engine = DockerEngine(relay.url, bench.prefix)
+        engine.build(folder, "Dockerfile", f"{bench.prefix}:lent", {}, ignore, credentials=lent)
+        engine.close()
+        assert b"/build?" in relay.asked
+        assert (b"x-registry-config" in relay.asked.lower()) is lent
 
 
 def left_by(client: docker.DockerClient, token: str) -> list[str]:

@@ -228,14 +228,43 @@ def test_a_repositorys_dockerfile_is_built_within_the_runners_limits_and_network
     run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
     assert run.state is RunState.PASSED
     assert list(world.engine.build_limits.values()) == [(limits, False)]
+    assert list(world.engine.build_credentials.values()) == [False]
 
 
-def test_the_administrators_own_folder_is_built_without_limits(world: World, tmp_path: Path) -> None:
+def test_the_administrators_own_folder_is_built_without_limits_and_with_credentials(
+    world: World, tmp_path: Path
+) -> None:
     (tmp_path / "Dockerfile").write_text("FROM image:1\n")
     runner = RunnerSpec("cpu", FolderImage(str(tmp_path)), Resources(memory=1 << 28))
     run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
     assert run.state is RunState.PASSED
     assert list(world.engine.build_limits.values()) == [(None, True)]
+    assert list(world.engine.build_credentials.values()) == [True]
+
+
+def test_a_run_that_is_asked_to_end_ends_a_build_that_never_would(world: World) -> None:
+    world.sources.files["Dockerfile"] = b"FROM image:1\nRUN yes\n"
+    world.engine.build_hangs = True
+    run = world.first_run(pipeline(runner=RunnerSpec("repo", RepositoryImage())))
+    server = world.server()
+    server.tick()
+    assert world.engine.building.wait(5)
+    world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
+    assert world.finish(run, server).state is RunState.CANCELLED
+
+
+def test_a_repositorys_build_that_takes_longer_than_the_runs_timeout_is_stopped(world: World) -> None:
+    world.sources.files["Dockerfile"] = b"FROM image:1\nRUN yes\n"
+    world.engine.build_hangs, world.engine.build_output = True, ("y",)
+    watched = pipeline(runner=RunnerSpec("repo", RepositoryImage()), execution=Execution(TRAIN, timeout=60))
+    run = world.first_run(watched)
+    server = world.server()
+    server.tick()
+    assert world.engine.building.wait(5)
+    world.clock.advance(61)
+    ended = world.finish(run, server)
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.IMAGE_BUILD)
+    assert "was stopped after 60 s, the run's timeout\ny" in ended.message
 
 
 def test_two_attempts_of_one_run_build_their_image_once(world: World, tmp_path: Path) -> None:
@@ -657,3 +686,19 @@ def test_a_run_that_no_host_fits_errs_and_says_what_was_asked_for(world: World) 
     run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
     assert (run.state, run.reason) == (RunState.ERRORED, Reason.HOST_UNKNOWN)
     assert "gpu" in run.message
+
+
+def test_an_attempt_is_not_spent_on_a_host_that_does_not_answer(world: World) -> None:
+    run = world.first_run(pipeline(execution=Execution(("true",), infrastructure_retries=0)))
+    server = world.server()
+    world.engine.cut()
+    server.tick()
+    (attempt,) = world.store.attempts.of_run(run.id)
+    assert attempt.state is AttemptState.QUEUED
+    assert server.waiting == {attempt.id: "waits for local to answer"}
+    world.engine.restore()
+    server.tick()
+    assert world.store.attempts.get(attempt.id).state is AttemptState.QUEUED
+    world.clock.advance(5)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert server.waiting == {}
