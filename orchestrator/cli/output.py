@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
+from orchestrator.domain.report import format_ago
 from orchestrator.domain.text import clean
 
 if TYPE_CHECKING:
@@ -220,11 +221,7 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     """``5 s ago``, ``3 m ago``, ``2 h ago``, ``4 d ago``; empty for None."""
     if moment is None:
         return ""
-    seconds = max(0, round(((now or datetime.now(UTC)) - moment).total_seconds()))
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    return format_ago(((now or datetime.now(UTC)) - moment).total_seconds())
 
 
 def stamp(moment: datetime | None) -> str:

@@ -74,8 +74,8 @@ def trend_for(state: RunState, previous: RunState | None) -> Trend | None:
 def word_for(state: RunState, previous: RunState | None) -> Word:
     """The word for a run's state.
 
-    ``previous`` is the last judged state on its branch: passed, rejected, failed, or None. A trend is the word
-    where it hides nothing: a training that crashes has failed, whatever came before, unless that crashed, too.
+    ``previous`` is the last judged state on its branch: passed, rejected, failed, or None. A trend is the
+    word where it hides nothing: a training that crashes has failed, unless the one before crashed, too.
     """
     trend = trend_for(state, previous)
     if trend is Trend.BROKEN and state is RunState.REJECTED:
@@ -218,6 +218,15 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} m"
+
+
+def format_ago(seconds: float) -> str:
+    """How long ago, at a glance: ``5 s ago``, ``3 m ago``, ``2 h ago``, ``4 d ago``."""
+    whole = max(0, round(seconds))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size} {unit} ago"
+    return f"{whole} s ago"
 
 
 def format_size(count: int) -> str:

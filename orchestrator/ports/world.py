@@ -268,6 +268,9 @@ class Renderer(Protocol):
     def render(self, report: Report) -> Rendered:
         """Subject, text and HTML. Repository text is data there, never markup."""
 
+    def page(self, report: Report, links: Mapping[str, str]) -> str:
+        """The HTML as a page among others: with ``links``, addresses by text, and none to itself."""
+
 
 class Secrets(Protocol):
     """Secret values by name, resolved when they are needed and never stored."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import jinja2
 from fastapi import FastAPI, Request
 from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import NotFound, StoreError
-from orchestrator.domain.report import word_for
-from orchestrator.domain.run import Run, latest_tries
+from orchestrator.domain.report import format_ago, format_duration, key_metric, label_for
+from orchestrator.domain.run import Run, RunState, latest_tries
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, Renderer
 from orchestrator.services.report import ReportBuilder
@@ -25,6 +28,14 @@ _LISTED = 50
 _PORT = re.compile(r":[0-9]*\Z")
 _HIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters and marks that reverse the reading: pages are fetched on terminals, too."""
+_TONES = {
+    RunState.PASSED: "good",
+    RunState.REJECTED: "bad",
+    RunState.FAILED: "bad",
+    RunState.INCONCLUSIVE: "unsure",
+    RunState.ERRORED: "trouble",
+    RunState.CANCELLED: "quiet",
+}
 RunId = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
 """A run's number in a path, as large as the database can hold."""
 # Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
@@ -52,14 +63,19 @@ class Pages:
     """Whether the service's own threads are alive."""
     standing: Callable[[Run], Sequence[str]]
     """What is being done for an unfinished run now, and why it waits."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     run: Run
-    word: str
-    subject: str
+    label: str
+    tone: str
+    news: str
+    """The key metric with its difference; without one, why the run ended."""
     sentence: str
+    when: str
+    took: str
 
 
 def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
@@ -76,16 +92,10 @@ def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
         response.headers.update(_HEADERS)
         return response
 
-    @app.exception_handler(NotFound)
-    def not_found(_: Request, error: NotFound) -> Response:
-        return PlainTextResponse(f"{error}\n", 404)
-
-    @app.exception_handler(StoreError)
-    def no_store(_: Request, error: StoreError) -> Response:
-        return PlainTextResponse(f"{error}\n", 503)
-
+    templates = _templates()
+    _add_errors(app, templates)
     _add_health(app, pages)
-    _add_pages(app, pages)
+    _add_pages(app, pages, templates)
     return app
 
 
@@ -102,17 +112,45 @@ def _add_health(app: FastAPI, pages: Pages) -> None:
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
-def _add_pages(app: FastAPI, pages: Pages) -> None:
-    templates = jinja2.Environment(
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: _visible(value) if isinstance(value, str) else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
+
+def _add_errors(app: FastAPI, templates: jinja2.Environment) -> None:
+    def page(message: str, status: int) -> Response:
+        return HTMLResponse(templates.get_template("error.html").render(message=message), status)
+
+    @app.exception_handler(NotFound)
+    def not_there(_: Request, error: NotFound) -> Response:
+        return page(str(error), 404)
+
+    @app.exception_handler(RequestValidationError)
+    def no_number(_: Request, __: RequestValidationError) -> Response:
+        return page("a run's number is a whole number from 1 on", 404)
+
+    @app.exception_handler(HTTPException)
+    def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return page("there is no such page", 404)
+        return page(f"{request.method} is not answered here: {error.detail}", error.status_code)
+
+    @app.exception_handler(StoreError)
+    def no_store(_: Request, error: StoreError) -> Response:
+        return PlainTextResponse(f"{error}\n", 503)
+
+
+def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> None:
     @app.get("/")
     def overview() -> HTMLResponse:
-        rows = [_row(pages, run) for run in pages.store.runs.listing(limit=_LISTED)]
+        now = pages.now()
+        rows = [_row(pages, run, now) for run in pages.store.runs.listing(limit=_LISTED)]
         return HTMLResponse(templates.get_template("overview.html").render(rows=rows))
 
     @app.get("/runs/{run_id}")
@@ -121,7 +159,7 @@ def _add_pages(app: FastAPI, pages: Pages) -> None:
         report = pages.reports.build(run, started=not run.state.final)
         if not run.state.final:
             report = replace(report, standing=tuple(pages.standing(run)))
-        return HTMLResponse(pages.renderer.render(report).html)
+        return HTMLResponse(pages.renderer.page(report, {"All runs": "/", "Log": f"/runs/{run.id}/log"}))
 
     @app.get("/runs/{run_id}/log")
     def log(run_id: RunId) -> Response:
@@ -141,7 +179,19 @@ def _visible(text: str) -> str:
     return _HIDDEN.sub("", text)
 
 
-def _row(pages: Pages, run: Run) -> _Row:
-    word = word_for(run.state, pages.store.runs.previous_state(run)) if run.state.final else None
+def _row(pages: Pages, run: Run, now: datetime) -> _Row:
     sentence = run.verdict.sentence if run.verdict else (run.message.splitlines() or [""])[0]
-    return _Row(run, word.value if word else run.state.value, run.change.revision.subject, sentence)
+    news = key_metric(run.verdict.checks) if run.verdict else ""
+    if not news and run.reason is not None:
+        news = run.reason.value.replace("_", " ")
+    return _Row(
+        run,
+        label_for(run.state, pages.store.runs.previous_state(run)),
+        _TONES.get(run.state, "running"),
+        news,
+        sentence,
+        format_ago((now - run.created_at).total_seconds()),
+        format_duration(((run.finished_at or now) - run.started_at).total_seconds())
+        if run.started_at
+        else "",
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -12,6 +14,8 @@ from orchestrator.domain.report import Rendered, Report
 
 SIZE_LIMIT = 80_000
 """Bytes of a rendering: mail readers clip a page near 102 KB."""
+_MAIL_WIDTH, _PAGE_WIDTH = 600, 960
+_NO_LINKS: Mapping[str, str] = {}
 
 _COLOURS = {
     "good": "#2e7d4f",
@@ -42,8 +46,12 @@ class ReportRenderer:
         html = _fitting(report, self._html)
         return Rendered(view_of(report, LEVELS[2]).subject, text, html)
 
-    def _html(self, view: View) -> str:
-        return self._template.render(view=view, colours=_COLOURS)
+    def page(self, report: Report, links: Mapping[str, str]) -> str:
+        """The HTML as a page of the web application, as wide as its other pages."""
+        return _fitting(replace(report, url=""), partial(self._html, links=links, width=_PAGE_WIDTH))
+
+    def _html(self, view: View, links: Mapping[str, str] = _NO_LINKS, width: int = _MAIL_WIDTH) -> str:
+        return self._template.render(view=view, colours=_COLOURS, links=links, width=width)
 
 
 def _fitting(report: Report, write: Callable[[View], str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,7 @@ class Site:
     def __init__(self, world: World) -> None:
         self.problems: dict[str, str] = {}
         self.alive = True
+        self.now = world.clock.now
         pages = Pages(
             world.store,
             world.reports,
@@ -64,6 +66,7 @@ class Site:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            lambda: self.now(),
                 return await client.get(path, headers={"Host": host})
 
         return asyncio.run(ask())
@@ -182,14 +185,45 @@ def test_its_own_names_are_answered_with_and_without_a_port(site: Site, host: st
 
 
 @pytest.mark.parametrize("path", ["/runs/7", "/runs/7/log"])
-def test_a_run_that_is_not_there_is_said_in_plain_text(site: Site, path: str) -> None:
+def test_a_run_that_is_not_there_is_said_on_a_page_that_leads_back(site: Site, path: str) -> None:
     answer = site.get(path)
-    assert (answer.status_code, answer.text) == (404, "there is no run 7\n")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1>There is no run 7</h1>" in answer.text
+    assert '<a href="/">' in answer.text
 
 
-@pytest.mark.parametrize("path", ["/runs/abc", "/runs/99999999999999999999999", "/runs/-1"])
-def test_what_is_no_runs_number_is_no_defect(site: Site, path: str) -> None:
-    assert site.get(path).status_code in (404, 422)
+@pytest.mark.parametrize(
+    "path", ["/runs/abc", "/runs/99999999999999999999999", "/runs/-1", "/runs", "/nowhere", f"/{EVIL}"]
+)
+def test_an_unknown_path_is_answered_with_a_page_that_leads_back(site: Site, path: str) -> None:
+    answer = site.get(path)
+    assert answer.status_code == 404
+    assert '<a href="/">' in answer.text
+    assert "<img" not in answer.text
+
+
+def test_the_page_of_a_run_leads_to_the_others_and_to_its_log_and_not_to_itself(
+    world: World, site: Site
+) -> None:
+    world.engine.script(Script((b"hello",), Exit(1)))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    page = site.get(f"/runs/{run.id}").text
+    assert '<a class="link" href="/"' in page
+    assert f'href="/runs/{run.id}/log"' in page
+    assert "Open the run" not in page
+
+
+def test_the_overview_tells_outcome_key_metric_and_duration(world: World, site: Site) -> None:
+    site.now = lambda: world.clock.now() + timedelta(hours=3)
+    for left, code in ((b'{"accuracy": 0.9}', 0), (b"", 3)):
+        world.engine.script(Script((b"hello",), Exit(code), {"/mlci/output/metrics.json": left}))
+        world.sources.branches = {"main": commit_id(str(code))}
+        run = world.finish(world.first_run(pipeline()), world.server())
+    page = site.get("/").text
+    assert "failed (broken)" in page
+    assert "exit code" in page
+    assert "3 h ago" in page
+    assert f'<a href="/runs/{run.id}">' in page
 
 
 def test_a_database_that_does_not_answer_is_said(
