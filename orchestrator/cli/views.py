@@ -11,7 +11,7 @@ from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
-from orchestrator.domain.report import format_duration, key_metric, word_for
+from orchestrator.domain.report import format_duration, key_metric, label_for, word_for
 from orchestrator.domain.run import Attempt, Run, RunState
 from orchestrator.ports.records import OutboxMessage
 from orchestrator.services.standing import doing, waiting
@@ -43,6 +43,11 @@ def word(app: Application, run: Run) -> str:
     return word_for(run.state, app.store.runs.previous_state(run)).value
 
 
+def label(app: Application, run: Run) -> str:
+    """Its outcome and what that means beside the one before, ``rejected (broken)``, or where it stands."""
+    return label_for(run.state, app.store.runs.previous_state(run))
+
+
 def took(run: Run, now: datetime) -> str:
     """How long it ran, or runs already."""
     if run.started_at is None:
@@ -59,7 +64,7 @@ def summary_row(app: Application, run: Run, now: datetime) -> tuple[str, ...]:
         metric = run.reason.value.replace("_", " ") if run.reason else ""
     return (
         reference(run),
-        word(app, run),
+        label(app, run),
         metric,
         run.change.cause.value.replace("_", " "),
         revision.branch,
