@@ -210,8 +210,10 @@ class Service:
         # One of them looks every second whether anything changed, and wakes the other.
         self._execute = Loop("execute", self._execute_tick, TICK)
         self._act = Loop("act", self._act_tick, FULL)
+        self._mail = Loop("mail", self._mail_tick, FULL)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
         self._acting = Changes(store, clock, store.actions.any_owed)
+        self._mailing = Changes(store, clock, store.actions.any_owed)
         self._last_seen = 0.0
         self._last_sweep = 0.0
 
@@ -220,17 +222,19 @@ class Service:
         self._store.servers.register(self._owner, self._url, self._clock.now())
         self._execute.start()
         self._act.start()
+        self._mail.start()
         self.watcher.start()
 
     def wake(self) -> None:
         """Look at the database now."""
         self._execute.wake()
         self._act.wake()
+        self._mail.wake()
 
     @property
     def healthy(self) -> bool:
         """Whether all loops still turn."""
-        return self._execute.alive and self._act.alive and self.watcher.running
+        return all(loop.alive for loop in (self._execute, self._act, self._mail)) and self.watcher.running
 
     def stop(self) -> None:
         """Stop watching, let go of attempts (their containers go on), finish the act under way."""
@@ -241,6 +245,7 @@ class Service:
         if not self.dispatcher.drain(DRAIN):
             log.warning("some attempts were not let go in time; the next server takes them over all the same")
         self._act.stop(DRAIN)
+        self._mail.stop(DRAIN)
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()
@@ -250,15 +255,21 @@ class Service:
             self.dispatcher.tick()
             self._evaluator.tick()
             self._act.wake()
+            self._mail.wake()
         self.dispatcher.keep_alive()
         now = self._clock.monotonic()
         if now - self._last_seen > 10:
             self._last_seen = now
             self._store.servers.seen(self._owner, self._clock.now())
 
-    def _act_tick(self) -> None:
-        while self._acting.worth_a_turn() and self._actor.tick():
+    def _mail_tick(self) -> None:
+        # A loop of its own: a server that answers slowly must not hold up the news of other runs.
+        while self._mailing.worth_a_turn() and self._actor.send_due():
             pass
+
+    def _act_tick(self) -> None:
+        while self._acting.worth_a_turn() and self._actor.carry_out_due():
+            self._mail.wake()
         now = self._clock.monotonic()
         if now - self._last_sweep > SWEEP or not self._last_sweep:
             self._last_sweep = now

@@ -50,6 +50,7 @@ from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
+from orchestrator.services.reach import Reach
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.standing import doing, waiting
 
@@ -148,6 +149,11 @@ class Application:
         from orchestrator.adapters.docker.engine import DockerEngine
 
         return {host.name: DockerEngine(host.engine, self.store.instance) for host in self.hosts}
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Which hosts answer, for whoever asks why a run waits."""
+        return Reach(self.engines, self.clock)
 
     @cached_property
     def sources(self) -> SourceControl:
@@ -360,7 +366,7 @@ class Application:
             now = self.clock.now()
             return [
                 *doing(self.store, self.logs, now, run),
-                *waiting(self.store, self.hosts, now, run, served=True),
+                *waiting(self.store, self.hosts, now, run, served=True, why_silent=self.reach.why_not),
             ]
 
         pages = Pages(

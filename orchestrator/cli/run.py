@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.complete import pipeline_names
 from orchestrator.cli.settings import PASSED, global_options, this, who
+
+if TYPE_CHECKING:
+    from orchestrator.bootstrap import Application
+    from orchestrator.domain.pipeline import Pipeline
 
 
 @click.command()
@@ -35,6 +41,8 @@ def run(
         if host is not None and host not in {h.name for h in app.hosts}:
             known = ", ".join(h.name for h in app.hosts)
             raise NotFound(f'there is no host "{host}"', f"the configuration has: {known}")
+        if (wait or follow) and not app.live_servers():
+            _require_a_host(app, wanted, host)
         made = app.detector.run_now(wanted, ref, who(), host, replicates)
         revision = made.change.revision
         data = "".join(f", {version.label}" for version in made.change.datasets)
@@ -46,3 +54,16 @@ def run(
         if not app.live_servers():
             say(f"no server is up: start orchestrator serve, or: orchestrator runs resume {made.id}")
         return PASSED
+
+
+def _require_a_host(app: Application, pipeline: Pipeline, wish: str | None) -> None:
+    """Raise EngineUnavailable when none of the hosts answers that this process would execute the run on."""
+    from orchestrator.domain.errors import EngineUnavailable
+    from orchestrator.domain.pipeline import eligible_hosts
+
+    silent = {h.name: app.reach.why_not(h.name) for h in eligible_hosts(pipeline.runner, app.hosts, wish)}
+    if silent and all(why is not None for why in silent.values()):
+        raise EngineUnavailable(
+            "; ".join(f"host {host} does not answer: {why}" for host, why in silent.items()),
+            "no run was made; start the engine, or ask orchestrator hosts check what is wrong",
+        )

@@ -44,7 +44,7 @@ _HEARTBEAT = 30.0
 
 
 class Actor:
-    """Carries out actions and sends mails. ``tick`` belongs to one thread."""
+    """Carries out actions and sends mails, each in one thread."""
 
     def __init__(
         self,
@@ -71,7 +71,11 @@ class Actor:
         self._wants = wants
 
     def tick(self) -> int:
-        """Carry out what is due now; how much that was."""
+        """Carry out and send what is due now; how much that was."""
+        return self.carry_out_due() + self.send_due()
+
+    def carry_out_due(self) -> int:
+        """Carry out the actions that are due now; how many that were."""
         done = 0
         for action in self._store.actions.pending(self._clock.now()):
             if self._stopping.is_set():
@@ -83,6 +87,11 @@ class Actor:
                 or action.state is ActionState.RUNNING
             ):
                 done += self._carry_out(action)
+        return done
+
+    def send_due(self) -> int:
+        """Send the mails that are due now; how many that were."""
+        done = 0
         for mail in self._store.actions.outbox_due(self._clock.now()):
             if self._stopping.is_set():
                 return done

@@ -22,6 +22,7 @@ from orchestrator.domain.deployment import (
 )
 from orchestrator.domain.errors import (
     DatasetError,
+    DeploymentError,
     NotFound,
     ServerRejected,
     ServerUnavailable,
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "release.json"
 REPORT = "report.html"
 
+_SWITCHED = frozenset({DeploymentState.ACTIVATING, DeploymentState.BAKING})
 _ON_THE_WAY = frozenset({DeploymentState.QUEUED, DeploymentState.UPLOADING, DeploymentState.VERIFYING})
 
 
@@ -99,8 +101,24 @@ class Deployer:
 
     def _failed(self, lease: Lease, deployment: Deployment, message: str) -> tuple[ActionState, str]:
         current = self._store.deployments.of_action(lease.id) or deployment
+        if current.state in _SWITCHED:
+            # The switch may have happened although its answer was lost: what is live decides, not our memory.
+            try:
+                with self._servers.target(current.server) as target:
+                    live = target.current() == current.release
+            except DeploymentError as error:
+                message = f"{message}; whether it is live could not be found out: {error}"
+            else:
+                if live:
+                    return self._found_live(lease, current)
         self._move(lease, current, DeploymentState.FAILED, message)
         return ActionState.FAILED, message
+
+    def _found_live(self, lease: Lease, deployment: Deployment) -> tuple[ActionState, str]:
+        if deployment.state is DeploymentState.ACTIVATING:
+            deployment = self._move(lease, deployment, DeploymentState.BAKING)
+        self._move(lease, deployment, DeploymentState.ACTIVE, _sentence(deployment))
+        return ActionState.DONE, _sentence(deployment)
 
     def _deploy(
         self, lease: Lease, run: Run, pipeline: Pipeline, spec: DeployAction, deployment: Deployment
@@ -228,4 +246,4 @@ def _action_state(deployment: Deployment) -> ActionState:
 
 
 def _sentence(deployment: Deployment) -> str:
-    return f"release {deployment.release} is live on {deployment.server}"
+    return f"release {deployment.release} went live on {deployment.server}"

@@ -18,7 +18,7 @@ from orchestrator.domain.action import Trigger
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.errors import NotFound, RevisionGone
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
-from orchestrator.domain.run import Purpose, Reason, Run
+from orchestrator.domain.run import Purpose, Reason, Run, RunState
 from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.records import DataMove, DatasetWatch, HeadMove, NewAction, NewRun
 from orchestrator.ports.store import Store
@@ -198,9 +198,35 @@ class Detector:
         if isinstance(pinned, Unsettled):
             return []
         moves = [HeadMove(source.name, b, None, heads[b]) for b in sorted(heads)]
+        if self._was_run(pipeline, branch, heads[branch], pinned):
+            # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
+            self._store.runs.enqueue(
+                None, [*moves, *self._data_moves(pipeline, pinned)], pipeline.name, self._clock.now()
+            )
+            return []
         revision = self._revision(source, branch, heads[branch])
         run = self._enqueue(pipeline, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
+
+    def _was_run(
+        self, pipeline: Pipeline, branch: str, commit: str, pinned: Sequence[DatasetVersion]
+    ) -> bool:
+        wanted = {version.dataset: version.fingerprint for version in pinned}
+        return any(
+            run.purpose is Purpose.TRAIN
+            and run.state not in (RunState.ERRORED, RunState.CANCELLED)
+            and run.change.revision.commit == commit
+            and {v.dataset: v.fingerprint for v in run.change.datasets} == wanted
+            for run in self._store.runs.listing(pipeline.name, branch=branch, limit=20)
+        )
+
+    def _data_moves(self, pipeline: Pipeline, pinned: Sequence[DatasetVersion]) -> list[DataMove]:
+        known = self._store.detection.data_heads(pipeline.name)
+        return [
+            DataMove(version.dataset, known.get(version.dataset), version.fingerprint)
+            for version in pinned
+            if known.get(version.dataset) != version.fingerprint
+        ]
 
     def _pushed(
         self, pipeline: Pipeline, source: SourceSpec, branch: str, old: str | None, new: str
@@ -229,12 +255,7 @@ class Detector:
         heads: Sequence[HeadMove],
         note: str = "",
     ) -> Run | None:
-        known = self._store.detection.data_heads(pipeline.name)
-        data = [
-            DataMove(version.dataset, known.get(version.dataset), version.fingerprint)
-            for version in pinned
-            if known.get(version.dataset) != version.fingerprint
-        ]
+        data = self._data_moves(pipeline, pinned)
         if cause is Cause.DATA and not data:
             return None
         run = self._store.runs.enqueue(

@@ -23,6 +23,7 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
 from orchestrator.services.execute import AttemptWorker, ExecutionPorts
+from orchestrator.services.reach import Reach
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
+        self._reach = Reach(engines, ports.clock, loud=True)
         self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self.waiting: dict[int, str] = {}
         """Why each queued attempt still waits, for people."""
@@ -123,9 +125,17 @@ class Dispatcher:
             hosts = self._eligible[attempt.run_id]
             if not hosts:
                 self._refuse(attempt)
-            elif not any(taken[h.name] < h.slots and self._claim(attempt, h, taken) for h in hosts):
-                names = ", ".join(f"{h.name} ({h.slots} slots)" for h in hosts)
-                waiting[attempt.id] = f"waits for a free slot on {names}"
+                continue
+            free = [h for h in hosts if taken[h.name] < h.slots]
+            # A host is asked before an attempt is spent on it: an engine that is down makes runs wait.
+            there = [h for h in free if self._reach.why_not(h.name) is None]
+            if any(self._claim(attempt, h, taken) for h in there):
+                continue
+            names = ", ".join(f"{h.name} ({h.slots} slots)" for h in hosts)
+            silent = ", ".join(h.name for h in free if h not in there)
+            waiting[attempt.id] = (
+                f"waits for {silent} to answer" if silent else f"waits for a free slot on {names}"
+            )
         self.waiting = waiting
 
     def _hosts_for(self, attempt: Attempt) -> tuple[HostSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrator.domain.pipeline import HostSpec, eligible_hosts
@@ -45,10 +45,17 @@ def _attempt(attempt: Attempt, run: Run, logs: LogFiles, now: datetime) -> str:
     return f"{text}; last line: {last[0].strip()}" if last and last[0].strip() else text
 
 
-def waiting(store: Store, hosts: Sequence[HostSpec], now: datetime, run: Run, served: bool) -> list[str]:
+def waiting(
+    store: Store,
+    hosts: Sequence[HostSpec],
+    now: datetime,
+    run: Run,
+    served: bool,
+    why_silent: Callable[[str], str | None],
+) -> list[str]:
     """Why a run is not further than it is, one sentence each; nothing when it has ended or is at work.
 
-    ``served``: somebody is there to execute it.
+    ``served``: somebody is there to execute it. ``why_silent`` tells why a host cannot be given work.
     """
     if run.state.final:
         return []
@@ -70,12 +77,19 @@ def waiting(store: Store, hosts: Sequence[HostSpec], now: datetime, run: Run, se
             reasons.append(f"{name} waits for a free slot: {names}")
         elif not served:
             reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
+        elif len(silent := _silent(eligible, why_silent)) == len(eligible):
+            reasons.append(f"{name} waits for a host: {'; '.join(silent)}")
     if run.state is RunState.EVALUATING:
         reasons += [
             f"its baseline is being measured again: {other.pipeline}#{other.number}"
             for other in _baselines_measured(store, run)
         ]
     return reasons
+
+
+def _silent(hosts: Sequence[HostSpec], why_silent: Callable[[str], str | None]) -> list[str]:
+    told = ((host.name, why_silent(host.name)) for host in hosts)
+    return [f"{name} does not answer: {why}" for name, why in told if why is not None]
 
 
 def _baselines_measured(store: Store, run: Run) -> list[Run]:

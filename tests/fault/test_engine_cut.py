@@ -96,10 +96,10 @@ def test_a_run_that_ends_while_the_engine_is_cut_off_is_collected_afterwards(
     assert plain.orchestrator("runs", "logs", "1").splitlines() == [f"line {n}" for n in range(30)]
 
 
-def test_an_engine_out_of_reach_is_tried_again_then_blamed_and_the_next_change_works(
+def test_runs_wait_for_an_engine_that_is_out_of_reach_and_lose_no_change(
     plain: Installation, relay: Relay
 ) -> None:
-    plain.retries = 1
+    plain.retries = 0
     plain.write()
     relay.cut()
     plain.commit(0.8)
@@ -107,35 +107,21 @@ def test_an_engine_out_of_reach_is_tried_again_then_blamed_and_the_next_change_w
     status, problems = readiness(server)
     assert status == 503
     assert str(relay.path) in problems["host local"]
-    plain.wait_for_mails(1)
-    run = plain.json("runs", "show", "1")
-    assert (run["state"], run["reason"]) == ("errored", "engine_unavailable")
-    assert [a["number"] for a in run["attempts"]] == [1, 2]
-    assert str(relay.path) in run["sentence"]
-    assert "orchestrator hosts check" in run["sentence"]
-    (mail,) = plain.smtp.messages
-    assert mail.subject.startswith("[line] errored: ")
-    relay.restore()
-    plain.commit(0.8)
-    plain.wait_for_mails(2)
-    assert plain.json("runs", "show", "2")["state"] == "passed"
-
-
-def test_an_engine_that_comes_back_in_time_costs_one_try(plain: Installation, relay: Relay) -> None:
-    plain.retries = 1
-    plain.write()
-    relay.cut()
-    plain.commit(0.8)
-    plain.serve()
-    wait_until(lambda: [a for a in attempts_so_far(plain) if a["state"] == "errored"], "the first try", 30)
+    wait_until(lambda: plain.json("runs", "list"), "the push to be seen", 30)
+    (why,) = wait_until(lambda: plain.json("runs", "show", "1")["waiting"], "the run to wait", 30)
+    assert "local does not answer" in why
+    assert str(relay.path) in why
     relay.restore()
     plain.wait_for_mails(1)
     assert plain.json("runs", "show", "1")["state"] == "passed"
-    assert [a["state"] for a in attempts(plain)] == ["errored", "succeeded"]
+    assert [a["number"] for a in attempts(plain)] == [1]
 
 
-def attempts_so_far(installation: Installation) -> list[dict[str, Any]]:
-    return attempts(installation) if installation.json("runs", "list") else []
+def test_a_run_without_a_server_is_not_made_when_no_engine_answers(plain: Installation, relay: Relay) -> None:
+    plain.commit(0.8)
+    relay.cut()
+    plain.orchestrator("run", "line", expect=3)
+    assert plain.json("runs", "list") == []
 
 
 def test_a_container_killed_from_outside_is_tried_again_and_then_the_hosts_fault(

@@ -220,7 +220,7 @@ def test_run_without_waiting_enqueues_and_says_how_it_goes_on(command: Command, 
     assert (made["cause"], made["replicates"], made["branch"]) == ("manual", 2, "main")
     assert "orchestrator runs resume 1" in ended.err
     assert command("run", "wine", "--host", "moon").code == 2
-    assert command("run", "wine", "--ref", "no-such-branch").code == 2
+    assert command("run", "wine", "--no-wait", "--ref", "no-such-branch").code == 2
 
 
 def test_retry_makes_a_new_run_of_the_same_commit(command: Command, folder: Path) -> None:

@@ -145,6 +145,16 @@ def test_a_server_that_refuses_fails_the_deployment_at_once_and_says_why(world: 
     assert world.servers.prod.live is None
 
 
+def test_a_switch_whose_answer_was_lost_for_good_is_told_by_what_is_live(world: World) -> None:
+    run = passed(world, acting(DEPLOY))
+    world.servers.prod.late["activate"] = [ServerRejected("the disk filled up after the switch")]
+    work_off(world)
+    (deployment,) = world.store.deployments.of_run(run.id)
+    assert world.servers.prod.live == deployment.release
+    assert deployment.state is DeploymentState.ACTIVE
+    assert actions(world, run)[0].state is ActionState.DONE
+
+
 def test_an_artifact_that_the_run_did_not_leave_fails_the_deployment_before_anything_is_sent(
     world: World,
 ) -> None:

@@ -32,6 +32,27 @@ def test_a_push_makes_exactly_one_run_pinned_to_its_commit(world: World) -> None
     assert world.detector.poll_source(watched, watched.sources[0]) == []
 
 
+def test_a_commit_that_a_person_ran_before_it_was_watched_is_not_run_again_at_first_sight(
+    world: World,
+) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.detector.run_now(watched, None, "ana")
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+    assert world.detector.scan_dataset(watched, WINE) == []
+    world.sources.push("main", "second")
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert (run.number, run.change.cause) == (2, Cause.PUSH)
+
+
+def test_a_run_by_hand_on_other_data_leaves_the_first_sight_its_run(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.detector.run_now(watched, None, "ana")
+    world.data.write("more.csv", b"3,4\n")
+    world.clock.advance(11)
+    (run,) = world.detector.poll_source(watched, watched.sources[0])
+    assert run.change.cause is Cause.FIRST_SIGHT
+
+
 def test_branches_that_no_pattern_names_are_not_run(world: World) -> None:
     watched = pipeline()
     world.first_run(watched)

@@ -57,8 +57,16 @@ class Site:
             lambda: self.alive,
             lambda run: (
                 doing(world.store, world.logs, world.clock.now(), run)
-                + waiting(world.store, world.hosts, world.clock.now(), run, served=True)
+                + waiting(
+                    world.store,
+                    world.hosts,
+                    world.clock.now(),
+                    run,
+                    served=True,
+                    why_silent=lambda host: None,
+                )
             ),
+            lambda: self.now(),
         )
         self.app = create_app(pages, frozenset({"127.0.0.1", "localhost", "[::1]"}))
 
@@ -66,7 +74,6 @@ class Site:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            lambda: self.now(),
                 return await client.get(path, headers={"Host": host})
 
         return asyncio.run(ask())
