@@ -24,7 +24,8 @@ from orchestrator.services.archive import CHECKOUT_TIME, LeftOut, Member, read_m
 _METRICS_FILE_LIMIT = 16 << 20
 _LISTED = 1000
 """So many entries that were left out are named; a container can make any number of them."""
-_AUTODETECTED = ("metrics.json",)
+AUTODETECTED = ("metrics.json",)
+"""Files of metrics that count without being declared."""
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class OutputCollector:
         budget = self._folder(
             engine, container, naming.OUTPUT, ("**",), pipeline, budget, found, texts, stale
         )
-        patterns = (*pipeline.collect, *(_AUTODETECTED if not pipeline.collect else ()), *pipeline.artifacts)
+        patterns = (*pipeline.collect, *(AUTODETECTED if not pipeline.collect else ()), *pipeline.artifacts)
         for folder, wanted in _by_folder(patterns).items():
             path = f"{naming.WORKSPACE}/{folder}".rstrip("/")
             budget = self._folder(engine, container, path, wanted, pipeline, budget, found, texts, stale)
@@ -162,7 +163,7 @@ class OutputCollector:
         found.artifacts.append(StoredArtifact(name, blob.size, blob.sha256, kind))
 
     def _is_metrics(self, name: str, pipeline: Pipeline) -> bool:
-        return matches(name, pipeline.collect or _AUTODETECTED)
+        return matches(name, pipeline.collect or AUTODETECTED)
 
     def _read_metrics(
         self, pipeline: Pipeline, texts: dict[str, bytes], stale: set[str], found: Collected

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from orchestrator.domain.errors import (
@@ -32,21 +33,19 @@ from orchestrator.domain.run import (
     classify,
     warnings_of,
 )
-from orchestrator.ports.engine import ContainerState, Engine
+from orchestrator.ports.engine import ContainerState, Engine, LogLine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock, LogFiles, Secrets
+from orchestrator.ports.world import Clock, LogFiles, LogWriter, Secrets
 from orchestrator.services import naming
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.logs import LogFollower
+from orchestrator.services.masking import AttemptMask, MaskMaker, masked, withheld
 from orchestrator.services.prepare import Preparer
 
 log = logging.getLogger(__name__)
-
-MaskMaker = Callable[[Iterable[str]], Callable[[bytes], bytes]]
-"""Makes a function that blanks the given secret values in a line."""
 
 LOST_AFTER = 600.0
 """Seconds without an answer after which a host's attempt is given up."""
@@ -96,6 +95,7 @@ class AttemptWorker:
         self._stopping = stopping
         self._woken = threading.Event()
         self.fenced = threading.Event()
+        self._log_left_out = ""
         self.lease = lease
         self.run_id = run_id
 
@@ -111,23 +111,27 @@ class AttemptWorker:
         attempt = self._store.attempts.get(self.lease.id)
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)
+        mask = AttemptMask(self._ports.secrets, self._ports.make_mask, pipeline.execution.secrets)
         try:
             if attempt.state is AttemptState.PREPARING:
-                attempt = self._prepare(run, pipeline, attempt)
+                attempt = self._prepare(run, pipeline, attempt, mask)
             if attempt.state is AttemptState.RUNNING:
-                attempt = self._follow(pipeline, attempt)
+                attempt = self._follow(pipeline, attempt, mask)
             if attempt.state is AttemptState.COLLECTING:
-                self._collect(pipeline, attempt)
+                self._collect(pipeline, attempt, mask)
         except _Draining:
             self._store.attempts.release(self.lease)
             log.info("attempt %d goes on without us", attempt.id)
             return
         except Ended as end:
             current = self._store.attempts.get(attempt.id)
-            self._finish(current, AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message))
+            result = AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message)
+            # Without a mask, too: the words are ours and the engine's, and may be why there is none.
+            found = mask.find()
+            self._finish(current, masked(result, found) if found else result)
         self._clean_up(attempt)
 
-    def _prepare(self, run: Run, pipeline: Pipeline, attempt: Attempt) -> Attempt:
+    def _prepare(self, run: Run, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> Attempt:
         with told_apart():
             # After a kill between start and commit the container runs already: it must not be touched.
             existing = self._engine.find(attempt.container)
@@ -136,6 +140,7 @@ class AttemptWorker:
             else:
                 self._honour_cancel(run.id)
                 secrets = self._ports.secrets.resolve(pipeline.execution.secrets)
+                mask.learn(secrets)
                 host = attempt.host or ""
                 prepared = self._ports.preparer.prepare(
                     self._engine,
@@ -179,12 +184,11 @@ class AttemptWorker:
         if self.fenced.is_set():
             raise LeaseLost(f"attempt {self.lease.id} was taken over by another server")
 
-    def _follow(self, pipeline: Pipeline, attempt: Attempt) -> Attempt:
-        mask = self._ports.make_mask(self._secret_values(pipeline))
+    def _follow(self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> Attempt:
         follower = LogFollower(
             self._engine,
             attempt.container,
-            partial(self._ports.logs.writer, attempt.id, mask),
+            partial(self._open_log, attempt, mask),
             self._woken,
         )
         follower.start()
@@ -199,15 +203,23 @@ class AttemptWorker:
             self.lease, AttemptState.RUNNING, AttemptState.COLLECTING, self._clock.now()
         )
 
-    def _secret_values(self, pipeline: Pipeline) -> list[str]:
-        values: list[str] = []
-        for name in pipeline.execution.secrets:
-            try:
-                values += self._ports.secrets.resolve((name,)).values()
-            except SecretMissing as error:
-                # The container has it already; what can no longer be read can no longer be masked.
-                log.warning("masking without a secret: %s", error)
-        return values
+    def _open_log(self, attempt: Attempt, mask: AttemptMask) -> LogWriter:
+        found = mask.find()
+        if found is not None:
+            self._log_left_out = ""
+            return self._ports.logs.writer(attempt.id, found)
+        if not self._log_left_out:
+            self._note_in_log(attempt, mask.missing)
+            self._log_left_out = mask.missing
+        raise SecretMissing(mask.missing)
+
+    def _note_in_log(self, attempt: Attempt, why: str) -> None:
+        """Say in the log why it does not go on, at a time from which all that is left out is read again."""
+        with closing(self._ports.logs.writer(attempt.id, lambda text: text)) as writer:
+            before = (attempt.started_at or self._clock.now()) - timedelta(days=1)
+            timestamp = writer.last_timestamp or f"{before:%Y-%m-%dT%H:%M:%S}.000000000Z"
+            text = f"[orchestrator] what follows is left out while it cannot be masked: {why}"
+            writer.write(LogLine(timestamp, text.encode("utf-8", "replace")))
 
     def _until_exited(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> None:
         patience = _Patience(self._clock)
@@ -252,7 +264,7 @@ class AttemptWorker:
                 return StopCause.TIMEOUT
         return StopCause.LOG_LIMIT if follower.size > pipeline.execution.log_limit else None
 
-    def _collect(self, pipeline: Pipeline, attempt: Attempt) -> None:
+    def _collect(self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> None:
         attempt = self._store.attempts.get(attempt.id)
         self._progress(ProgressEvent("collecting"))
         patience = _Patience(self._clock)
@@ -266,7 +278,13 @@ class AttemptWorker:
             if self._stopping.is_set():
                 raise _Draining
             self._pause()
-        self._finish(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
+        found = mask.find()
+        if found is None:
+            ended, collected = withheld(ended, collected, pipeline, mask.missing)
+        if self._log_left_out:
+            collected.warnings.append(f"the end of the log was left out: {self._log_left_out}")
+        result = result_of(ended, attempt.stop_cause, collected, pipeline)
+        self._finish(attempt, masked(result, found) if found else result)
 
     def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
         with told_apart(EngineUnavailable):

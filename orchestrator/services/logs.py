@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from orchestrator.domain.errors import ContainerGone, EngineError, StoreUnavailable
+from orchestrator.domain.errors import ContainerGone, EngineError, SecretMissing, StoreUnavailable
 from orchestrator.ports.engine import Engine, LogStream
 from orchestrator.ports.world import LogWriter
 
@@ -20,7 +20,8 @@ class LogFollower:
     """Copies one container's output until told that the container has ended.
 
     The end of a stream never means the end of the container: the log is resumed, each time by a writer of its
-    own, until :meth:`finish` is called, which reads what is left and waits for the thread.
+    own, until :meth:`finish` is called, which reads what is left and waits for the thread. While
+    ``open_writer`` raises SecretMissing nothing is read, for it could not be masked.
     """
 
     def __init__(
@@ -95,6 +96,9 @@ class LogFollower:
                     writer.write(line)
         except ContainerGone:
             raise
+        except SecretMissing:
+            # As complete as it may be: were this the end, there would be nothing to wait for.
+            return True
         except (EngineError, StoreUnavailable) as error:
             log.info("log of %s interrupted: %s", self._container, error)
             return False
