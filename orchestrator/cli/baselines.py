@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.complete import pipeline_names, run_references
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, global_options, this, who
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def baselines() -> None:
     """Show, pin and unpin the runs that gates compare with."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, global_options, this
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import DatasetSpec
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def datasets() -> None:
     """Show datasets and their versions. NAME is a dataset, or PIPELINE/NAME where several have it."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def db() -> None:
     """Upgrade and back up the database."""

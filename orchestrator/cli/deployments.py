@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, global_options, this
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def deployments() -> None:
     """Show what was deployed where."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Json
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def hosts() -> None:
     """Show and check the Docker engines that execute runs."""
@@ -168,7 +169,7 @@ def _known(app: Application, names: tuple[str, ...]) -> list[str]:
     return list(names) or known
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def runners() -> None:
     """Show the runners of the configuration."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ BASE_IMAGE: Final = "mlci/base:1"
 _FROM_BASE = re.compile(r"^(?:ARG\s+\w+=|FROM\s+)mlci/base:1\s*$", re.MULTILINE)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def images() -> None:
     """Make, list and remove the images that runs use."""

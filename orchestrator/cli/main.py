@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import Settings, global_options
 
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -41,7 +42,7 @@ _EPILOG = (
 )
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group whose commands are imported when they are run or asked for their own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -59,17 +60,6 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], COMMANDS, 1)
-            meant = f' Did you mean "{close[0]}"?' if close else f" There are: {', '.join(COMMANDS)}."
-            ctx.fail(f'There is no command "{args[0]}".{meant}')
-        return super().resolve_command(ctx, args)
 
 
 @click.group(

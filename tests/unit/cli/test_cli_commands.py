@@ -97,6 +97,17 @@ def test_an_unknown_command_is_wrong_usage_with_a_suggestion(command: Command) -
     assert ended.out == ""
 
 
+@pytest.mark.parametrize("group", ["runs", "datasets", "baselines", "deployments", "images", "hosts", "db"])
+def test_an_unknown_command_of_a_group_is_told_in_the_same_way(command: Command, group: str) -> None:
+    ended = command(group, "zzz")
+    assert ended.code == 2
+    assert f'There is no command "{group} zzz". There are: ' in ended.err
+
+
+def test_a_misspelt_command_of_a_group_is_suggested(command: Command) -> None:
+    assert 'There is no command "runs lsit". Did you mean "list"?' in command("runs", "lsit").err
+
+
 def test_completion_offers_the_pipelines_of_the_folder(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from orchestrator.cli.main import main; main()"],

@@ -1,0 +1,23 @@
+"""Groups of commands that say what there is when somebody asks for what there is not."""
+
+from __future__ import annotations
+
+import click
+
+
+class CommandGroup(click.Group):
+    """A group that suggests the command that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, but an unknown command is told with the one that is like it, or with all."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], known, 1)
+            meant = f' Did you mean "{close[0]}"?' if close else f" There are: {', '.join(known)}."
+            asked = args[0] if ctx.parent is None else f"{ctx.info_name} {args[0]}"
+            ctx.fail(f'There is no command "{asked}".{meant}')
+        return super().resolve_command(ctx, args)
