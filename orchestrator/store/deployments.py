@@ -128,9 +128,13 @@ def _retire_others(session: Session, lease: Lease, deployment: Deployment, at: d
         )
     ).all()
     active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
+    why = f"{deployment.release} took its place"
     for other, run_id in others:
-        changed(session, update(DeploymentRow).where(DeploymentRow.id == other).values(state=retired))
-        why = f"{deployment.release} took its place"
+        told = f"was live until {why}"
+        changed(
+            session,
+            update(DeploymentRow).where(DeploymentRow.id == other).values(state=retired, message=told),
+        )
         record(session, at, lease.owner, f"deployment {other}", run_id, active.value, retired.value, why)
 
 

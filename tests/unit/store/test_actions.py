@@ -223,7 +223,10 @@ def test_the_newer_release_retires_the_older_on_its_server_only(store: SqlStore)
     two = deployed(store, passed(store, None, DEPLOY), seconds=9)
     assert store.deployments.live("wine", "shop") == two
     assert two.activated_at == later(9)
-    assert store.deployments.of_run(one.run_id)[0].state is DeploymentState.RETIRED
+    (retired,) = store.deployments.of_run(one.run_id)
+    assert retired.state is DeploymentState.RETIRED
+    assert retired.message.startswith("was live until ")
+    assert retired.message.endswith(" took its place")
     assert store.deployments.live("wine", "other") == elsewhere
     assert store.deployments.live("tea", "shop") == foreign
     assert [d.id for d in store.deployments.listing("shop")] == [two.id, foreign.id, one.id]
