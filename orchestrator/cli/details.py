@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -30,7 +30,7 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     for reason in waiting:
         screen.print(Text(f"waits: {clean(reason)}", style="cyan"))
     _heading(screen, "change")
-    print_table(("", Column("", fold=True)), _facts(run))
+    print_table(("", Column("", fold=True)), [*_facts(run), *_asked_to_end(app, run)])
     _heading(screen, "attempts")
     columns = (
         "replicate",
@@ -95,6 +95,15 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("ended", stamp(run.finished_at)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _asked_to_end(app: Application, run: Run) -> Iterator[tuple[str, str]]:
+    if run.cancel_requested_by is None:
+        return
+    asked = (
+        e.at for e in app.store.journal.of_run(run.id) if e.who == run.cancel_requested_by and not e.after
+    )
+    yield "asked to end", f"{stamp(next(asked, None))} by {run.cancel_requested_by}".strip()
 
 
 def _attempt_row(attempt: Attempt) -> tuple[str, ...]:

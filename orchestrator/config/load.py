@@ -124,10 +124,11 @@ def _folder_problem(folder: Path) -> Problem | None:
     if not folder.exists():
         return Problem(str(folder), start, "the configuration folder does not exist", remedy)
     if not folder.is_dir():
-        return Problem(str(folder), start, "this is a file", "the configuration folder", str(folder.parent))
+        around = folder.parent.parent if folder.parent.name in FOLDERS else folder.parent
+        return Problem(str(folder), start, "this is a file", "the configuration folder", str(around))
     if not (folder / MAIN_FILE).is_file():
-        inner = folder / "config"
-        suggestion = str(inner) if (inner / MAIN_FILE).is_file() else ""
+        near = (folder / "config", folder.parent)
+        suggestion = next((str(place) for place in near if (place / MAIN_FILE).is_file()), "")
         message = f"there is no {MAIN_FILE} in this folder"
         return Problem(str(folder), start, message, remedy, suggestion)
     return None

@@ -196,7 +196,11 @@ def _headline(run: Run, started: bool) -> str:
         return f"{run.change.cause.value.replace('_', ' ')} on {run.change.revision.branch}"
     if run.verdict is not None:
         return run.verdict.sentence + _unless_compared(run.verdict)
-    return run.message.splitlines()[0] if run.message else run.state.value
+    told = run.message.splitlines()[0] if run.message else run.state.value
+    if run.state is RunState.CANCELLED and run.cancel_requested_by:
+        superseded = run.reason is Reason.SUPERSEDED
+        return f"{told}: {'superseded by' if superseded else 'asked for by'} {run.cancel_requested_by}"
+    return told
 
 
 def _unless_compared(verdict: Verdict) -> str:

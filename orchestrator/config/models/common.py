@@ -105,7 +105,7 @@ def _as_tuple(value: Plain) -> tuple[Plain, ...]:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str):
-        raise wrong("one text stands here", "a list", f"[{value}]")
+        raise wrong(f'"{value}" is text', "a list", f"[{value}]")
     raise wrong(f"{kind_of(value)} is not possible here", "a list")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -210,6 +211,10 @@ def test_a_queued_run_is_cancelled_at_once_and_by_name(command: Command, folder:
     shown = json.loads(command("runs", "show", "1", "--json", "--journal").out)
     assert shown["state"] == "cancelled"
     assert any(socket.gethostname() in entry["who"] for entry in shown["journal"])
+    who = next(entry["who"] for entry in shown["journal"] if "asked to end" in entry["reason"])
+    told = command("runs", "show", "1").out
+    assert f"asked for by {who}" in told
+    assert re.search(rf"asked to end +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d by {re.escape(who)}", told)
     assert "has ended already" in command("runs", "cancel", "1").err
 
 

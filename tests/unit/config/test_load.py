@@ -250,7 +250,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ),
         (
             "collect: metrics.json",
-            '4:10: one text stands here; expected a list; did you mean "[metrics.json]"?',
+            '4:10: "metrics.json" is text; expected a list; did you mean "[metrics.json]"?',
         ),
         ("collect: [3]", '4:11: a number stands here; expected text, so in quotes: "3"'),
         (
@@ -530,6 +530,11 @@ def test_the_folder_above_leads_to_the_configuration(folder: ConfigFolder) -> No
 
 def test_a_file_in_place_of_the_folder_leads_to_its_folder(folder: ConfigFolder) -> None:
     assert load(folder.path / "orchestrator.yaml").problems[0].suggestion == str(folder.path)
+
+
+def test_a_pipelines_file_or_folder_leads_to_the_configuration(folder: ConfigFolder) -> None:
+    for place in ("pipelines/wine.yaml", "pipelines"):
+        assert load(folder.path / place).problems[0].suggestion == str(folder.path)
 
 
 def test_files_that_nobody_reads_are_warned_about(folder: ConfigFolder) -> None:
