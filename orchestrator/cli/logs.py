@@ -7,7 +7,7 @@ from collections import deque
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.follow import LogReader
-from orchestrator.cli.output import say
+from orchestrator.cli.output import json_text, say
 from orchestrator.cli.settings import PASSED
 from orchestrator.cli.views import reference
 from orchestrator.domain.errors import NotFound
@@ -17,17 +17,36 @@ _TICK = 0.3
 
 
 def print_logs(
-    app: Application, run: Run, *, follow: bool, tail: int | None, replicate: int | None, timestamps: bool
+    app: Application,
+    run: Run,
+    *,
+    follow: bool,
+    tail: int | None,
+    replicate: int | None,
+    timestamps: bool,
+    as_json: bool = False,
 ) -> int:
-    """Print the log of the latest try of each replicate; with ``follow`` until the run has ended."""
+    """Print the log of the latest try of each replicate; with ``follow`` until the run has ended.
+
+    ``as_json``: one object a line, with timestamp, replicate and text.
+    """
     attempts = _chosen(app, run, replicate)
     reader = LogReader(app)
     many = len(attempts) > 1
+
+    def show(attempt: Attempt, when: str, text: str) -> None:
+        if as_json:
+            line = json_text({"timestamp": when, "replicate": attempt.replicate, "text": text})
+        else:
+            parts = (when if timestamps else "", f"[{attempt.replicate}]" if many else "", text)
+            line = " ".join(part for part in parts if part)
+        sys.stdout.write(line + "\n")
+
     printed = 0
     for attempt in attempts:
         lines = reader.new(attempt.id)
         for when, text in lines if tail is None else deque(lines, maxlen=tail):
-            _print(attempt, when, text, many=many, timestamps=timestamps)
+            show(attempt, when, text)
             printed += 1
     sys.stdout.flush()
     if not follow:
@@ -38,7 +57,7 @@ def print_logs(
         ended = app.store.runs.get(run.id).state.final
         for attempt in _chosen(app, run, replicate):
             for when, text in reader.new(attempt.id):
-                _print(attempt, when, text, many=many, timestamps=timestamps)
+                show(attempt, when, text)
         sys.stdout.flush()
         if ended:
             return PASSED
@@ -54,8 +73,3 @@ def _chosen(app: Application, run: Run, replicate: int | None) -> list[Attempt]:
         known = ", ".join(str(a.replicate) for a in attempts)
         raise NotFound(f"{reference(run)} has no replicate {replicate}", f"it has: {known}")
     return chosen
-
-
-def _print(attempt: Attempt, when: str, text: str, *, many: bool, timestamps: bool) -> None:
-    parts = (when if timestamps else "", f"[{attempt.replicate}]" if many else "", text)
-    sys.stdout.write(" ".join(part for part in parts if part) + "\n")

@@ -75,7 +75,7 @@ def console(stream: TextIO | None = None) -> Console:
     return Console(
         file=out,
         width=None if out.isatty() else PLAIN_WIDTH,
-        no_color=bool(os.environ.get("NO_COLOR")) or None,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
         markup=False,
         highlight=False,
         emoji=False,
@@ -84,8 +84,9 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Whether a person watches, on a terminal that can move its cursor."""
-    return (stream or sys.stderr).isatty() and os.environ.get("TERM") != "dumb"
+    """Whether a person watches, on a terminal that can move its cursor and may: not with NO_COLOR."""
+    plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+    return (stream or sys.stderr).isatty() and not plain
 
 
 def say(text: str) -> None:
@@ -98,9 +99,13 @@ def print_json(value: Json) -> None:
 
     What a terminal would obey, or show in another order, is written as the escape that means the same.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    text = _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    print(text)  # noqa: T201 - this is how a command answers
+    print(json_text(value, indent=2))  # noqa: T201 - this is how a command answers
+
+
+def json_text(value: Json, indent: int | None = None) -> str:
+    """JSON that shows itself on a terminal as it is; on one line without ``indent``."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.complete import pipeline_names, run_references
+from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
 from orchestrator.domain.run import RunState
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 @global_options
 def runs() -> None:
     """List, show, follow, cancel and repeat runs. REF is a run's id, or PIPELINE#NUMBER."""
@@ -105,9 +106,17 @@ def logs(ref: str, follow: bool, tail: int | None, replicate: int | None, timest
     """The output of a run's container, one replicate after the other, or as it comes with --follow."""
     from orchestrator.cli.logs import print_logs
 
-    with this().application() as app:
-        run = app.store.runs.find(ref)
-        return print_logs(app, run, follow=follow, tail=tail, replicate=replicate, timestamps=timestamps)
+    settings = this()
+    with settings.application() as app:
+        return print_logs(
+            app,
+            app.store.runs.find(ref),
+            follow=follow,
+            tail=tail,
+            replicate=replicate,
+            timestamps=timestamps,
+            as_json=settings.json,
+        )
 
 
 @_takes_reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,7 +100,8 @@ class Terminal:
 
 def wide_screen() -> Console:
     """Standard output; wide enough for the table where it is no terminal."""
-    screen = Console(markup=False, highlight=False, emoji=False)
+    plain = bool(os.environ.get("NO_COLOR"))
+    screen = Console(markup=False, highlight=False, emoji=False, force_terminal=False if plain else None)
     if not screen.is_terminal:
         screen.width = _PLAIN_WIDTH
     return screen

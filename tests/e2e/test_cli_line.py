@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import docker
@@ -76,6 +77,10 @@ def test_a_run_without_a_server_trains_judges_mails_and_tells(
     ]
     assert command(installation, "runs", "logs", "line#1", "--tail", "2").stdout == "line 3\nline 4\n"
     assert "no data today" in command(installation, "runs", "logs", "line#3").stdout
+    lines = command(installation, "runs", "logs", "line#1", "--json").stdout.splitlines()
+    last = json.loads(lines[-1])
+    assert (last["replicate"], last["text"]) == (0, "line 4")
+    assert datetime.fromisoformat(last["timestamp"]).tzinfo is not None
     kept = tmp_path / "kept"
     assert command(installation, "runs", "artifacts", "1", "--download", str(kept)).returncode == 0
     assert (kept / "model.txt").read_text() == "model 0.9\n"

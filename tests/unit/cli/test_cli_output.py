@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from orchestrator.cli.follow import progress_text
 from orchestrator.cli.output import Column, ago, count, print_json, print_table
+from orchestrator.cli.progress import ProgressLine
 from orchestrator.cli.views import short_metric
 from orchestrator.domain.text import clean, readable
 from orchestrator.ports.progress import ProgressEvent
@@ -121,3 +124,27 @@ def test_json_means_the_same_and_holds_nothing_that_a_terminal_obeys(
     assert json.loads(shown) == hostile
     assert "Zoë" in shown
     assert [c for c in shown if not c.isprintable() and c != "\n"] == []
+
+
+class Screen(io.StringIO):
+    """A terminal that remembers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str) -> str:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    print_table(("run", "verdict"), [("wine#1", "rejected (broken)")])
+    with ProgressLine() as progress:
+        progress(ProgressEvent("copying data", 1, 2))
+    return screen.getvalue()
+
+
+def test_no_control_code_is_written_to_a_terminal_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" in on_a_terminal(monkeypatch, "")
+    assert on_a_terminal(monkeypatch, "1").replace("\n", "").isprintable()
