@@ -142,9 +142,6 @@ class BlobStore(Protocol):
     def open(self, sha256: str) -> BinaryIO:
         """Read stored content. NotFound when there is none."""
 
-    def path(self, sha256: str) -> Path:
-        """Where the content lies. NotFound when there is none."""
-
 
 class LogWriter(Protocol):
     """Appends one attempt's log from one stream; owned by one thread.
@@ -157,17 +154,17 @@ class LogWriter(Protocol):
         """The timestamp of the last whole line on file, to resume from; None when the file is empty."""
 
     def write(self, line: LogLine) -> None:
-        """Append a line, unless it is one of those already on file at or after the resume point."""
+        """Append a line, unless it is one of those already on file at or after the resume point.
 
-    def flush(self) -> None:
-        """Make what was written visible to readers."""
+        Readers see it at once.
+        """
 
     @property
     def size(self) -> int:
-        """Bytes of output received, over all resumptions."""
+        """Bytes on file, timestamps included, over all resumptions."""
 
     def close(self) -> None:
-        """Flush and close."""
+        """Close; may be repeated."""
 
 
 class LogFiles(Protocol):

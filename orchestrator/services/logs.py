@@ -43,7 +43,7 @@ class LogFollower:
 
     @property
     def size(self) -> int:
-        """Bytes of output received so far, over all resumptions."""
+        """Bytes of the log so far, over all resumptions."""
         writer = self._writer
         return 0 if writer is None else writer.size
 

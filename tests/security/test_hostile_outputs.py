@@ -66,7 +66,11 @@ class Site:
 
     def kept(self, found: Collected) -> dict[str, bytes]:
         """What is kept, by path."""
-        return {a.path: self.blobs.path(a.sha256).read_bytes() for a in found.artifacts}
+        return {a.path: self.place(a.sha256).read_bytes() for a in found.artifacts}
+
+    def place(self, sha256: str) -> Path:
+        """Where the store of artifacts has a content."""
+        return self.folder / "blobs" / sha256[:2] / sha256
 
     def stored_bytes(self) -> int:
         """What lies in the store of artifacts, in blocks really used."""
@@ -186,7 +190,7 @@ def test_files_that_their_owner_cannot_read_are_kept_and_only_for_us(site: Site)
     )
     assert site.kept(found) == {"d/none": b"a\n", "suid": b"b\n"}
     for artifact in found.artifacts:
-        assert site.blobs.path(artifact.sha256).stat().st_mode & 0o7777 == 0o600
+        assert site.place(artifact.sha256).stat().st_mode & 0o7777 == 0o600
 
 
 def test_thousands_of_files_neither_fill_the_store_nor_the_list(site: Site) -> None:

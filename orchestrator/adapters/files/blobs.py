@@ -66,13 +66,6 @@ class FolderBlobs:
         except FileNotFoundError:
             raise NotFound(f"no stored file has the hash {sha256}") from None
 
-    def path(self, sha256: str) -> Path:
-        """Where the content lies."""
-        place = self._place(sha256)
-        if not place.is_file():
-            raise NotFound(f"no stored file has the hash {sha256}")
-        return place
-
     def _place(self, sha256: str) -> Path:
         if not _HASH.fullmatch(sha256):
             raise NotFound(f"{sha256[:80]!r} is not the hash of a stored file")

@@ -75,7 +75,7 @@ class FileLogWriter:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
             with path.open("rb") as written:
-                self._end, self._size, last = _measure(written)
+                self._end, last = _measure(written)
                 if last is not None:
                     self._resume = _earlier(last)
                     self._on_file = _lines_since(written, self._end, self._resume)
@@ -88,8 +88,8 @@ class FileLogWriter:
 
     @property
     def size(self) -> int:
-        """Bytes of output, each line with its newline, without our timestamps."""
-        return self._size
+        """Bytes on file: the output with the timestamp and newline of each line."""
+        return self._end
 
     def write(self, line: LogLine) -> None:
         """Mask and append a line; as many equal ones as lay on file from the resume point on are skipped."""
@@ -104,10 +104,6 @@ class FileLogWriter:
         with storing("a log", self._folder):
             self._append(raw)
         self._end += len(raw)
-        self._size += len(text) + 1
-
-    def flush(self) -> None:
-        """Nothing waits to be written."""
 
     def close(self) -> None:
         """Close the file; may be repeated."""
@@ -128,16 +124,15 @@ def _parse(raw: bytes) -> LogLine:
     return LogLine(timestamp.decode("ascii", "replace"), text)
 
 
-def _measure(file: BinaryIO) -> tuple[int, int, str | None]:
-    """Where the last whole line ends, how many bytes of output lie before, and that line's timestamp."""
-    end = size = 0
+def _measure(file: BinaryIO) -> tuple[int, str | None]:
+    """Where the last whole line ends, and that line's timestamp."""
+    end = 0
     last = b""
     for raw in file:
         if raw.endswith(b"\n"):
             end += len(raw)
-            size += len(raw) - raw.find(b" ") - 1
             last = raw
-    return end, size, _parse(last).timestamp if last else None
+    return end, _parse(last).timestamp if last else None
 
 
 def _lines_since(file: BinaryIO, end: int, since: str) -> Counter[tuple[str, bytes]]:

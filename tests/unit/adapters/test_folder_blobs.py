@@ -26,7 +26,8 @@ def test_content_is_found_again_by_its_hash(tmp_path: Path) -> None:
     assert blobs.put(io.BytesIO(CONTENT), len(CONTENT)) == Blob(HASH, len(CONTENT))
     with FolderBlobs(tmp_path / "blobs").open(HASH) as file:
         assert file.read() == CONTENT
-    assert blobs.path(HASH).read_bytes() == CONTENT
+    with blobs.open(HASH) as file:
+        assert file.read() == CONTENT
 
 
 def test_equal_content_is_kept_once_also_when_written_at_once(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_equal_content_is_kept_once_also_when_written_at_once(tmp_path: Path) ->
     for thread in threads:
         thread.join()
     assert results == [Blob(HASH, len(CONTENT))] * 6
-    assert files_below(tmp_path) == [blobs.path(HASH)]
+    assert files_below(tmp_path) == [tmp_path / HASH[:2] / HASH]
 
 
 def test_a_stream_over_its_limit_leaves_nothing(tmp_path: Path) -> None:
@@ -74,13 +75,12 @@ def test_what_was_never_stored_is_not_found(tmp_path: Path, name: str) -> None:
     blobs = FolderBlobs(tmp_path)
     with pytest.raises(NotFound):
         blobs.open(name)
-    with pytest.raises(NotFound):
-        blobs.path(name)
 
 
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
     blobs = FolderBlobs(tmp_path / "blobs")
-    place = blobs.path(blobs.put(io.BytesIO(CONTENT), 1 << 20).sha256)
+    blobs.put(io.BytesIO(CONTENT), 1 << 20)
+    place = tmp_path / "blobs" / HASH[:2] / HASH
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (place, place.parent, tmp_path / "blobs")]
     assert modes == [0o600, 0o700, 0o700]
 

@@ -507,6 +507,13 @@ def test_too_much_log_stops_the_container(world: World) -> None:
     assert (ended.state, ended.reason) == (RunState.FAILED, Reason.LOG_LIMIT)
 
 
+def test_empty_lines_count_against_the_limit_of_a_log_with_what_they_take_on_disk(world: World) -> None:
+    world.engine.script(Script((b"",) * 10, None))
+    run = world.first_run(pipeline(execution=Execution(TRAIN, log_limit=200)))
+    ended = world.finish(run, world.server())
+    assert (ended.state, ended.reason) == (RunState.FAILED, Reason.LOG_LIMIT)
+
+
 @pytest.mark.parametrize("reason", [Reason.CANCELLED_BY_PERSON, Reason.SUPERSEDED])
 def test_a_run_that_is_asked_to_end_is_stopped_and_cancelled(world: World, reason: Reason) -> None:
     world.engine.script(ENDLESS)
