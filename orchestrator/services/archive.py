@@ -30,6 +30,8 @@ _LONGEST_NAME = 255
 _HEADERS = 1 << 20
 """Bytes that the headers of one member may take; long names and attributes live there."""
 _LISTED = 1000
+_FOLDERS = 10_000
+"""So many folders there may be beyond one for each file: their names are remembered."""
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -240,6 +242,8 @@ class _Reader:
             return LeftOut(path, f"its {size} bytes are more than one file may have ({limits.file_size})")
         if len(self._files) >= limits.files:
             return LeftOut(path, f"there are more than {limits.files} files")
+        if len(self._folders) >= limits.files + _FOLDERS:
+            return LeftOut(path, f"there are more than {limits.files + _FOLDERS} folders")
         if self._total + size > limits.total_size:
             return LeftOut(
                 path, f"its {size} bytes do not fit into what all files may have ({limits.total_size})"

@@ -21,9 +21,15 @@ from orchestrator.ports.world import BlobStore, Collector, TooLarge
 from orchestrator.services import naming
 from orchestrator.services.archive import CHECKOUT_TIME, LeftOut, Member, read_members
 
-_METRICS_FILE_LIMIT = 16 << 20
+_METRICS_FILE_LIMIT = 4 << 20
+_METRICS_LIMIT = 50_000
+"""So many values one attempt may leave, over all files."""
 _LISTED = 1000
 """So many entries that were left out are named; a container can make any number of them."""
+_NAMED = 10
+"""So many names are listed in a message."""
+_MOST_READ = 100_000
+"""So many files of a folder are looked at, unless more may be kept: the reader remembers their names."""
 AUTODETECTED = ("metrics.json",)
 """Files of metrics that count without being declared."""
 
@@ -38,11 +44,31 @@ class Collected:
     left_out: list[str] = field(default_factory=list)
     problem: tuple[Reason, str] | None = None
     seen: list[str] = field(default_factory=list)
-    """All paths in the output folder, for messages."""
+    """The first paths in the output folder, for messages."""
+    seen_more: int = 0
+    """How many paths there are beyond those in ``seen``."""
+    read: set[str] = field(default_factory=set)
+    """Files of metrics that were there and were looked into, for good or ill."""
+    invalid: dict[str, str] = field(default_factory=dict)
+    """Those that hold no metrics, with why."""
+    stale: set[str] = field(default_factory=set)
+    """Declared files that are the repository's own."""
     unread: dict[str, str] = field(default_factory=dict)
     """Files of metrics that were there and were not read, with why."""
     unlisted: int = 0
     """How many entries were left out beyond those in ``left_out``."""
+
+    def see(self, path: str) -> None:
+        """Note a path of the output folder."""
+        if len(self.seen) < _NAMED:
+            self.seen.append(path)
+        else:
+            self.seen_more += 1
+
+    def leave_unread(self, path: str, why: str) -> None:
+        """Note a file of metrics that is not read."""
+        if len(self.unread) < _LISTED:
+            self.unread[path] = why
 
     def leave_out(self, path: str, why: str) -> None:
         """List an entry that is not kept, or count it when the list is long enough."""
@@ -66,19 +92,15 @@ class OutputCollector:
         listed.
         """
         found = Collected()
-        texts: dict[str, bytes] = {}
-        stale: set[str] = set()
         budget = pipeline.limits
-        budget = self._folder(
-            engine, container, naming.OUTPUT, ("**",), pipeline, budget, found, texts, stale
-        )
+        budget = self._folder(engine, container, naming.OUTPUT, ("**",), pipeline, budget, found)
         patterns = (*pipeline.collect, *(AUTODETECTED if not pipeline.collect else ()), *pipeline.artifacts)
         for folder, wanted in _by_folder(patterns).items():
             path = f"{naming.WORKSPACE}/{folder}".rstrip("/")
-            budget = self._folder(engine, container, path, wanted, pipeline, budget, found, texts, stale)
+            budget = self._folder(engine, container, path, wanted, pipeline, budget, found)
         if found.unlisted:
             found.left_out.append(f"{found.unlisted} more entries were left out")
-        self._read_metrics(pipeline, texts, stale, found)
+        _judge_metrics(pipeline, found)
         return found
 
     def _folder(
@@ -90,8 +112,6 @@ class OutputCollector:
         pipeline: Pipeline,
         limits: Limits,
         found: Collected,
-        texts: dict[str, bytes],
-        stale: set[str],
     ) -> Limits:
         """Read one folder; what is left of the limits."""
         output = path == naming.OUTPUT
@@ -112,15 +132,15 @@ class OutputCollector:
                     elif output or matches(name, patterns):
                         found.leave_out(name, item.why)
                         if name in pipeline.collect:
-                            found.unread[name] = item.why
+                            found.leave_unread(name, item.why)
                     continue
                 if output:
-                    found.seen.append(name)
+                    found.see(name)
                 if not matches(name, patterns) or name in kept:
                     continue
                 unchanged = not output and item.mtime == CHECKOUT_TIME
                 if unchanged and (self._is_metrics(name, pipeline) or matches(name, pipeline.collect)):
-                    stale.add(name)
+                    found.stale.add(name)
                     continue
                 if (
                     count >= limits.files
@@ -130,9 +150,9 @@ class OutputCollector:
                     why = _which_limit(limits, count, size, item.size)
                     found.leave_out(name, why)
                     if name in pipeline.collect:
-                        found.unread[name] = why
+                        found.leave_unread(name, why)
                     continue
-                self._keep(item, name, pipeline, limits, found, texts)
+                self._keep(item, name, pipeline, limits, found)
                 count, size = count + 1, size + item.size
         return replace(limits, files=limits.files - count, total_size=limits.total_size - size)
 
@@ -143,17 +163,18 @@ class OutputCollector:
         pipeline: Pipeline,
         limits: Limits,
         found: Collected,
-        texts: dict[str, bytes],
     ) -> None:
         metrics = self._is_metrics(name, pipeline)
         try:
             if metrics and item.size <= _METRICS_FILE_LIMIT:
-                texts[name] = item.stream.read()
-                blob = self._blobs.put(io.BytesIO(texts[name]), limits.file_size)
+                text = item.stream.read()
+                blob = self._blobs.put(io.BytesIO(text), limits.file_size)
+                self._read(name, text, found)
             else:
                 if metrics:
-                    found.unread[name] = (
-                        f"{item.size} bytes are more than a file of metrics may have ({_METRICS_FILE_LIMIT})"
+                    found.leave_unread(
+                        name,
+                        f"{item.size} bytes are more than a file of metrics may have ({_METRICS_FILE_LIMIT})",
                     )
                 blob = self._blobs.put(item.stream, limits.file_size)
         except TooLarge:
@@ -165,47 +186,61 @@ class OutputCollector:
     def _is_metrics(self, name: str, pipeline: Pipeline) -> bool:
         return matches(name, pipeline.collect or AUTODETECTED)
 
-    def _read_metrics(
-        self, pipeline: Pipeline, texts: dict[str, bytes], stale: set[str], found: Collected
-    ) -> None:
-        for pattern in pipeline.collect:
-            if any(matches(name, (pattern,)) for name in texts):
-                continue
-            unread = next((name for name in sorted(found.unread) if matches(name, (pattern,))), None)
-            if unread is not None:
-                why = f"{unread} was not read: {found.unread[unread]}"
-                found.problem = found.problem or (Reason.INVALID_METRICS, why)
-                continue
-            if any(matches(name, (pattern,)) for name in stale):
-                message = (
-                    f"{pattern} was declared, but the file is the repository's own: this run did not write it"
-                )
-            else:
-                message = (
-                    f"{pattern} was declared and is not there; the output folder holds: {_few(found.seen)}"
-                )
-            found.problem = found.problem or (Reason.MISSING_METRICS, message)
-        for name in sorted(texts):
-            reader = next((c for c in self._collectors if c.reads(name)), None)
-            if reader is None:
+    def _read(self, name: str, text: bytes, found: Collected) -> None:
+        """Read a file's metrics as it arrives, so that no more than one file is held."""
+        found.read.add(name)
+        reader = next((c for c in self._collectors if c.reads(name)), None)
+        if reader is None:
+            if len(found.warnings) < _LISTED:
                 found.warnings.append(f"{name}: no reader knows this format; it is kept as a file")
-                continue
-            try:
-                found.metrics += reader.read(name, texts[name])
-            except InvalidInput as error:
-                if pipeline.collect:
-                    found.problem = found.problem or (Reason.INVALID_METRICS, str(error))
-                else:
-                    found.warnings.append(str(error))
-        names = {metric.name for metric in found.metrics}
-        needed = required_metrics(pipeline)
-        missing = [name for name in needed if name not in names]
-        if missing and found.problem is None:
-            have = f"; the metrics are: {_few(sorted(names))}" if names else "; no metrics were found"
-            found.problem = (
-                Reason.MISSING_METRICS,
-                f"metric {', '.join(missing)} was declared and is not there{have}",
+            return
+        try:
+            metrics = reader.read(name, text)
+        except InvalidInput as error:
+            found.invalid[name] = str(error)
+            return
+        if len(found.metrics) + len(metrics) > _METRICS_LIMIT:
+            found.invalid[name] = f"{name}: with it, a run would have more than {_METRICS_LIMIT} metrics"
+        else:
+            found.metrics += metrics
+
+
+def _judge_metrics(pipeline: Pipeline, found: Collected) -> None:
+    """Say what is wrong with the metrics that were read, and which lack."""
+    found.metrics.sort(key=lambda metric: metric.source)
+    unread_names = sorted(found.unread.keys() - found.read)
+    if not pipeline.collect:
+        found.warnings += [f"{name} was not read: {found.unread[name]}" for name in unread_names]
+    for pattern in pipeline.collect:
+        unread = next((name for name in unread_names if matches(name, (pattern,))), None)
+        if unread is not None:
+            why = f"{unread} was not read: {found.unread[unread]}"
+            found.problem = found.problem or (Reason.INVALID_METRICS, why)
+            continue
+        if any(matches(name, (pattern,)) for name in found.read):
+            continue
+        if any(matches(name, (pattern,)) for name in found.stale):
+            message = (
+                f"{pattern} was declared, but the file is the repository's own: this run did not write it"
             )
+        else:
+            there = _few(found.seen, found.seen_more)
+            message = f"{pattern} was declared and is not there; the output folder holds: {there}"
+        found.problem = found.problem or (Reason.MISSING_METRICS, message)
+    for name in sorted(found.invalid):
+        if pipeline.collect:
+            found.problem = found.problem or (Reason.INVALID_METRICS, found.invalid[name])
+        else:
+            found.warnings.append(found.invalid[name])
+    names = {metric.name for metric in found.metrics}
+    needed = required_metrics(pipeline)
+    missing = [name for name in needed if name not in names]
+    if missing and found.problem is None:
+        have = f"; the metrics are: {_few(sorted(names))}" if names else "; no metrics were found"
+        found.problem = (
+            Reason.MISSING_METRICS,
+            f"metric {', '.join(missing)} was declared and is not there{have}",
+        )
 
 
 def required_metrics(pipeline: Pipeline) -> list[str]:
@@ -231,9 +266,8 @@ def _inside(folder: str, other: str) -> bool:
 
 def _wide(limits: Limits) -> Limits:
     """The caps for reading, which skip what no pattern wants; what is kept is counted separately."""
-    return replace(
-        limits, files=max(limits.files, 0) * 100 + 10_000, total_size=max(limits.total_size, 1 << 30) * 4
-    )
+    files = max(min(max(limits.files, 0) * 100 + 10_000, _MOST_READ), limits.files)
+    return replace(limits, files=files, total_size=max(limits.total_size, 1 << 30) * 4)
 
 
 def _which_limit(limits: Limits, count: int, size: int, item: int) -> str:
@@ -244,8 +278,8 @@ def _which_limit(limits: Limits, count: int, size: int, item: int) -> str:
     return f"{size + item} bytes are more than all files together may have"
 
 
-def _few(names: Sequence[str], count: int = 10) -> str:
+def _few(names: Sequence[str], uncounted: int = 0) -> str:
     if not names:
         return "nothing"
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    rest = len(names[_NAMED:]) + uncounted
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest else "")

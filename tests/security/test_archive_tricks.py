@@ -204,6 +204,14 @@ def test_the_bytes_of_all_files_are_limited() -> None:
     assert list(left_out) == ["2"]
 
 
+def test_folders_that_files_make_by_their_paths_do_not_fill_the_memory() -> None:
+    deep = "/d" * 120
+    archive = tar(FOLDER, *(entry(f"{ROOT}/{number}{deep}/f") for number in range(200)))
+    files, left_out = read(archive, Limits(files=1000))
+    assert 90 <= len(files) <= 100
+    assert set(left_out.values()) == {"there are more than 11000 folders"}
+
+
 def test_a_million_entries_neither_fill_the_memory_nor_the_list() -> None:
     class Links(io.RawIOBase):
         def __init__(self) -> None:

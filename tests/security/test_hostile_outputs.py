@@ -147,10 +147,10 @@ def test_a_declared_folder_that_became_a_link_gives_nothing_of_the_host(site: Si
     assert site.kept(found) == {}
 
 
-def test_a_metrics_file_that_is_a_link_is_missing_and_never_followed(site: Site) -> None:
+def test_a_metrics_file_that_is_a_link_is_not_read_and_never_followed(site: Site) -> None:
     found = site.collected("ln -s /etc/hostname /workspace/metrics.json", collect=("metrics.json",))
     assert found.problem is not None
-    assert found.problem[0] is Reason.MISSING_METRICS
+    assert found.problem[0] is Reason.INVALID_METRICS
     assert found.metrics == []
     assert "symbolic link" in why(found, "metrics.json")
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import tarfile
+from typing import BinaryIO
 
 import pytest
 
 from orchestrator.adapters.collectors import default_collectors
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate
+from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
 from orchestrator.domain.run import Reason
 from orchestrator.ports.engine import ContainerSpec
+from orchestrator.ports.world import Blob
 from orchestrator.services.archive import CHECKOUT_TIME
 from orchestrator.services.collect import Collected, OutputCollector, required_metrics
 from tests.support.fake_engine import File
@@ -178,13 +182,68 @@ def test_links_and_names_that_climb_are_listed_and_never_followed(
 
 
 def test_declared_metrics_that_are_too_large_to_read_are_not_called_missing(world: World) -> None:
-    files = {f"{OUT}/m.json": b" " * (17 << 20)}
-    found = collect(world, pipeline(collect=("m.json",)), files)
+    files = {f"{OUT}/m.json": b" " * (5 << 20), f"{OUT}/n.json": b'{"accuracy": 0.9}'}
+    found = collect(world, pipeline(collect=("*.json",)), files)
     assert found.problem == (
         Reason.INVALID_METRICS,
-        "m.json was not read: 17825792 bytes are more than a file of metrics may have (16777216)",
+        "m.json was not read: 5242880 bytes are more than a file of metrics may have (4194304)",
     )
-    assert [a.path for a in found.artifacts] == ["m.json"]
+    assert [a.path for a in found.artifacts] == ["m.json", "n.json"]
+
+
+def test_undeclared_metrics_that_are_too_large_to_read_are_a_warning(world: World) -> None:
+    found = collect(world, pipeline(), {f"{OUT}/metrics.json": b" " * (5 << 20)})
+    assert found.problem is None
+    assert found.warnings == [
+        "metrics.json was not read: 5242880 bytes are more than a file of metrics may have (4194304)"
+    ]
+
+
+def test_a_run_with_more_metrics_than_fit_says_so(world: World) -> None:
+    numbers_of = {name: json.dumps({f"{name}{n}": n for n in range(9_000)}).encode() for name in "abcdef"}
+    files = {f"{OUT}/{name}.json": content for name, content in numbers_of.items()}
+    found = collect(world, pipeline(collect=("*.json",)), files)
+    assert len(found.metrics) == 45_000
+    assert found.problem == (
+        Reason.INVALID_METRICS,
+        "f.json: with it, a run would have more than 50000 metrics",
+    )
+
+
+def test_each_file_of_metrics_is_read_before_the_next_one_arrives(world: World) -> None:
+    held: list[str] = []
+
+    class Blobs:
+        """A store that looks at what has been read so far."""
+
+        def put(self, stream: BinaryIO, limit: int) -> Blob:
+            held.append(f"{len(read)} read before")
+            return world.blobs.put(stream, limit)
+
+        def open(self, sha256: str) -> BinaryIO:
+            return world.blobs.open(sha256)
+
+    class Reader:
+        """A format of which every file is one number."""
+
+        def reads(self, path: str) -> bool:
+            return True
+
+        def read(self, path: str, content: bytes) -> tuple[Metric, ...]:
+            read.append(path)
+            return ()
+
+    read: list[str] = []
+    collect(world, pipeline(), {f"{OUT}/{n}": b"1" for n in "abc"})
+    OutputCollector(Blobs(), [Reader()]).collect(world.engine, "c", pipeline(collect=("*",)))
+    assert held == ["0 read before", "1 read before", "2 read before"]
+
+
+def test_names_for_messages_are_counted_and_not_all_kept(world: World) -> None:
+    found = collect(world, pipeline(collect=("no.json",)), {f"{OUT}/{n:03}": b"" for n in range(300)})
+    assert len(found.seen) == 10
+    assert found.problem is not None
+    assert found.problem[1].endswith("008, 009 and 290 more")
 
 
 def test_declared_metrics_beyond_a_limit_are_not_called_missing(world: World) -> None:
