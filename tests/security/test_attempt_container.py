@@ -24,6 +24,7 @@ json.dump({"accuracy": 0.8}, open("metrics.json", "w"))
 """
 DOCKERFILE = """\
 FROM {base}
+LABEL mlci.test={unique}
 USER root
 RUN cp /bin/sh /root-shell && chmod 4755 /root-shell
 RUN mkdir -p /mlci/secrets && ln -s /etc /mlci/output && chown -R 1000:1000 /mlci
@@ -74,7 +75,9 @@ def running(
     (installation.config / "runners" / "cpu.yaml").write_text(
         f"runner: cpu\nimage: {{dockerfile: Dockerfile}}\nresources: {limits}\n"
     )
-    installation.commit(0.8, {"train.py": TRAIN, "Dockerfile": DOCKERFILE.format(base=base_image)})
+    installation.commit(
+        0.8, {"train.py": TRAIN, "Dockerfile": DOCKERFILE.format(base=base_image, unique=uuid.uuid4().hex)}
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLCI_TEST_SECRET", SECRET)
         installation.serve()
