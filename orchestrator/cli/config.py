@@ -88,7 +88,7 @@ def schema(kind: str | None, out: Path | None) -> int:
 @click.option("--pipeline", default=None, metavar="NAME", help="What to call the pipeline.")
 @click.option("--source", default=None, metavar="URL", help="The repository to watch: a URL or a path.")
 @click.option("--branch", default=None, metavar="NAME", help="The branch to watch [main].")
-@click.option("--image", default=None, metavar="IMAGE", help="The image that runs execute in.")
+@click.option("--image", default=None, metavar="IMAGE", help="The image that runs execute in, or its folder.")
 @click.option("--run", "command", default=None, metavar="COMMAND", help="What trains.")
 @click.option("--setup", default=None, metavar="COMMAND", help="What installs; kept as an image layer.")
 @click.option("--dataset", default=None, metavar="PATH", help="A folder of data to watch.")
@@ -123,11 +123,14 @@ def init(
     def answer(given: str | None, default: str, question: str) -> str:
         return given or (str(click.prompt(question, default=default, err=True)) if ask else default)
 
+    wanted = answer(image, _shipped_image() or plain.image, "image that runs execute in (a name or a folder)")
+    build = _from(folder, wanted) if Path(wanted, "Dockerfile").is_file() else None
     answers = Answers(
+        image=wanted,
+        image_folder=build,
         pipeline=answer(pipeline, plain.pipeline, "name of the pipeline"),
         source=_from(folder, answer(source, ".", "repository to watch (a URL or a path)")),
         branch=answer(branch, plain.branch, "branch to watch"),
-        image=answer(image, plain.image, "image that runs execute in"),
         command=answer(command, plain.command, "command that trains"),
         metric=answer(metric, plain.metric, "metric that the gate judges"),
         setup=setup,
@@ -146,8 +149,18 @@ def init(
         raise InvalidInput(f"{folder} cannot be written: {error.strerror}") from error
     for path in written:
         say(str(path))
+    made = "built from its Dockerfile" if build else "pulled"
+    say(f"runs execute in {wanted}, {made} by `orchestrator --config {folder} images build`")
     say(f"next: edit them, then `orchestrator --config {folder} validate`")
     return PASSED
+
+
+def _shipped_image() -> str | None:
+    """The runner image that comes with the sources, where these are: here, or around the package."""
+    for place in (Path(), Path(__file__).parents[2]):
+        if (place / "runner-images" / "cpu" / "Dockerfile").is_file():
+            return str(place / "runner-images" / "cpu")
+    return None
 
 
 def _from(folder: Path, place: str) -> str:

@@ -44,7 +44,14 @@ def serve(host: str | None, port: int | None, log_format: Literal["text", "json"
     SIGTERM or Ctrl-C stops in good order: running containers go on, and the next server takes them over. A
     second one ends at once.
     """
+    import logging
+
+    from orchestrator.observe import configure_logging
+
     settings = this()
+    configure_logging("DEBUG" if settings.verbose else "INFO", json=log_format == "json")
+    # All the rest is still to be imported, read and upgraded: until then, this says that something happens.
+    logging.getLogger("orchestrator.serve").info("starting, the configuration is in %s", settings.folder)
     config = _with_address(settings.configuration(), host, port)
     web = config.orchestrator.web
     listening = _listen(web.host, web.port)

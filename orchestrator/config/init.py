@@ -49,6 +49,8 @@ class Answers:
     source: str = ".."
     branch: str = "main"
     image: str = "python:3.12-slim"
+    image_folder: str | None = None
+    """A folder with a Dockerfile to build the image from, in place of ``image``."""
     command: str = "python train.py"
     setup: str | None = None
     setup_key: str = "requirements.txt"
@@ -139,7 +141,9 @@ def _values(answers: Answers) -> Mapping[str, str]:
         "pipeline": _quoted(answers.pipeline),
         "source": _quoted(answers.source),
         "branch": _quoted(answers.branch),
-        "image": _quoted(answers.image),
+        "image": f"{{build: {_quoted(answers.image_folder)}}}"
+        if answers.image_folder
+        else _quoted(answers.image),
         "command": _quoted(answers.command),
         "setup": _quoted(answers.setup or "pip install -r requirements.txt"),
         "setup_key": _quoted(answers.setup_key),

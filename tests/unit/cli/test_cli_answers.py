@@ -347,6 +347,26 @@ def test_init_writes_a_configuration_that_validates_and_overwrites_nothing(
     assert "exists already" in ended.err
 
 
+def test_init_takes_the_runner_image_that_is_at_hand_and_says_so(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = tmp_path / "runner-images" / "cpu"
+    shipped.mkdir(parents=True)
+    (shipped / "Dockerfile").write_text("FROM mlci/base:1\n")
+    ended = command("init", "--pipeline", "churn")
+    assert "image: {build: ../runner-images/cpu}\n" in (tmp_path / "config/runners/cpu.yaml").read_text()
+    assert "runs execute in runner-images/cpu, built from its Dockerfile" in ended.err
+    named = command("init", "other", "--pipeline", "churn", "--image", "python:3.12-slim")
+    assert "image: python:3.12-slim\n" in (tmp_path / "other/runners/cpu.yaml").read_text()
+    assert "runs execute in python:3.12-slim, pulled" in named.err
+
+
+def test_serve_says_at_once_that_it_starts(command: Command, tmp_path: Path) -> None:
+    first = command("--config", str(tmp_path / "gone"), "serve").err.splitlines()[0]
+    assert first.endswith(f"starting, the configuration is in {tmp_path / 'gone'}")
+
+
 def test_serve_refuses_to_open_itself_to_the_network(command: Command, folder: Path) -> None:
     ended = command("serve", "--host", "0.0.0.0")  # noqa: S104 - what is refused
     assert ended.code == 2
