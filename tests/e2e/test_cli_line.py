@@ -130,7 +130,7 @@ def test_a_running_run_is_cancelled_from_another_terminal(installation: Installa
     assert any(socket.gethostname() in entry["who"] for entry in shown["journal"])
 
 
-def test_an_engine_that_is_not_there_is_told_and_is_not_the_models_fault(
+def test_an_engine_that_is_not_there_is_told_and_makes_no_run(
     installation: Installation, tmp_path: Path
 ) -> None:
     installation.engine = f"unix://{tmp_path}/nothing.sock"
@@ -139,8 +139,9 @@ def test_an_engine_that_is_not_there_is_told_and_is_not_the_models_fault(
     installation.commit(0.8)
     ran = command(installation, "run", "line")
     assert ran.returncode == 3
-    assert "errored" in ran.stdout
-    assert "nothing.sock" in ran.stdout
+    assert "nothing.sock" in ran.stderr
+    assert "no run was made" in ran.stderr
+    assert installation.json("runs", "list") == []
     doctor = command(installation, "doctor", "--json")
     assert doctor.returncode == 3
     results = {finding["what"]: finding["result"] for finding in json.loads(doctor.stdout)}
