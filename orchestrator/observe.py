@@ -66,7 +66,7 @@ class Masker:
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: set[bytes] = set()
-        self._state: tuple[re.Pattern[bytes] | None, int] = (None, 0)
+        self._pattern: re.Pattern[bytes] | None = None
         self.add(*values)
 
     def add(self, *values: str) -> None:
@@ -81,17 +81,11 @@ class Masker:
                 return
             self._forms |= new
             ordered = sorted(self._forms, key=lambda form: (-len(form), form))
-            pattern = re.compile(b"|".join(re.escape(form) for form in ordered))
-            self._state = (pattern, len(ordered[0]))
-
-    @property
-    def longest(self) -> int:
-        """The length in bytes of the longest text that is masked; 0 when nothing is."""
-        return self._state[1]
+            self._pattern = re.compile(b"|".join(re.escape(form) for form in ordered))
 
     def spans(self, text: bytes) -> list[tuple[int, int]]:
         """Where secrets lie in ``text``: (start, end), in order, overlapping ones as one."""
-        pattern = self._state[0]
+        pattern = self._pattern
         found: list[tuple[int, int]] = []
         if pattern is None:
             return found
@@ -119,75 +113,6 @@ class Masker:
         encoded = text.encode("utf-8", "surrogatepass")
         masked = self.mask_bytes(encoded)
         return text if masked is encoded else masked.decode("utf-8", "surrogatepass")
-
-
-class MaskingStream:
-    """Masks a stream that arrives in chunks cut anywhere, with the same result as for the whole in one piece.
-
-    Holds back fewer bytes than the longest secret has. One thread at a time.
-    """
-
-    def __init__(self, masker: Masker) -> None:
-        self._masker = masker
-        self._held = b""
-        self._covered = 0
-        """So many of the held bytes belong to a secret whose mask has been given out."""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk; what is certain by now."""
-        text = self._held + chunk
-        return self._give(text, max(0, len(text) - max(self._masker.longest - 1, 0)))
-
-    def flush(self) -> bytes:
-        """The rest, at the end of the stream."""
-        return self._give(self._held, len(self._held))
-
-    def _give(self, text: bytes, certain: int) -> bytes:
-        pieces: list[bytes] = []
-        position = self._covered
-        for start, end in self._masker.spans(text):
-            if start >= certain:
-                break
-            if start >= position:
-                pieces += (text[position:start], _MASK)
-            position = max(position, end)
-        pieces.append(text[position:certain])
-        self._held = text[certain:]
-        self._covered = max(0, position - certain)
-        return b"".join(pieces)
-
-
-class Log:
-    """A named log whose lines are structured: an event and its values.
-
-    Lines carry what :func:`bound` put on them. Thread-safe.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def debug(self, event: str, **values: object) -> None:
-        """For whoever looks for a defect."""
-        self._write(logging.DEBUG, event, values)
-
-    def info(self, event: str, **values: object) -> None:
-        """Something happened as it should."""
-        self._write(logging.INFO, event, values)
-
-    def warning(self, event: str, **values: object) -> None:
-        """Something is odd, and the work goes on. ``exc_info=True`` adds the exception being handled."""
-        self._write(logging.WARNING, event, values)
-
-    def error(self, event: str, **values: object) -> None:
-        """Something failed. ``exc_info=True`` adds the exception being handled."""
-        self._write(logging.ERROR, event, values)
-
-    def _write(self, level: int, event: str, values: dict[str, object]) -> None:
-        import structlog
-
-        if _formatter is not None:
-            _formatter.made()
-        structlog.stdlib.get_logger(self._name).log(level, event, **values)
 
 
 @contextmanager

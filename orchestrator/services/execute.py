@@ -33,6 +33,7 @@ from orchestrator.domain.run import (
     classify,
     warnings_of,
 )
+from orchestrator.observe import bound
 from orchestrator.ports.engine import ContainerState, Engine, LogLine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
@@ -108,6 +109,10 @@ class AttemptWorker:
 
         Raises LeaseLost when fenced.
         """
+        with bound(run=self.run_id, attempt=self.lease.id):
+            self._work()
+
+    def _work(self) -> None:
         attempt = self._store.attempts.get(self.lease.id)
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.contextvars import get_contextvars
 
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import EngineError, EngineUnavailable, SourceUnavailable
@@ -68,6 +69,16 @@ def test_a_run_goes_from_its_change_to_its_result(world: World) -> None:
     assert [a.path for a in world.store.attempts.artifacts(attempt.id)] == ["metrics.json"]
     assert log_of(world, attempt) == [b"epoch 1", b"done"]
     assert attempt.image_digest == world.engine.images["image:1"]
+
+
+def test_what_is_logged_about_an_attempt_names_it_and_its_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(world, "_progress_for", lambda attempt: lambda event: seen.append(get_contextvars()))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert seen
+    assert {(values["run"], values["attempt"]) for values in seen} == {(run.id, only(world, run).id)}
 
 
 def test_nothing_of_an_ended_attempt_stays_on_the_host_but_its_checkpoint(world: World) -> None:
