@@ -11,7 +11,7 @@ from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
-from orchestrator.domain.report import format_duration, key_metric, label_for, word_for
+from orchestrator.domain.report import format_duration, key_metric, label_for, trend_for, word_for
 from orchestrator.domain.run import Attempt, Run, RunState
 from orchestrator.ports.records import OutboxMessage
 from orchestrator.services.standing import doing, waiting
@@ -105,6 +105,7 @@ def run_json(app: Application, run: Run) -> dict[str, Json]:
         "number": run.number,
         "state": run.state.value,
         "word": word(app, run),
+        "trend": trend_for(run.state, app.store.runs.previous_state(run)),
         "purpose": run.purpose.value,
         "cause": run.change.cause.value,
         "requested_by": run.change.requested_by,
