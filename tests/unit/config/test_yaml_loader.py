@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 from orchestrator.config import yaml_loader
 from orchestrator.config.problems import Position
 from orchestrator.config.yaml_loader import Document, Plain, read
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""Numbers to YAML 1.2, as we read it; PyYAML writes and reads some of them as text."""
 
 
 def parsed(text: str) -> Document:
@@ -180,7 +185,7 @@ def test_whatever_the_bytes_there_is_no_exception_and_problems_point_into_the_fi
         | st.integers(-(10**9), 10**9)
         | st.text(
             st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f\x85"), max_size=20
-        ),
+        ).filter(lambda text: not _EXPONENT.fullmatch(text)),
         lambda inner: (
             st.lists(inner, max_size=4)
             | st.dictionaries(st.text("abcxyz", min_size=1, max_size=5), inner, max_size=4)
