@@ -65,5 +65,5 @@ def _require_a_host(app: Application, pipeline: Pipeline, wish: str | None) -> N
     if silent and all(why is not None for why in silent.values()):
         raise EngineUnavailable(
             "; ".join(f"host {host} does not answer: {why}" for host, why in silent.items()),
-            "no run was made; start the engine, or ask orchestrator hosts check what is wrong",
+            "no run was made",
         )

@@ -255,12 +255,16 @@ class Execution(Model):
     )
     timeout: Duration = Field(
         default=timedelta(hours=24),
-        description="Longest time that the command may take; the setup before it has as much.",
+        description="Longest time that the command may take; the setup before it, and the build of the "
+        "repository's own Dockerfile, have as much.",
         examples=["2h"],
     )
     retry: Retry = Field(default=Retry(), description="How often an attempt is tried again.")
     log_limit: Size = Field(
-        default=2 * GIB, description="Longest log; a run that writes more fails.", examples=["100m"]
+        default=2 * GIB,
+        description="Longest log as it lies on disk, with a timestamp of 31 bytes a line; a run that writes more "
+        "fails.",
+        examples=["100m"],
     )
 
     @property
