@@ -225,7 +225,10 @@ def _judge_metrics(pipeline: Pipeline, found: Collected) -> None:
             )
         else:
             there = _few(found.seen, found.seen_more)
-            message = f"{pattern} was declared and is not there; the output folder holds: {there}"
+            message = (
+                f"{pattern} was declared and is neither in the working folder nor in $MLCI_OUTPUT_DIR,"
+                f" which holds: {there}"
+            )
         found.problem = found.problem or (Reason.MISSING_METRICS, message)
     for name in sorted(found.invalid):
         if pipeline.collect:

@@ -228,7 +228,7 @@ class Deployer:
                 v.dataset: {"version": v.number, "fingerprint": v.fingerprint} for v in run.change.datasets
             },
             "verdict": to_plain(run.verdict),
-            "metrics": {m.name: to_plain(m.value) for m in metrics.get(0, ())},
+            "metrics": {m.name: _number(m.value) for m in metrics.get(0, ())},
             "image": attempts[0].image_digest if attempts else "",
             "files": {f.path: {"size": f.size, "sha256": f.sha256} for f in files},
         }
@@ -247,3 +247,8 @@ def _action_state(deployment: Deployment) -> ActionState:
 
 def _sentence(deployment: Deployment) -> str:
     return f"release {deployment.release} went live on {deployment.server}"
+
+
+def _number(value: float) -> object:
+    """A metric for JSON: whole numbers as such, NaN and the infinities as text."""
+    return int(value) if value.is_integer() else to_plain(value)

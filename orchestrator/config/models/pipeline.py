@@ -262,8 +262,8 @@ class Execution(Model):
     retry: Retry = Field(default=Retry(), description="How often an attempt is tried again.")
     log_limit: Size = Field(
         default=2 * GIB,
-        description="Longest log as it lies on disk, with a timestamp of 31 bytes a line; a run that writes more "
-        "fails.",
+        description="Longest log as it lies on disk, with a timestamp of 31 bytes a line; a run that writes "
+        "more fails.",
         examples=["100m"],
     )
 

@@ -67,7 +67,10 @@ def test_a_declared_file_that_is_missing_is_a_problem_that_names_what_is_there(w
     assert found.problem is not None
     reason, message = found.problem
     assert reason is Reason.MISSING_METRICS
-    assert message == "metrics.json was declared and is not there; the output folder holds: result.json"
+    assert message == (
+        "metrics.json was declared and is neither in the working folder nor in $MLCI_OUTPUT_DIR,"
+        " which holds: result.json"
+    )
 
 
 def test_the_repositorys_own_metrics_file_is_never_taken_for_a_result(
