@@ -60,7 +60,7 @@ def _table(chapters: list[Chapter]) -> Table:
     table = Table(title=f"What happened to {PIPELINE}", title_justify="left", show_lines=True, expand=True)
     widths = (("run", 1), ("cause", 6), ("data", 4), ("verdict", 10), ("live release", 7), ("mail", 9))
     for name, ratio in widths:
-        table.add_column(name, ratio=ratio, overflow="fold")
+        table.add_column(name, ratio=ratio, min_width=len("run"), overflow="fold")
     for chapter in chapters:
         run = chapter.run
         word = str(run["word"])
