@@ -23,6 +23,7 @@ from orchestrator.domain.deployment import (
 from orchestrator.domain.errors import (
     DatasetError,
     DeploymentError,
+    InvalidInput,
     NotFound,
     ServerRejected,
     ServerUnavailable,
@@ -90,7 +91,7 @@ class Deployer:
             return self._superseded(lease, deployment, newer)
         try:
             return self._deploy(lease, run, pipeline, spec, deployment)
-        except (ServerRejected, TransferCorrupted, DatasetError, NotFound) as error:
+        except (ServerRejected, TransferCorrupted, DatasetError, NotFound, InvalidInput) as error:
             return self._failed(lease, deployment, str(error))
 
     def give_up(self, lease: Lease, error: str) -> None:
@@ -186,7 +187,11 @@ class Deployer:
     def _gather(
         self, contents: Contents, run: Run, pipeline: Pipeline, spec: DeployAction, deployment: Deployment
     ) -> None:
-        """Everything that the release holds. Raises NotFound when something asked for is not there."""
+        """Everything that the release holds.
+
+        Raises NotFound when something asked for is not there, InvalidInput when an artifact lies where a
+        dataset goes.
+        """
         attempts = latest_tries(self._store.attempts.of_run(run.id))
         artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
         wanted = spec.files or ("**",)
@@ -196,6 +201,11 @@ class Deployer:
                 raise NotFound(f"no artifact matches '{pattern}'", f"the run left: {have}")
         for artifact in artifacts:
             if matches(artifact.path, wanted):
+                if artifact.path.startswith(tuple(f"data/{name}/" for name in spec.data)):
+                    raise InvalidInput(
+                        f"the artifact {artifact.path} lies where the release holds a dataset",
+                        "let the training write it elsewhere",
+                    )
                 contents.add_blob(artifact.path, artifact.size, artifact.sha256)
         for name in spec.data:
             self._gather_data(contents, run, pipeline, name)

@@ -50,8 +50,8 @@ def acting(*actions: DeployAction | EmailAction, **changes: object) -> Pipeline:
     return pipeline(**{"gate": gate, "actions": owed, **changes})
 
 
-def passed(world: World, of: Pipeline, word: str = "") -> Run:
-    world.engine.script(GOOD)
+def passed(world: World, of: Pipeline, word: str = "", left: Script = GOOD) -> Run:
+    world.engine.script(left)
     if word:
         world.sources.push("main", word)
         (run,) = world.detector.poll_source(of, of.sources[0])
@@ -180,6 +180,18 @@ def test_data_that_are_deployed_must_still_be_those_of_the_run(world: World) -> 
     assert actions(world, again)[0].state is ActionState.DONE
     assert world.servers.prod.live is not None
     assert world.servers.prod.releases[world.servers.prod.live]["data/rows/rows.csv"] == b"1,2\n"
+
+
+def test_an_artifact_cannot_pass_for_a_file_of_a_dataset_in_a_release(world: World) -> None:
+    rows = DatasetSpec("rows", "/data/rows", DatasetRole.TRAIN, settle=0)
+    forged = Script((), Exit(0), {**GOOD.files, "/mlci/output/data/rows/more.csv": b"9,9\n"})
+    watched = acting(DeployAction("prod", ("**",), data=("rows",)), datasets=(rows,))
+    run = passed(world, watched, left=forged)
+    work_off(world)
+    (action,) = actions(world, run)
+    assert action.state is ActionState.FAILED
+    assert "data/rows/more.csv lies where the release holds a dataset" in action.message
+    assert world.servers.prod.live is None
 
 
 def test_a_run_on_another_branch_is_not_deployed_and_the_action_says_why(world: World) -> None:
