@@ -6,9 +6,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.support.engine import remove_instance
 from tests.support.git import GitRepository
-from tests.support.installation import Installation, closing
+from tests.support.installation import Installation, removed_afterwards
 from tests.support.smtp import SmtpServer
 
 
@@ -22,9 +21,5 @@ def installation(
 ) -> Iterator[Installation]:
     """A pipeline with mail and nothing to deploy to; what it leaves on the engine is removed afterwards."""
     made = Installation(tmp_path, git_repository, smtp_server, None, base_image)
-    try:
-        with closing(made):
-            yield made
-    finally:
-        if (instance := made.instance()) is not None:
-            remove_instance(docker_engine, instance)
+    with removed_afterwards(made, docker_engine):
+        yield made

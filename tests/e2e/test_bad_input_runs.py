@@ -11,9 +11,8 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.engine import remove_instance
 from tests.support.git import GitRepository
-from tests.support.installation import Installation, Server, closing
+from tests.support.installation import Installation, Server, removed_afterwards
 from tests.support.smtp import ReceivedMail, SmtpServer
 from tests.support.variants import Variant, add
 from tests.support.waiting import wait_until
@@ -125,7 +124,7 @@ def outcomes(tmp_path: Path, docker_engine: docker.DockerClient, base_image: str
         "secrets": {"WANDB_API_KEY": "${{ env.MLCI_TEST_UNSET }}", "OTHER_KEY": "${{ file:./gone }}"},
     }
     try:
-        with closing(made):
+        with removed_afterwards(made, docker_engine):
             add(made, VARIANTS)
             (made.config / "pipelines" / "line.yaml").unlink()
             broken = f"FROM {base_image}\nRUN true\nRUN echo compiling && false\n"
@@ -135,8 +134,6 @@ def outcomes(tmp_path: Path, docker_engine: docker.DockerClient, base_image: str
             yield Outcomes(made, outcomes_of(made, server))
     finally:
         smtp.stop()
-        if (instance := made.instance()) is not None:
-            remove_instance(docker_engine, instance)
 
 
 def outcomes_of(installation: Installation, server: Server) -> dict[str, Outcome]:

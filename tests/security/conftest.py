@@ -9,9 +9,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.support.engine import remove_instance
 from tests.support.git import GitRepository
-from tests.support.installation import Installation, closing
+from tests.support.installation import Installation, removed_afterwards
 from tests.support.smtp import SmtpServer
 
 InstallationMaker = Callable[[], Installation]
@@ -26,14 +25,10 @@ def installed(folder: Path, client: docker.DockerClient, image: str) -> Iterator
     smtp.start()
     made = Installation(folder, GitRepository.create(repository), smtp, None, image)
     try:
-        with closing(made):
+        with removed_afterwards(made, client):
             yield made
     finally:
         smtp.stop()
-        if (instance := made.instance()) is not None:
-            remove_instance(client, instance)
-            for left in client.images.list(filters={"label": f"mlci.instance={instance}"}):
-                client.images.remove(str(left.id), force=True)
 
 
 @pytest.fixture

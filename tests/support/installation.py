@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 import yaml
 
+from tests.support.engine import remove_instance
 from tests.support.git import GitRepository
 from tests.support.network import free_port
 from tests.support.smtp import SmtpServer
@@ -245,3 +247,14 @@ def closing(made: Installation) -> Iterator[Installation]:
         raise
     finally:
         made.close()
+
+
+@contextmanager
+def removed_afterwards(made: Installation, client: docker.DockerClient) -> Iterator[Installation]:
+    """As :func:`closing`, and what it leaves on the engine is removed."""
+    try:
+        with closing(made):
+            yield made
+    finally:
+        if (instance := made.instance()) is not None:
+            remove_instance(client, instance)
