@@ -46,16 +46,21 @@ class LocalProcesses:
                 return False
 
 
-def _start_of(pid: int) -> int | None:
-    """When a process started, in ticks since boot; None when there is none, or only its zombie."""
+def look_at(pid: int) -> tuple[str, int] | None:
+    """A process's state letter and when it started, in ticks since boot; None when there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The command's name is in parentheses and may hold anything; fields are counted from behind it.
     fields = text.rpartition(")")[2].split()
-    state, started = fields[0], int(fields[19])
-    return None if state in ("Z", "X") else started
+    return fields[0], int(fields[19])
+
+
+def _start_of(pid: int) -> int | None:
+    """When a process started; None when there is none, or only its zombie."""
+    seen = look_at(pid)
+    return None if seen is None or seen[0] in ("Z", "X") else seen[1]
 
 
 class SystemClock:

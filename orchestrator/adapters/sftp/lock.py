@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from orchestrator.adapters.process import look_at
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
 
@@ -220,8 +221,5 @@ def _machine() -> str:
 
 def _process(number: int) -> str | None:
     """A process as ``number@start``, so that a reused number is another one; None when there is none."""
-    try:
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return f"{number}@{fields[19]}"
+    seen = look_at(number)
+    return None if seen is None else f"{number}@{seen[1]}"
