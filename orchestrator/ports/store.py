@@ -33,6 +33,7 @@ from orchestrator.ports.records import (
     ServerRow,
     StoredArtifact,
 )
+from orchestrator.ports.secrets import SecretRows
 
 
 class Detection(Protocol):
@@ -371,6 +372,9 @@ class Store(Protocol):
 
     @property
     def servers(self) -> Servers: ...
+
+    @property
+    def secrets(self) -> SecretRows: ...
 
     @property
     def journal(self) -> Journal: ...

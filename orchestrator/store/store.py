@@ -16,6 +16,7 @@ from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.runs import SqlRuns
+from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.servers import SqlServers
 from orchestrator.store.tables import MetaRow
 from orchestrator.store.transitions import Tokens, inserted
@@ -37,6 +38,7 @@ class SqlStore:
         self._actions = SqlActions(database, tokens)
         self._deployments = SqlDeployments(database)
         self._servers = SqlServers(database)
+        self._secrets = SqlSecrets(database)
         self._journal = SqlJournal(database)
         self._instance = _instance(database, tokens)
 
@@ -67,6 +69,10 @@ class SqlStore:
     @property
     def servers(self) -> SqlServers:
         return self._servers
+
+    @property
+    def secrets(self) -> SqlSecrets:
+        return self._secrets
 
     @property
     def journal(self) -> SqlJournal:

@@ -351,6 +351,19 @@ class ServerRecord(Base):
     seen_at: Mapped[datetime]
 
 
+class SecretRow(Base):
+    """A secret's value, encrypted with a key that is not in the database, bound to its name."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    ciphertext: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    updated_by: Mapped[str]
+
+
 class JournalRow(Base):
     """One line of history. ``run_id`` is the run that it belongs to, where there is one."""
 
