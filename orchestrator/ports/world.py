@@ -18,6 +18,7 @@ from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
 from orchestrator.domain.report import Rendered, Report
+from orchestrator.domain.space import Space
 from orchestrator.ports.engine import LogLine
 from orchestrator.ports.progress import ProgressSink
 
@@ -141,6 +142,13 @@ class BlobStore(Protocol):
 
     def open(self, sha256: str) -> BinaryIO:
         """Read stored content. NotFound when there is none."""
+
+
+class Disk(Protocol):
+    """The file systems of this machine. Thread-safe. Asks anew each time, which takes microseconds."""
+
+    def space(self, path: Path) -> Space | None:
+        """The room where ``path`` lies; None when that cannot be found out, as when it is not there."""
 
 
 class LogWriter(Protocol):
