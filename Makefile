@@ -7,6 +7,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 ARGS ?=
+NAME ?=
 PYTEST := $(BIN)/pytest
 READY := .venv/.ready
 SUITES := tests/integration tests/security tests/e2e tests/fault
@@ -49,8 +50,8 @@ unit: setup ## unit tests alone
 e2e: setup engine images ## end-to-end tests alone
 	@$(PYTEST) tests/e2e $(ARGS)
 
-bench: setup ## benchmarks; figures, no verdicts
-	@$(PYTEST) -s tests/benchmarks $(ARGS)
+bench: setup engine images ## benchmarks, or NAME=dispatch alone; figures, no verdicts
+	@$(BIN)/python -m tests.benchmarks $(NAME) $(ARGS)
 
 docs: setup ## the documentation as pages, in site/
 	@$(BIN)/zensical build --clean -f .mkdocs.yml
