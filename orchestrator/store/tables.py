@@ -179,7 +179,7 @@ class RunRow(Base):
     created_at: Mapped[datetime]
     replicates: Mapped[int]
     host_wish: Mapped[str | None]
-    rerun_of: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    rerun_of: Mapped[int | None] = mapped_column(ForeignKey("runs.id"), index=True)
     seed_run_id: Mapped[int]
     """The run whose id the seeds derive from: its own, or that of the run that it reproduces."""
     reason: Mapped[Reason | None]
@@ -219,6 +219,8 @@ class AttemptRow(Leased, Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    log_removed_at: Mapped[datetime | None]
+    log_removed_why: Mapped[str | None]
 
 
 class SlotRow(Base):
@@ -253,7 +255,10 @@ class ArtifactRow(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
+    removed_at: Mapped[datetime | None]
+    """When retention gave the content up; the row stays, and says so."""
+    removed_why: Mapped[str | None]
 
 
 class PinRow(Base):
@@ -264,6 +269,17 @@ class PinRow(Base):
     pipeline: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+
+
+class KeepRow(Base):
+    """A run that somebody wants kept, whatever the rules of retention say."""
+
+    __tablename__ = "keeps"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    who: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
 
 
 class StagedRow(Base):
@@ -303,7 +319,7 @@ class OutboxRow(Leased, Base):
     __table_args__ = (UniqueConstraint("key"), Index(None, "state"), _NEVER_REUSED)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    action_id: Mapped[int] = mapped_column(ForeignKey("actions.id"))
+    action_id: Mapped[int] = mapped_column(ForeignKey("actions.id"), index=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
     key: Mapped[str]
     recipients: Mapped[Plain] = mapped_column(JSON)

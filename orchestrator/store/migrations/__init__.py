@@ -22,7 +22,7 @@ from orchestrator.store.engine import (
     translated,
 )
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest revision in ``versions``: what this version of the program needs."""
 
 
