@@ -99,13 +99,16 @@ class Application:
 
     @cached_property
     def database_url(self) -> str:
-        """The database's SQLAlchemy URL."""
-        from orchestrator.config.interpolation import file_reader, resolve
+        """The database's URL, whose password is masked from then on."""
+        from orchestrator.config.database import passwords, resolved
+        from orchestrator.config.interpolation import file_reader
 
         configured = self.config.orchestrator.storage.database
         if configured is None:
             return f"sqlite:///{self.state / 'orchestrator.db'}"
-        return resolve(configured, os.environ, file_reader(self.config.base))
+        url = resolved(configured, os.environ, file_reader(self.config.base))
+        self.masker.add(*passwords(url))
+        return url
 
     @cached_property
     def store(self) -> Store:

@@ -110,7 +110,8 @@ def _database(app: Application) -> Finding:
         return Finding("database", "fail", f"revision {found}, this version needs {needed}", remedy)
     store = open_store(app.database_url, create=False)
     try:
-        told = f"revision {found}, {format_size(store.database_size())}"
+        size = format_size(store.database_size())
+        told = f"{store.database_version()}, revision {found}, {size}"
     finally:
         store.close()
     file = app.database_url.removeprefix("sqlite:///")

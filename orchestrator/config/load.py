@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from orchestrator.config.database import holds_password
 from orchestrator.config.models.actions import DeployAction, EmailAction
 from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.email import Email
@@ -248,6 +249,10 @@ def _shared_servers(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
 def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:
     if main.model is not None and main.document is not None:
         yield from _mail_warnings(main.model.email, main.document)
+        database = main.model.storage.database
+        if database is not None and holds_password(database):
+            told = "the database's password is written in the file"
+            yield _warning(main.document, ("storage", "database"), told, "DATABASE_PASSWORD")
         for name, secret in main.model.secrets.items():
             if secret.is_literal:
                 yield _warning(main.document, ("secrets", name), "a secret is written in the file", name)

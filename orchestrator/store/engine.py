@@ -3,13 +3,17 @@
 SQLite runs in write-ahead mode, so that readers never wait. A transaction that will write says so at its
 start (``BEGIN IMMEDIATE``): one that turns from reading to writing fails at once, whatever the timeout, when
 another writer was quicker. Commits are synced to the disk: what a row promises must survive a power cut.
+
+PostgreSQL's writers are READ COMMITTED: several are at work at once, so whoever reads before it writes locks
+the row it read (``with_for_update``), or lets a unique key decide (``transitions.inserted``). Its readers see
+one moment, as SQLite's do. No statement, lock or silent network is waited for without end.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
@@ -21,44 +25,29 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
+from orchestrator.store.failures import translated
 
+_EXPECTED: Final = "write sqlite:////absolute/path or postgresql://user@host/name"
 _BUSY_SECONDS: Final = 30.0
 _WRITES: Final = "orchestrator_writes"
-_REMEDIES: Final = {
-    sqlite3.SQLITE_FULL: "free space on the disk of storage.path",
-    sqlite3.SQLITE_READONLY: "this user must be able to write to the folder of storage.path",
-    sqlite3.SQLITE_CANTOPEN: "this user must be able to write to the folder of storage.path",
-}
 _MIGRATION_LOCK: Final = 0x6D6C6369
 """An arbitrary number that all our processes share: PostgreSQL's advisory locks are numbers."""
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the library's errors into ours: the only place that does."""
-    try:
-        yield
-    except (sa.OperationalError, sa.InterfaceError, sa.TimeoutError) as error:
-        raise StoreUnavailable(f"the database did not answer: {_said(error)}", _remedy(error)) from error
-    except sa.DBAPIError as error:
-        if error.connection_invalidated:
-            raise StoreUnavailable(f"the database closed the connection: {_said(error)}") from error
-        raise StoreError(f"the database refused a statement: {_said(error)}") from error
-    except sa.StatementError as error:
-        # A value was refused before it reached the database: the caller's own mistake, said in its own words.
-        raise error.orig or error from None
-
-
-def _remedy(error: sa.SQLAlchemyError) -> str:
-    original = error.orig if isinstance(error, sa.StatementError) else None
-    # The code's low byte is its kind. Errors of the driver itself have none.
-    return _REMEDIES.get(getattr(original, "sqlite_errorcode", 0) & 0xFF, "")
-
-
-def _said(error: sa.SQLAlchemyError) -> str:
-    """What the driver said, without the statement and its values."""
-    original = error.orig if isinstance(error, sa.StatementError) else None
-    return str(original or error).strip().replace("\n", " ")
+_POSTGRES: Final = {
+    "application_name": "orchestrator",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""What libpq is told unless the URL says otherwise; seconds, the last in milliseconds."""
+_AT_WORK: Final = {
+    "statement_timeout": "30s",
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_LONG_WORK: Final = {"statement_timeout": "0", "lock_timeout": "10min"}
+"""What the server is told: copies and changes of whole tables take their time, and wait for each other."""
 
 
 def parse_url(url: str) -> URL:
@@ -67,10 +56,8 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except sa.ArgumentError:
         # The text is not repeated: it may hold a password.
-        raise InvalidInput(
-            "the database URL cannot be read", "write sqlite:////absolute/path or postgresql://user@host/name"
-        ) from None
-    match parsed.get_backend_name():
+        raise InvalidInput("the database URL cannot be read", _EXPECTED) from None
+    match parsed.drivername:
         case "sqlite" if parsed.database and parsed.database != ":memory:" and "mode" not in parsed.query:
             return parsed
         case "sqlite":
@@ -78,19 +65,20 @@ def parse_url(url: str) -> URL:
                 "the database URL names no file",
                 "write sqlite:////absolute/path: threads and processes share it",
             )
-        case "postgresql":
+        case "postgresql" | "postgresql+psycopg":
             return parsed.set(drivername="postgresql+psycopg")
         case other:
-            raise InvalidInput(f"{other} databases are not supported", "write a sqlite or a postgresql URL")
+            raise InvalidInput(f"{other} databases are not supported", _EXPECTED)
 
 
 def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
     """An engine whose transactions behave as the module's docstring says.
 
-    ``for_migrations`` leaves foreign keys unchecked on SQLite, where changing a table means making it anew.
+    ``for_migrations`` leaves foreign keys unchecked on SQLite, where changing a table means making it anew,
+    and lets statements on PostgreSQL take their time. Raises StoreError when the driver is missing.
     """
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        return _open_postgres(url, _LONG_WORK if for_migrations else _AT_WORK)
     connect_args = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
     # Room for every worker thread at once: threads wait for the file, not for the pool.
     engine = create_engine(
@@ -113,6 +101,32 @@ def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _open_postgres(url: URL, limits: Mapping[str, str]) -> Engine:
+    told = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    given = url.query.get("options", "")
+    # What the URL says comes last and wins.
+    options = " ".join((told, *([given] if isinstance(given, str) else given))).strip()
+    defaults = {name: value for name, value in _POSTGRES.items() if name not in url.query}
+    try:
+        return create_engine(
+            url,
+            hide_parameters=True,
+            # A connection that broke while it lay idle is replaced, unnoticed.
+            pool_pre_ping=True,
+            pool_size=5,
+            max_overflow=15,
+            pool_timeout=30,
+            pool_recycle=1800,
+            isolation_level="READ COMMITTED",
+            connect_args={**defaults, "options": options},
+        )
+    except ImportError as error:
+        raise StoreError(
+            f"PostgreSQL needs the package psycopg, which cannot be loaded: {error}",
+            "pip install 'ml-ci-orchestrator[postgres]'",
+        ) from error
 
 
 def make_room(url: URL) -> None:
@@ -145,17 +159,22 @@ class Database:
         self.url = url
         self._engine = open_engine(url)
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        self._reader = self._engine
+        if url.get_backend_name() != "sqlite":
+            self._reader = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that only reads: on SQLite it sees one moment and never waits."""
-        with translated(), Session(self._engine) as session:
+        """A transaction that only reads: it sees one moment and never waits for a writer."""
+        with translated(), Session(self._reader) as session:
             yield session
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A transaction that only reads, for what needs no objects."""
-        with translated(), self._engine.connect() as connection:
+        with translated(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -163,6 +182,14 @@ class Database:
         """A transaction that writes: committed at the end, rolled back by any exception."""
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def version(self) -> str:
+        """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``. Raises StoreUnavailable."""
+        if self.url.get_backend_name() == "sqlite":
+            return f"SQLite {sqlite3.sqlite_version}"
+        with self.connected() as connection:
+            told = str(connection.scalar(text("SHOW server_version")))
+        return f"PostgreSQL {told.split()[0]}"
 
     def size(self) -> int:
         """Bytes that the database occupies."""

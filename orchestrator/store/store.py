@@ -91,6 +91,10 @@ class SqlStore:
 
     def close(self) -> None:
         """Free connections."""
+    def database_version(self) -> str:
+        """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``."""
+        return self._database.version()
+
         self._database.close()
 
 

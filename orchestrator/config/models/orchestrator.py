@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from orchestrator.config.database import EXPECTED, mistake
 from orchestrator.config.models.common import (
     NOT_YET,
     LocalPath,
@@ -54,12 +55,8 @@ class ArtifactLimits(Model):
 
 
 def _database(value: Plain, info: ValidationInfo) -> Plain:
-    if isinstance(value, str) and not value.startswith("${{"):
-        scheme = value.partition(":")[0]
-        if scheme.startswith("postgresql"):
-            raise wrong(f"PostgreSQL is {NOT_YET}", "sqlite:///PATH, or no database key at all")
-        if not value.startswith("sqlite:///"):
-            raise wrong("this is not the address of a database", "sqlite:///PATH, or no database key at all")
+    if isinstance(value, str) and (told := mistake(value)):
+        raise wrong(told, EXPECTED)
     return value
 
 
@@ -77,8 +74,11 @@ class Storage(Model):
     )
     database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
         default=None,
-        description="SQLAlchemy URL of the database; without it, a SQLite file under `path`.",
-        examples=["sqlite:////var/lib/orchestrator/orchestrator.db"],
+        description="Address of the database; without it, a SQLite file under `path`. PostgreSQL needs the "
+        "extra `postgres`; write its password as a reference.",
+        examples=[
+            "postgresql://orchestrator:${{ file:/run/secrets/postgres_password }}@localhost/orchestrator"
+        ],
     )
     limits: ArtifactLimits = Field(default=ArtifactLimits(), description="What one attempt may leave behind.")
 

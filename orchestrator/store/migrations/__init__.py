@@ -19,8 +19,8 @@ from orchestrator.store.engine import (
     make_room,
     open_engine,
     parse_url,
-    translated,
 )
+from orchestrator.store.failures import translated
 
 HEAD: Final = "0003"
 """The newest revision in ``versions``: what this version of the program needs."""

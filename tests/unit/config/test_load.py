@@ -204,7 +204,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
     )
     assert folder.problems() == [
         (
-            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, hosts, servers, secrets; '
+            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, hosts, servers, registries, secrets; '
             'did you mean "storage"?'
         ),
         'orchestrator.yaml:2:13: "high" is not possible here; expected a whole number',
@@ -394,7 +394,19 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
     [
         ("- a\n", "1:1: the file holds a list, not a mapping"),
         ("storage:path: x\n", "1:1: "),
-        ("storage: {database: 'postgresql://x'}\n", "1:21: PostgreSQL is not available in this version"),
+        (
+            "storage: {database: 'mysql://u@h/d'}\n",
+            "1:21: this is not the address of a database; expected sqlite",
+        ),
+        ("storage: {database: 'sqlite:///'}\n", "1:21: this is not the address of a database"),
+        (
+            "storage: {database: 'postgres://u:s3cret@h/d'}\n",
+            "1:21: this is not the address of a database: PostgreSQL's begin with postgresql://",
+        ),
+        (
+            "storage: {database: 'postgresql+psycopg2://u@h/d'}\n",
+            "1:21: only the driver psycopg is supported for PostgreSQL",
+        ),
         ("storage: {limits: {files: -1}}\n", "1:27: -1 is too small; expected at least 1"),
         ("web: {port: 99999}\n", "1:13: 99999 is too large; expected at most 65535"),
         ("web: {url: localhost}\n", '1:12: "localhost" is not a web address'),

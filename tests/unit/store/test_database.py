@@ -20,7 +20,8 @@ from sqlalchemy import create_engine, inspect, text
 
 from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
 from orchestrator.store import SqlStore, migrations, open_store
-from orchestrator.store.engine import Database, parse_url, translated
+from orchestrator.store.engine import Database, parse_url
+from orchestrator.store.failures import translated
 from orchestrator.store.tables import Base
 from tests.unit.store.conftest import SERVER
 from tests.unit.store.support import AT, enqueue, passed
@@ -182,7 +183,7 @@ def test_a_row_without_its_parent_is_refused(database: Database) -> None:
 
 WRITER = """
 import sys
-from orchestrator.store.engine import Database, parse_url, translated
+from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.enqueue import add_run
 from tests.unit.store.support import AT, new_run
 
