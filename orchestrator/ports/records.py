@@ -88,12 +88,16 @@ class DatasetWatch:
 
 @dataclass(frozen=True, slots=True)
 class StoredArtifact:
-    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` or ``output``."""
+    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` or ``output``.
+
+    ``removed`` says that and why its content was given up; it is empty while the content is there.
+    """
 
     path: str
     size: int
     sha256: str
     kind: str = "artifact"
+    removed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

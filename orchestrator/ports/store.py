@@ -33,6 +33,7 @@ from orchestrator.ports.records import (
     ServerRow,
     StoredArtifact,
 )
+from orchestrator.ports.retention import Retention
 from orchestrator.ports.secrets import SecretRows
 
 
@@ -225,6 +226,9 @@ class Attempts(Protocol):
     def slots_in_use(self) -> Mapping[str, int]:
         """Taken slots by host."""
 
+    def taken(self) -> Mapping[int, tuple[str, int]]:
+        """The host and the slot there of each attempt that has one."""
+
     def is_staged(self, host: str, volume: str) -> bool:
         """Whether a dataset's volume on a host was filled and verified."""
 
@@ -378,6 +382,9 @@ class Store(Protocol):
 
     @property
     def journal(self) -> Journal: ...
+
+    @property
+    def retention(self) -> Retention: ...
 
     def close(self) -> None:
         """Free connections."""

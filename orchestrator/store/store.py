@@ -15,6 +15,7 @@ from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
 from orchestrator.store.journal import SqlJournal
+from orchestrator.store.retention import SqlRetention
 from orchestrator.store.runs import SqlRuns
 from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.servers import SqlServers
@@ -40,6 +41,7 @@ class SqlStore:
         self._servers = SqlServers(database)
         self._secrets = SqlSecrets(database)
         self._journal = SqlJournal(database)
+        self._retention = SqlRetention(database)
         self._instance = _instance(database, tokens)
 
     @property
@@ -78,6 +80,10 @@ class SqlStore:
     def journal(self) -> SqlJournal:
         return self._journal
 
+    @property
+    def retention(self) -> SqlRetention:
+        return self._retention
+
     def backup(self, path: Path) -> None:
         """Copy the database as it is at one moment to a new file, while runs execute.
 
@@ -85,16 +91,16 @@ class SqlStore:
         """
         self._database.backup(path)
 
+    def database_version(self) -> str:
+        """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``."""
+        return self._database.version()
+
     def database_size(self) -> int:
         """Bytes that the database occupies."""
         return self._database.size()
 
     def close(self) -> None:
         """Free connections."""
-    def database_version(self) -> str:
-        """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``."""
-        return self._database.version()
-
         self._database.close()
 
 

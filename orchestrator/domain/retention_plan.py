@@ -1,0 +1,290 @@
+"""Deciding what goes and what stays, from facts alone.
+
+A rule says when something has had its time: by age, by count, by how long nobody used it, or because the disk
+is short of room. What is needed stays all the same, and the plan says why. Planning again after a plan was
+carried out finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from orchestrator.domain.report import format_size
+from orchestrator.domain.retention import (
+    Going,
+    HostThing,
+    Kind,
+    Limits,
+    Plan,
+    Policy,
+    RunFacts,
+    Staying,
+    Unused,
+    told,
+)
+
+_NO_ROOM: Final = "the disk is short of room"
+
+
+def plan_state(
+    runs: Sequence[RunFacts],
+    needed: Mapping[int, str],
+    policy: Policy,
+    now: datetime,
+    kinds: AbstractSet[Kind] = frozenset(Kind),
+) -> Plan:
+    """What goes of runs, artifacts and logs.
+
+    ``needed`` says of runs why they must stay with all they have. Beside them stay runs that have not ended,
+    and, as rows alone, those that a kept run repeats or was compared with.
+    """
+    ranks = _ranked(runs)
+    plan, gone = Plan(), set[int]()
+    if Kind.RUNS in kinds:
+        plan = _plan_runs(runs, needed, policy, now, ranks)
+        gone = {int(thing.key) for thing in plan.going}
+    for kind in (Kind.ARTIFACTS, Kind.LOGS):
+        if kind in kinds:
+            left = [run for run in runs if run.id not in gone and _there(run, kind)]
+            plan += _sorted_out(left, kind, needed, policy, now, ranks)
+    return plan
+
+
+def relieve(
+    plan: Plan,
+    runs: Sequence[RunFacts],
+    needed: Mapping[int, str],
+    policy: Policy,
+    lacking: int,
+    settled: datetime,
+) -> Plan:
+    """Let artifacts and then logs go, the oldest first, until ``lacking`` bytes of room are made.
+
+    What the plan lets go counts. Of runs that ended after ``settled`` nothing goes: their files may not be
+    all in the database yet.
+    """
+    lacking -= sum(thing.size for thing in plan.going)
+    gone = {(thing.kind, thing.key) for thing in plan.going}
+    ranks = _ranked(runs)
+    more: list[Going] = []
+    for kind in (Kind.ARTIFACTS, Kind.LOGS):
+        for run in sorted(runs, key=lambda r: (r.at, r.id)):
+            if lacking <= 0:
+                break
+            whole = (Kind.RUNS, run.id) in gone or (kind, run.id) in gone
+            if whole or not _there(run, kind) or run.at > settled:
+                continue
+            if _why_kept(run, _limits(policy, run, kind), needed, ranks):
+                continue
+            more.append(_going(run, kind, _NO_ROOM))
+            lacking -= more[-1].size
+    return replace(plan, going=(*plan.going, *more), lacking=max(lacking, 0))
+
+
+def plan_unused(things: Iterable[HostThing], rule: Unused, now: datetime) -> Plan:
+    """What goes of the images, or of the volumes, of one host."""
+    going: list[Going] = []
+    staying: list[Staying] = []
+    left: list[HostThing] = []
+    for thing in sorted(things, key=lambda t: (t.used_at, -t.depth, t.name)):
+        why = f"unused for {told(now - thing.used_at)}"
+        if rule.age is None or now - thing.used_at <= rule.age:
+            left.append(thing)
+        elif thing.needed:
+            left.append(thing)
+            staying.append(_staying_there(thing, why))
+        else:
+            going.append(_going_there(thing, why))
+    over = sum(thing.size or 0 for thing in left) - (rule.budget or 0)
+    if rule.budget is None:
+        over = 0
+    for thing in left:
+        if over <= 0:
+            break
+        why = f"the {thing.kind.value} of {thing.host} take more than {format_size(rule.budget or 0)}"
+        if not thing.size:
+            continue
+        if thing.needed:
+            staying.append(_staying_there(thing, why))
+            continue
+        going.append(_going_there(thing, why))
+        over -= thing.size
+    return Plan(tuple(going), tuple(dict.fromkeys(staying)))
+
+
+def plan_releases(
+    server: str,
+    releases: Iterable[str],
+    current: str | None,
+    live: AbstractSet[str],
+    age: timedelta | None,
+    now: datetime,
+) -> Plan:
+    """What goes of a server's releases: by age alone, because how many stay is the server's ``keep``.
+
+    ``current`` never goes, nor what the database holds for ``live``.
+    """
+    going: list[Going] = []
+    staying: list[Staying] = []
+    for name in sorted(releases):
+        made = made_at(name)
+        if age is None or made is None or now - made <= age:
+            continue
+        why = f"older than {told(age)}"
+        if name == current or name in live:
+            kept = "it is current" if name == current else "it is live"
+            staying.append(Staying(Kind.RELEASES, name, name, kept, why, place=server))
+        else:
+            going.append(Going(Kind.RELEASES, name, name, why, place=server))
+    return Plan(tuple(going), tuple(staying))
+
+
+def made_at(release: str) -> datetime | None:
+    """When a release was made, by its name; None for a name that is none of ours."""
+    try:
+        return datetime.strptime(release.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """How many runs are newer: of the pipeline, and of the branch."""
+
+    overall: int
+    branch: int
+
+
+def _ranked(runs: Sequence[RunFacts]) -> dict[int, _Rank]:
+    overall: dict[str, int] = {}
+    branches: dict[tuple[str, str], int] = {}
+    found: dict[int, _Rank] = {}
+    for run in sorted(runs, key=lambda r: (r.at, r.id), reverse=True):
+        branch = (run.pipeline, run.branch)
+        found[run.id] = _Rank(overall.get(run.pipeline, 0), branches.get(branch, 0))
+        overall[run.pipeline] = found[run.id].overall + 1
+        branches[branch] = found[run.id].branch + 1
+    return found
+
+
+def _limits(policy: Policy, run: RunFacts, kind: Kind) -> Limits:
+    rules = policy.rules_of(run.pipeline)
+    match kind:
+        case Kind.RUNS:
+            return rules.runs
+        case Kind.ARTIFACTS:
+            return rules.artifacts
+        case _:
+            return rules.logs
+
+
+def _there(run: RunFacts, kind: Kind) -> bool:
+    return (run.files if kind is Kind.ARTIFACTS else run.logs) > 0
+
+
+def _exceeded(run: RunFacts, limits: Limits, rank: _Rank, now: datetime) -> str:
+    """The limit that a run exceeds; empty when it exceeds none."""
+    if limits.age is not None and now - run.at > limits.age:
+        return f"older than {told(limits.age)}"
+    if limits.count is not None and rank.overall >= limits.count:
+        return f"not among the newest {limits.count} of {run.pipeline}"
+    if limits.per_branch is not None and rank.branch >= limits.per_branch:
+        return f"not among the newest {limits.per_branch} of {run.pipeline} on {run.branch}"
+    return ""
+
+
+def _why_kept(run: RunFacts, limits: Limits, needed: Mapping[int, str], ranks: Mapping[int, _Rank]) -> str:
+    """Why a run's things stay whatever limit they exceed; empty when they do not."""
+    if not run.ended:
+        return "it has not ended"
+    if run.id in needed:
+        return needed[run.id]
+    if ranks[run.id].overall < limits.keep_last:
+        return f"among the newest {limits.keep_last} of {run.pipeline}"
+    return "it passed" if limits.keep_passed and run.passed else ""
+
+
+def _sorted_out(
+    runs: Iterable[RunFacts],
+    kind: Kind,
+    needed: Mapping[int, str],
+    policy: Policy,
+    now: datetime,
+    ranks: Mapping[int, _Rank],
+) -> Plan:
+    going: list[Going] = []
+    staying: list[Staying] = []
+    for run in runs:
+        limits = _limits(policy, run, kind)
+        because = _exceeded(run, limits, ranks[run.id], now)
+        if not because:
+            continue
+        kept = _why_kept(run, limits, needed, ranks)
+        if kept:
+            staying.append(Staying(kind, run.id, run.title, kept, because, _size(run, kind)))
+        else:
+            going.append(_going(run, kind, because))
+    return Plan(tuple(going), tuple(staying))
+
+
+def _plan_runs(
+    runs: Sequence[RunFacts],
+    needed: Mapping[int, str],
+    policy: Policy,
+    now: datetime,
+    ranks: Mapping[int, _Rank],
+) -> Plan:
+    first = _sorted_out(runs, Kind.RUNS, needed, policy, now, ranks)
+    going = {int(thing.key): thing for thing in first.going}
+    by_id = {run.id: run for run in runs}
+    spared: list[Staying] = []
+
+    def spare(run_id: int, why: str) -> None:
+        thing = going.pop(run_id)
+        spared.append(Staying(Kind.RUNS, run_id, thing.title, why, thing.why, thing.size))
+
+    kept = [run for run in runs if run.id not in going]
+    for run in kept:
+        for other in run.compared_with:
+            if other in going:
+                spare(other, f"{run.title} was compared with it")
+    for run in [*kept, *(by_id[int(stays.key)] for stays in spared)]:
+        for older, newer in _chain(run, by_id):
+            if older.id in going:
+                spare(older.id, f"{newer.title} repeats it")
+    return Plan(tuple(going.values()), (*first.staying, *spared))
+
+
+def _chain(run: RunFacts, by_id: Mapping[int, RunFacts]) -> Iterator[tuple[RunFacts, RunFacts]]:
+    """What a run repeats, what that repeats, and so on, each with what repeats it."""
+    while run.rerun_of is not None and run.rerun_of in by_id:
+        older = by_id[run.rerun_of]
+        yield older, run
+        run = older
+
+
+def _size(run: RunFacts, kind: Kind) -> int:
+    match kind:
+        case Kind.RUNS:
+            return run.size + run.log_size
+        case Kind.ARTIFACTS:
+            return run.size
+        case _:
+            return run.log_size
+
+
+def _going(run: RunFacts, kind: Kind, why: str) -> Going:
+    count = {Kind.ARTIFACTS: run.files, Kind.LOGS: run.logs}.get(kind, 1)
+    return Going(kind, run.id, run.title, why, _size(run, kind), count)
+
+
+def _going_there(thing: HostThing, why: str) -> Going:
+    return Going(thing.kind, thing.name, thing.name, why, thing.size or 0, place=thing.host)
+
+
+def _staying_there(thing: HostThing, because: str) -> Staying:
+    return Staying(thing.kind, thing.name, thing.name, thing.needed, because, thing.size or 0, thing.host)
