@@ -257,6 +257,7 @@ class Attempt:
 
     ``container`` is the name that was chosen before the container was made; ``container_id`` the engine's.
     ``not_before`` delays a new try. ``heartbeat``-like facts of the lease live in the store alone.
+    ``log_removed`` says that and why its log was given up; it is empty while the log is there.
     """
 
     id: int
@@ -278,6 +279,7 @@ class Attempt:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    log_removed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
