@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
+from orchestrator.domain.retention import removal
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
 from orchestrator.ports.records import AttemptResult, Lease, StoredArtifact
 from orchestrator.store.engine import Database
@@ -273,7 +274,12 @@ class SqlAttempts:
                 .where(ArtifactRow.attempt_id == attempt_id)
                 .order_by(ArtifactRow.path, ArtifactRow.kind)
             )
-            return [StoredArtifact(row.path, row.size, row.sha256, row.kind) for row in rows]
+            return [
+                StoredArtifact(
+                    row.path, row.size, row.sha256, row.kind, removal(row.removed_at, row.removed_why)
+                )
+                for row in rows
+            ]
 
     def left_out(self, attempt_id: int) -> Sequence[str]:
         with self._database.reading() as session:
@@ -284,6 +290,10 @@ class SqlAttempts:
         with self._database.reading() as session:
             rows = session.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
             return dict(rows.all())
+
+    def taken(self) -> Mapping[int, tuple[str, int]]:
+        with self._database.reading() as session:
+            return {row.attempt_id: (row.host, row.index) for row in session.scalars(select(SlotRow))}
 
     def is_staged(self, host: str, volume: str) -> bool:
         with self._database.reading() as session:
@@ -353,4 +363,5 @@ def _attempt(row: AttemptRow) -> Attempt:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        log_removed=removal(row.log_removed_at, row.log_removed_why),
     )
