@@ -135,7 +135,7 @@ class TooLarge(Exception):
 
 
 class BlobStore(Protocol):
-    """Contents by their hash. Thread-safe; storing the same content twice keeps one copy."""
+    """Contents by their hash. Thread-safe; storing the same content twice keeps one copy, and counts anew."""
 
     def put(self, stream: BinaryIO, limit: int) -> Blob:
         """Store a stream of at most ``limit`` bytes, durably, whole or not at all. Raises TooLarge."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.adapters.files.failures import storing
+from orchestrator.adapters.files.failures import facts_of, storing
 from orchestrator.domain.errors import NotFound
+from orchestrator.ports.retention import FileFacts
 from orchestrator.ports.world import Blob, TooLarge
 
 _CHUNK = 1 << 20
 _HASH = re.compile(r"[0-9a-f]{64}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
 _ABANDONED_AFTER = 24 * 3600.0
 
 
@@ -23,7 +29,8 @@ class FolderBlobs:
     """A BlobStore in a folder that only its owner can read.
 
     A content appears under its name at once and whole, or never; writers of the same content do not disturb
-    each other. Raises StoreUnavailable when the disk is full or refuses.
+    each other, and each is as if it were stored anew: its time says when that was last. Raises
+    StoreUnavailable when the disk is full or refuses.
     """
 
     def __init__(self, root: Path) -> None:
@@ -66,18 +73,58 @@ class FolderBlobs:
         except FileNotFoundError:
             raise NotFound(f"no stored file has the hash {sha256}") from None
 
+    def parts(self) -> Sequence[tuple[str, str]]:
+        """One range for each folder, from its first hash to the one behind its last."""
+        names = sorted(entry.name for entry in self._root.iterdir() if _FOLDER.fullmatch(entry.name))
+        return [(name, f"{int(name, 16) + 1:02x}" if name != "ff" else "g") for name in names]
+
+    def files(self, first: str, last: str) -> Sequence[FileFacts]:
+        """The contents in the folder of a range."""
+        return facts_of(self._root / first, _HASH)
+
+    def drop(self, sha256: str, unused_since: datetime) -> int:
+        """Remove a content that nobody stored after ``unused_since``; its bytes, else 0."""
+        place = self._place(sha256)
+        with self._settling(fcntl.LOCK_EX):
+            try:
+                found = place.stat()
+            except FileNotFoundError:
+                return 0
+            if found.st_mtime > unused_since.timestamp():
+                return 0
+            with storing("that a file was removed", self._root):
+                place.unlink()
+        return found.st_size
+
+    @contextmanager
+    def _settling(self, how: int) -> Iterator[None]:
+        """Keep apart who stores a content that is there, and who removes it because nobody has use for it."""
+        with storing("a file", self._root):
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, how)
+            except OSError:
+                os.close(descriptor)
+                raise
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
     def _place(self, sha256: str) -> Path:
         if not _HASH.fullmatch(sha256):
             raise NotFound(f"{sha256[:80]!r} is not the hash of a stored file")
         return self._root / sha256[:2] / sha256
 
     def _settle(self, temporary: Path, place: Path) -> None:
-        if place.is_file():
-            return
-        if not place.parent.is_dir():
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync(self._root)
-        temporary.rename(place)
+        with self._settling(fcntl.LOCK_SH):
+            if place.is_file():
+                os.utime(place)
+                return
+            if not place.parent.is_dir():
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+                _sync(self._root)
+            temporary.rename(place)
         _sync(place.parent)
 
     def _drop_abandoned(self) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.ports.retention import FileFacts
 
 
 @contextmanager
@@ -18,3 +22,24 @@ def storing(what: str, folder: Path) -> Iterator[None]:
         raise StoreUnavailable(
             f"cannot store {what} in {folder}: {error.strerror or error}", "check its free space and owner"
         ) from error
+
+
+def facts_of(folder: Path, name: re.Pattern[str], suffix: str = "") -> list[FileFacts]:
+    """The plain files of a folder whose name, less ``suffix``, is as said. Empty when there is no folder."""
+    found = []
+    with storing("what lies there", folder):
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return []
+        with entries:
+            for entry in entries:
+                bare = entry.name.removesuffix(suffix)
+                if not entry.name.endswith(suffix) or not name.fullmatch(bare):
+                    continue
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                found.append(FileFacts(bare, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
+    return found

@@ -7,17 +7,20 @@ nothing waiting in memory.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from orchestrator.adapters.files.failures import storing
+from orchestrator.adapters.files.failures import facts_of, storing
 from orchestrator.domain.text import readable
 from orchestrator.ports.engine import LogLine
+from orchestrator.ports.retention import FileFacts
 
 _BLOCK = 1 << 16
+_ID = re.compile(r"[1-9][0-9]{0,17}")
 _TAIL_BYTES: Final = 4 << 20
 _OVERLAP: Final = timedelta(seconds=1)
 """A container's two streams are stamped apart: a line may come after a younger one of the other stream."""
@@ -58,6 +61,21 @@ class FolderLogs:
         with file:
             raw = _last_lines(file, count)
         return tuple(readable(_parse(line).text) for line in raw)
+
+    def files(self) -> Sequence[FileFacts]:
+        """All logs, named by their attempts' ids."""
+        return facts_of(self._root, _ID, ".log")
+
+    def drop(self, attempt_id: int) -> int:
+        """Remove a log; its bytes, 0 when there is none."""
+        path = self._path(attempt_id)
+        try:
+            size = path.stat().st_size
+            with storing("that a log was removed", self._root):
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return 0
+        return size
 
     def _path(self, attempt_id: int) -> Path:
         return self._root / f"{attempt_id:d}.log"
