@@ -1,118 +1,20 @@
-"""What people learn of the running system, and what must never show in it: masking, structured logs.
-
-Importing this module costs next to nothing: structlog is loaded when the first line is logged.
-"""
+"""Structured logs, masked. structlog is loaded when the first line is logged."""
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
-import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
-from urllib.parse import quote, quote_plus
+
+from orchestrator.observe.masking import Masker
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
-
-SHORTEST_SECRET = 6
-"""Values with fewer characters are not masked: they would hit half of all words."""
-
-_MASK = b"***"
-_WRAPS = (64, 76)
-
-
-def _base64_forms(value: bytes) -> Iterator[bytes]:
-    """The text that ``value`` becomes inside a longer base64 text, at each of the three alignments.
-
-    Characters that also depend on the neighbours are left out. The encoding of the value alone is there too,
-    whole and in the lines that openssl (64 characters) and coreutils (76) break it into.
-    """
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + value)
-        own = encoded[-(-before * 8 // 6) : (before + len(value)) * 8 // 6]
-        yield own
-        yield own.translate(bytes.maketrans(b"+/", b"-_"))
-    alone = base64.b64encode(value)
-    yield alone
-    for width in _WRAPS:
-        yield from (alone[start : start + width] for start in range(0, len(alone), width))
-
-
-def _forms(value: str) -> Iterator[bytes]:
-    """All byte strings that give a value away."""
-    raw = value.encode("utf-8", "surrogateescape")
-    yield raw
-    yield from _base64_forms(raw)
-    yield json.dumps(value)[1:-1].encode()
-    yield json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
-    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
-        yield quoted.encode()
-        yield re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), quoted).encode()
-
-
-class Masker:
-    """Replaces secret values, and the forms in which they commonly show, by ``***``.
-
-    Forms: the value, each of its lines, base64 at any alignment, percent-encoded, as a JSON string. Safe to
-    use and to extend from any thread; a value that is added counts from then on.
-    """
-
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self._lock = threading.Lock()
-        self._forms: set[bytes] = set()
-        self._pattern: re.Pattern[bytes] | None = None
-        self.add(*values)
-
-    def add(self, *values: str) -> None:
-        """Mask these values too. Values and lines of fewer than 6 characters are left alone."""
-        new: set[bytes] = set()
-        for value in values:
-            for part in {value, value.strip(), *(line.strip() for line in value.splitlines())}:
-                if len(part) >= SHORTEST_SECRET:
-                    new.update(form for form in _forms(part) if len(form) >= SHORTEST_SECRET)
-        with self._lock:
-            if new <= self._forms:
-                return
-            self._forms |= new
-            ordered = sorted(self._forms, key=lambda form: (-len(form), form))
-            self._pattern = re.compile(b"|".join(re.escape(form) for form in ordered))
-
-    def spans(self, text: bytes) -> list[tuple[int, int]]:
-        """Where secrets lie in ``text``: (start, end), in order, overlapping ones as one."""
-        pattern = self._pattern
-        found: list[tuple[int, int]] = []
-        if pattern is None:
-            return found
-        match = pattern.search(text)
-        while match is not None:
-            start, end = match.span()
-            if found and start < found[-1][1]:
-                found[-1] = (found[-1][0], max(end, found[-1][1]))
-            else:
-                found.append((start, end))
-            match = pattern.search(text, start + 1)
-        return found
-
-    def mask_bytes(self, text: bytes) -> bytes:
-        """``text`` with every secret in it replaced."""
-        pieces: list[bytes] = []
-        position = 0
-        for start, end in self.spans(text):
-            pieces += (text[position:start], _MASK)
-            position = end
-        return b"".join((*pieces, text[position:])) if pieces else text
-
-    def mask_text(self, text: str) -> str:
-        """The same for text; whatever UTF-8 cannot hold comes through as it is."""
-        encoded = text.encode("utf-8", "surrogatepass")
-        masked = self.mask_bytes(encoded)
-        return text if masked is encoded else masked.decode("utf-8", "surrogatepass")
 
 
 @contextmanager
