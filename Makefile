@@ -56,8 +56,9 @@ bench: setup engine images ## benchmarks, or NAME=dispatch alone; figures, no ve
 docs: setup ## the documentation as pages, in site/
 	@$(BIN)/zensical build --clean -f .mkdocs.yml
 
-lock: setup ## uv.lock anew, from pyproject.toml
+lock: setup ## uv.lock anew, from pyproject.toml, and the requirements of the images
 	@$(BIN)/uv lock --upgrade --no-config --default-index https://pypi.org/simple
+	@$(BIN)/python runner-images/lock.py $(BIN)/uv
 
 engine: ## a Docker engine, started or installed where none answers
 	@runner-images/engine
