@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from orchestrator.adapters.git_mirror import PINS, SEEN, Mirror, MirrorChange
+from orchestrator.adapters.git_mirror import SEEN, Mirror, MirrorChange
 from orchestrator.adapters.git_process import REMOTE, GitFailed, Location, reaching, run_git
 from orchestrator.domain.change import Revision
 from orchestrator.domain.errors import NotFound, RevisionGone, SourceUnavailable
@@ -136,15 +136,11 @@ class GitCommand:
         )
 
     def _check_out(self, mirror: Mirror, commit: str, into: Path) -> None:
-        origin = (mirror.path.absolute().as_uri(), f"{PINS}{commit}")
-        options = ("--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         try:
-            run_git(["init", "--quiet", "--template=", "--", str(into)], timeout=self._quick)
-            for arguments in (
-                ("fetch", *options, "--", *origin),
-                ("checkout", "--quiet", "--detach", "--no-recurse-submodules", commit, "--"),
-            ):
-                run_git(["-C", str(into), *arguments], timeout=self._timeout)
+            _begin_repository(into)
+            mirror.send(commit, into)
+            options = ("--quiet", "--detach", "--no-recurse-submodules")
+            run_git(["-C", str(into), "checkout", *options, commit, "--"], timeout=self._timeout)
         except BaseException:
             _empty(into)
             raise
@@ -228,6 +224,15 @@ def _describe(source: SourceSpec, mirror: Mirror, commit: str, branch: str) -> R
 def _plain(branch: str) -> bool:
     """Whether a branch's name can be one: nothing that means more than itself in a refspec."""
     return branch.isprintable() and not re.search(r"[\s:*?\[\\^~]|\.\.|@\{", branch)
+
+
+def _begin_repository(folder: Path) -> None:
+    """What ``git init`` makes of an empty folder, without a process."""
+    git = folder / ".git"
+    for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (git / name).mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    (git / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n")
 
 
 def _empty(folder: Path) -> None:

@@ -130,8 +130,10 @@ class GitTimeout(Exception):
     """Git did not end in time and was killed, with all its children."""
 
 
-def run_git(arguments: Sequence[str], *, timeout: float, location: Location | None = None) -> str:
-    """Run git and return what it printed. Raises GitFailed or GitTimeout.
+def run_git(
+    arguments: Sequence[str], *, timeout: float, location: Location | None = None, told: bytes | None = None
+) -> str:
+    """Run git and return what it printed; ``told`` is what it reads. Raises GitFailed or GitTimeout.
 
     With a ``location`` git reaches it as REMOTE and reads the user's configuration (ssh, certificates).
     Without one it works on our own files, where that configuration would only let the attributes of
@@ -140,13 +142,13 @@ def run_git(arguments: Sequence[str], *, timeout: float, location: Location | No
     process = subprocess.Popen(
         ["git", *_SAFE, *arguments],
         env=_environment(location),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(told, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise GitTimeout(f"git did not end within {timeout:g} s") from None
     finally:
