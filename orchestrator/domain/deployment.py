@@ -105,9 +105,13 @@ def why_not_trusted(run: Run, pipeline: Pipeline) -> str | None:
     It must have been caused by a push, a data change, a schedule or a person, on one of the pipeline's
     ``deploy_branches``.
     """
-    if run.change.cause not in _DEPLOYING_CAUSES and run.purpose is not Purpose.BASELINE:
-        return f"a run caused by {run.change.cause.value} never deploys"
-    branch = run.change.revision.branch
+    return why_not_trusted_with(run.change.cause, run.purpose, run.change.revision.branch, pipeline)
+
+
+def why_not_trusted_with(cause: Cause, purpose: Purpose, branch: str, pipeline: Pipeline) -> str | None:
+    """As :func:`why_not_trusted`, of a run of which only this is known."""
+    if cause not in _DEPLOYING_CAUSES and purpose is not Purpose.BASELINE:
+        return f"a run caused by {cause.value} never deploys"
     if not any(fnmatch.fnmatchcase(branch, pattern) for pattern in pipeline.deploy_branches):
         allowed = ", ".join(pipeline.deploy_branches) or "none"
         return f"branch {branch} is not one of the deploy_branches ({allowed})"

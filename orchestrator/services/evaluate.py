@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
-from orchestrator.domain.change import Cause, Change, DatasetRole, same_evaluation_data
+from orchestrator.domain.change import Cause, Change, DatasetRole, DatasetVersion, same_evaluation_data
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
@@ -268,6 +268,14 @@ def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
     A name that several files hold counts once, the first file's. A replicate that lacks what another one has
     counts as NaN there: it is never dropped.
     """
+    revision = run.change.revision
+    return measured_as(run.id, run.title, revision.commit, revision.branch, metrics)
+
+
+def measured_as(
+    run_id: int, title: str, commit: str, branch: str, metrics: Mapping[int, Sequence[Metric]]
+) -> Measured:
+    """As :func:`measured`, of a run of which only this is known."""
     found: list[dict[str, float]] = []
     for replicate in sorted(metrics):
         values: dict[str, float] = {}
@@ -275,20 +283,24 @@ def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
             values.setdefault(metric.name, metric.value)
         found.append(values)
     names = dict.fromkeys(name for values in found for name in values)
-    revision = run.change.revision
     return Measured(
-        run.id,
-        run.title,
-        revision.commit,
-        revision.branch,
+        run_id,
+        title,
+        commit,
+        branch,
         {name: tuple(values.get(name, math.nan) for values in found) for name in names},
     )
 
 
 def evaluation_digest(change: Change) -> str:
     """Names the evaluation data of a change: equal digests mean that metrics can be compared."""
+    return digest_of(change.datasets)
+
+
+def digest_of(datasets: Iterable[DatasetVersion]) -> str:
+    """Names the evaluation data among dataset versions."""
     digest = hashlib.sha256()
-    for version in sorted(change.datasets, key=lambda v: v.dataset):
+    for version in sorted(datasets, key=lambda v: v.dataset):
         if version.role is DatasetRole.EVALUATION:
             digest.update(f"{version.dataset}={version.fingerprint}\n".encode())
     return digest.hexdigest()
