@@ -151,6 +151,24 @@ class Disk(Protocol):
         """The room where ``path`` lies; None when that cannot be found out, as when it is not there."""
 
 
+class LogMask(Protocol):
+    """Blanks the secrets in a program's output while it comes. For one thread."""
+
+    @property
+    def context(self) -> int:
+        """How many bytes before a line decide on how it is masked."""
+
+    @property
+    def requests(self) -> int:
+        """Lines so far by which the program asked to mask a value; ``MASK_ADDED`` stands in their place."""
+
+    def begin(self) -> None:
+        """What follows does not follow on what came before. Values that were asked for stay masked."""
+
+    def line(self, text: bytes, stream: int = 0, *, cut: bool = False) -> bytes:
+        """A line as it may be kept; ``stream`` and ``cut`` are as in LogLine."""
+
+
 class LogWriter(Protocol):
     """Appends one attempt's log from one stream; owned by one thread.
 
@@ -159,10 +177,14 @@ class LogWriter(Protocol):
 
     @property
     def last_timestamp(self) -> str | None:
-        """The timestamp of the last whole line on file, to resume from; None when the file is empty."""
+        """From which timestamp on to read again, for all that is not on file; None when the file is empty.
+
+        It is earlier than that of the last line on file: lines may come late, and the mask has to know what
+        came before.
+        """
 
     def write(self, line: LogLine) -> None:
-        """Append a line, unless it is one of those already on file at or after the resume point.
+        """Append a line, unless it is one of those already on file.
 
         Readers see it at once.
         """
@@ -178,7 +200,7 @@ class LogWriter(Protocol):
 class LogFiles(Protocol):
     """The logs of attempts, masked before they reach the disk."""
 
-    def writer(self, attempt_id: int, mask: Callable[[bytes], bytes]) -> LogWriter:
+    def writer(self, attempt_id: int, mask: LogMask) -> LogWriter:
         """Open an attempt's log to append; a torn last line of a killed writer is cut off."""
 
     def lines(self, attempt_id: int, offset: int = 0) -> Iterator[tuple[int, LogLine]]:
@@ -241,6 +263,9 @@ class ReleaseTarget(Protocol):
 
     def discard(self, release: str) -> None:
         """Remove a release that is not current."""
+
+    def verified(self) -> Sequence[str]:
+        """The names of all verified releases, the oldest first."""
 
     def prune(self, keep: int) -> Sequence[str]:
         """Remove all but the newest ``keep`` releases, never the current one; their names."""

@@ -134,22 +134,32 @@ class SftpTarget:
                 raise ServerRejected(f"{self._server}: release {release} is current and stays")
             self._remove(connection, folder)
 
+    def verified(self) -> Sequence[str]:
+        """The names of all verified releases, the oldest first."""
+        with self._doing("list the releases") as connection:
+            return tuple(self._listed(connection)[0])
+
     def prune(self, keep: int) -> Sequence[str]:
         """Remove all but the newest ``keep`` verified releases, never the current one; their names."""
         with self._doing("remove old releases") as connection:
             current = self._current(connection)
-            verified: list[str] = []
-            unfinished: list[str] = []
-            for entry in connection.sftp.listdir_attr(self._releases):
-                if RELEASE_PATTERN.fullmatch(entry.filename) and stat.S_ISDIR(entry.st_mode or 0):
-                    ready = stat.S_IMODE(entry.st_mode or 0) != _UNVERIFIED
-                    (verified if ready else unfinished).append(entry.filename)
-            verified.sort(key=_age, reverse=True)
+            verified, unfinished = self._listed(connection)
+            verified.reverse()
             old = [name for name in (*verified[keep:], *unfinished) if name != current]
             for name in old:
                 self._there[1].refresh()
                 connection.remove_tree(posixpath.join(self._releases, name))
             return tuple(old)
+
+    def _listed(self, connection: Connection) -> tuple[list[str], list[str]]:
+        """The verified releases and the unfinished ones, the oldest first."""
+        verified: list[str] = []
+        unfinished: list[str] = []
+        for entry in connection.sftp.listdir_attr(self._releases):
+            if RELEASE_PATTERN.fullmatch(entry.filename) and stat.S_ISDIR(entry.st_mode or 0):
+                ready = stat.S_IMODE(entry.st_mode or 0) != _UNVERIFIED
+                (verified if ready else unfinished).append(entry.filename)
+        return sorted(verified, key=_age), sorted(unfinished, key=_age)
 
     @property
     def _there(self) -> tuple[Connection, ServerLock]:

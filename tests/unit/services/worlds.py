@@ -39,7 +39,6 @@ from orchestrator.domain.pipeline import (
     SourceSpec,
 )
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.observe import Masker
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
 from orchestrator.services import naming
@@ -51,6 +50,7 @@ from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
+from orchestrator.services.networks import Networks
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
 from orchestrator.store import SqlStore, open_store
@@ -257,6 +257,10 @@ class FakeTarget:
     def discard(self, release: str) -> None:
         self.releases.pop(release, None)
 
+    def verified(self) -> Sequence[str]:
+        self._called("verified")
+        return sorted(self.releases)
+
     def prune(self, keep: int) -> Sequence[str]:
         self._called("prune")
         return []
@@ -382,11 +386,13 @@ class World:
         processes: FakeProcesses | None = None,
         wants: Callable[[int], bool] = lambda run_id: True,
     ) -> Dispatcher:
+        networks = Networks(self.store.instance, self.hosts, self.clock)
         preparer = Preparer(
             self.store,
             self.sources,
             self.data,
             Images(self.store.instance, "me", self.clock),
+            networks,
             self.clock,
             self.folder / "scratch",
             "me",
@@ -394,10 +400,10 @@ class World:
         ports = ExecutionPorts(
             self.store,
             preparer,
+            networks,
             OutputCollector(self.blobs, default_collectors()),
             self.logs,
             self.secrets,
-            lambda values: Masker(values).mask_bytes,
             self.clock,
         )
         made = Dispatcher(
