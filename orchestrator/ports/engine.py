@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -111,6 +112,40 @@ class Owned:
     images: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """An image of ours: its tag (or id), its id, the layers it consists of, and the bytes that no other image
+    shares.
+    """
+
+    name: str
+    id: str
+    created_at: datetime
+    size: int
+    layers: tuple[str, ...]
+    in_use: bool
+    """Whether there is a container of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUsage:
+    """A volume of ours. ``size`` in bytes, None where the engine does not tell it."""
+
+    name: str
+    created_at: datetime
+    size: int | None
+    in_use: bool
+    """Whether a container has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The room that what is ours takes on a host."""
+
+    images: tuple[ImageUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
+
+
 class Engine(Protocol):
     """One Docker engine. Thread-safe; each call is bounded in time unless it says that it streams.
 
@@ -205,6 +240,9 @@ class Engine(Protocol):
 
     def owned(self) -> Owned:
         """Everything on this host that carries our instance label."""
+
+    def usage(self) -> Usage:
+        """The room that our images and volumes take. The engine counts it anew, which may take minutes."""
 
     def close(self) -> None:
         """Free connections."""

@@ -24,6 +24,7 @@ from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.labels import INSTANCE
 from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
+from orchestrator.adapters.docker.usage import Usages
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.engine import (
@@ -34,6 +35,7 @@ from orchestrator.ports.engine import (
     Interrupt,
     LogStream,
     Owned,
+    Usage,
 )
 from orchestrator.ports.progress import ProgressSink
 
@@ -69,6 +71,7 @@ class DockerEngine:
         self._timeout = timeout
         self._images = Images(self._clients, instance)
         self._networks = Networks(self._clients, instance)
+        self._usages = Usages(self._clients, instance)
         self._volumes = Volumes(self._clients, instance)
 
     def info(self) -> EngineInfo:
@@ -282,6 +285,10 @@ class DockerEngine:
             volumes=self._volumes.names(),
             images=self._images.names(),
         )
+
+    def usage(self) -> Usage:
+        """The room that our images and volumes take."""
+        return self._usages.measured()
 
     def close(self) -> None:
         """Free idle connections; open streams live until they are closed."""
