@@ -32,9 +32,12 @@ from orchestrator.ports.engine import (
     ContainerSpec,
     ContainerState,
     EngineInfo,
+    ImageUsage,
     Interrupt,
     LogLine,
     Owned,
+    Usage,
+    VolumeUsage,
 )
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
@@ -103,6 +106,9 @@ class FakeEngine:
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, dict[str, str]] = {}
         self.volumes: dict[str, dict[str, str]] = {}
+        self.sizes: dict[str, int] = {}
+        self.made_at: dict[str, datetime] = {}
+        self.layers: dict[str, tuple[str, ...]] = {}
         self.calls: list[tuple[str, str]] = []
         self.starts: Counter[str] = Counter()
         self.closed = False
@@ -378,6 +384,31 @@ class FakeEngine:
                 networks=self._labelled(self.networks),
                 volumes=self._labelled(self.volumes),
                 images=tuple(sorted(ours)),
+            )
+
+    def usage(self) -> Usage:
+        with self._call("usage"):
+            mounted = {m.volume for c in self.containers.values() for m in c.spec.mounts}
+            images = {c.spec.image for c in self.containers.values()}
+            return Usage(
+                tuple(
+                    ImageUsage(
+                        name,
+                        self.images[name],
+                        self.made_at.get(name, self._now),
+                        self.sizes.get(name, 0),
+                        self.layers.get(name, (name,)),
+                        name in images,
+                    )
+                    for name, labels in sorted(self.image_labels.items())
+                    if labels[INSTANCE_LABEL] == self.instance and name in self.images
+                ),
+                tuple(
+                    VolumeUsage(
+                        name, self.made_at.get(name, self._now), self.sizes.get(name), name in mounted
+                    )
+                    for name in self._labelled(self.volumes)
+                ),
             )
 
     def close(self) -> None:
