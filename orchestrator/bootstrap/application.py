@@ -261,7 +261,6 @@ class Application:
             outputs=OutputCollector(self.blobs, default_collectors()),
             logs=self.logs,
             secrets=ConfiguredSecrets(self.config, self.masker),
-            make_mask=lambda values: Masker(values).mask_bytes,
             clock=self.clock,
         )
         return Dispatcher(ports, self.hosts, self.engines, self.processes, progress_for, wake, wants)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -85,11 +85,14 @@ class LogLine:
     """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes
     without newline.
 
-    ``\\r`` stays in the line.
+    ``\\r`` stays in the line. ``stream`` tells the output's streams apart, where that is known; ``cut``: it was
+    too long, and goes on in this stream's next line, at the same time.
     """
 
     timestamp: str
     text: bytes
+    stream: int = field(default=0, compare=False)
+    cut: bool = field(default=False, compare=False)
 
 
 class LogStream(Iterator[LogLine], Protocol):

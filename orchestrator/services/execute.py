@@ -33,7 +33,7 @@ from orchestrator.domain.run import (
     classify,
     warnings_of,
 )
-from orchestrator.observe import bound
+from orchestrator.observe import LogMask, Masker, bound
 from orchestrator.ports.engine import ContainerState, Engine, LogLine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
@@ -43,7 +43,7 @@ from orchestrator.services import naming
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.logs import LogFollower
-from orchestrator.services.masking import AttemptMask, MaskMaker, masked, withheld
+from orchestrator.services.masking import AttemptMask, masked, withheld
 from orchestrator.services.prepare import Preparer
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ class ExecutionPorts:
     outputs: OutputCollector
     logs: LogFiles
     secrets: Secrets
-    make_mask: MaskMaker
     clock: Clock
 
 
@@ -116,7 +115,7 @@ class AttemptWorker:
         attempt = self._store.attempts.get(self.lease.id)
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)
-        mask = AttemptMask(self._ports.secrets, self._ports.make_mask, pipeline.execution.secrets)
+        mask = AttemptMask(self._ports.secrets, pipeline.execution.secrets)
         try:
             if attempt.state is AttemptState.PREPARING:
                 attempt = self._prepare(run, pipeline, attempt, mask)
@@ -209,7 +208,7 @@ class AttemptWorker:
         )
 
     def _open_log(self, attempt: Attempt, mask: AttemptMask) -> LogWriter:
-        found = mask.find()
+        found = mask.find_for_log()
         if found is not None:
             self._log_left_out = ""
             return self._ports.logs.writer(attempt.id, found)
@@ -220,7 +219,7 @@ class AttemptWorker:
 
     def _note_in_log(self, attempt: Attempt, why: str) -> None:
         """Say in the log why it does not go on, at a time from which all that is left out is read again."""
-        with closing(self._ports.logs.writer(attempt.id, lambda text: text)) as writer:
+        with closing(self._ports.logs.writer(attempt.id, LogMask(Masker()))) as writer:
             before = (attempt.started_at or self._clock.now()) - timedelta(days=1)
             timestamp = writer.last_timestamp or f"{before:%Y-%m-%dT%H:%M:%S}.000000000Z"
             text = f"[orchestrator] what follows is left out while it cannot be masked: {why}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from orchestrator.domain.errors import SecretMissing
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Exit
+from orchestrator.observe import LogMask, Masker
 from orchestrator.ports.records import AttemptResult, StoredArtifact
 from orchestrator.ports.world import Secrets
 from orchestrator.services.collect import AUTODETECTED, Collected, required_metrics
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 
 Mask = Callable[[bytes], bytes]
 """Blanks secret values in a text."""
-MaskMaker = Callable[[Iterable[str]], Mask]
-"""Makes a mask of the given secret values."""
 
 _HIDDEN = "***"
 
@@ -29,35 +28,52 @@ class AttemptMask:
     """The mask of one attempt's secrets; there is none while the value of one of them cannot be read.
 
     Any thread may ask. Values once read count for as long as the worker lives, whatever becomes of them
-    where they are kept: the container has these.
+    where they are kept: the container has these. So do those that the container asks to mask by its log.
     """
 
-    def __init__(self, secrets: Secrets, make_mask: MaskMaker, names: tuple[str, ...]) -> None:
+    def __init__(self, secrets: Secrets, names: tuple[str, ...]) -> None:
         self._secrets = secrets
-        self._make_mask = make_mask
         self._names = names
         self._lock = threading.Lock()
-        self._mask: Mask | None = None
+        self._masker: Masker | None = None
+        self._log: LogMask | None = None
         self.missing = ""
         """Why there is no mask; empty once there is one."""
 
     def learn(self, values: Mapping[str, str]) -> None:
         """Mask the values that the container is given."""
         with self._lock:
-            self._mask, self.missing = self._make_mask(values.values()), ""
+            self._set(values)
 
     def find(self) -> Mask | None:
         """The mask, or None: then nothing that the attempt says may be kept."""
+        found = self._find()
+        return None if found is None else found[0].mask_bytes
+
+    def find_for_log(self) -> LogMask | None:
+        """The mask of the attempt's log, or None: then none of it may be kept. For one thread at a time."""
+        found = self._find()
+        return None if found is None else found[1]
+
+    def _find(self) -> tuple[Masker, LogMask] | None:
         with self._lock:
-            if self._mask is None:
+            if self._masker is None or self._log is None:
                 try:
-                    self._mask = self._make_mask(self._secrets.resolve(self._names).values())
-                    self.missing = ""
+                    return self._set(self._secrets.resolve(self._names))
                 except SecretMissing as error:
                     if self.missing != str(error):
                         log.warning("an attempt's words cannot be masked: %s", error)
                     self.missing = str(error)
-            return self._mask
+                    return None
+            return self._masker, self._log
+
+    def _set(self, values: Mapping[str, str]) -> tuple[Masker, LogMask]:
+        if self._masker is None or self._log is None:
+            self._masker = Masker()
+            self._log = LogMask(self._masker)
+        self._masker.add(*values.values())
+        self.missing = ""
+        return self._masker, self._log
 
 
 def masked(result: AttemptResult, mask: Mask) -> AttemptResult:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from orchestrator.adapters.files.logs import FolderLogs
+from orchestrator.observe import LogMask, Masker
 from orchestrator.ports.engine import LogLine
 from tests.benchmarks.harness import Figures, Parameters, in_turns, ratios_to_first, table
 
@@ -29,7 +30,7 @@ def measure(parameters: Parameters) -> Figures:
             return (time.perf_counter() - began) / count
 
         def ours() -> float:
-            writer = FolderLogs(folder / "logs").writer(next(names), lambda line: line)
+            writer = FolderLogs(folder / "logs").writer(next(names), LogMask(Masker()))
             began = time.perf_counter()
             for line in lines:
                 writer.write(line)

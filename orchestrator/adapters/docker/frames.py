@@ -54,7 +54,8 @@ class LineParser:
                 continue
             if buffer[stop - 1] == 10 and stream not in unfinished and stop - space <= LONGEST_LINE:
                 # Nearly every frame is a whole line; the rest of this loop is for those that are not.
-                lines.append(LogLine(buffer[start:space].decode("ascii"), buffer[space + 1 : stop - 1]))
+                text = buffer[space + 1 : stop - 1]
+                lines.append(LogLine(buffer[start:space].decode("ascii"), text, stream))
             else:
                 self._piece(stream, buffer[start:space].decode("ascii"), buffer[space + 1 : stop], lines)
         self._rest = buffer[position:]
@@ -62,7 +63,10 @@ class LineParser:
 
     def finish(self) -> list[LogLine]:
         """The lines that never ended, once nothing more can come."""
-        lines = [LogLine(line.timestamp, b"".join(line.pieces)) for line in self._unfinished.values()]
+        lines = [
+            LogLine(line.timestamp, b"".join(line.pieces), stream)
+            for stream, line in self._unfinished.items()
+        ]
         self._unfinished.clear()
         return lines
 
@@ -77,8 +81,8 @@ class LineParser:
         line.size += len(piece)
         while line.size > LONGEST_LINE:
             whole = b"".join(line.pieces)
-            lines.append(LogLine(line.timestamp, whole[:LONGEST_LINE]))
+            lines.append(LogLine(line.timestamp, whole[:LONGEST_LINE], stream, cut=True))
             line.pieces, line.size = [whole[LONGEST_LINE:]], line.size - LONGEST_LINE
         if ended:
             del self._unfinished[stream]
-            lines.append(LogLine(line.timestamp, b"".join(line.pieces)))
+            lines.append(LogLine(line.timestamp, b"".join(line.pieces), stream))

@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.adapters.files.failures import facts_of, storing
 from orchestrator.domain.text import readable
+from orchestrator.observe import MASK_ADDED
 from orchestrator.ports.engine import LogLine
 from orchestrator.ports.retention import FileFacts
+from orchestrator.ports.world import LogMask
 
 _BLOCK = 1 << 16
 _ID = re.compile(r"[1-9][0-9]{0,17}")
@@ -34,7 +37,7 @@ class FolderLogs:
         with storing("logs", root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def writer(self, attempt_id: int, mask: Callable[[bytes], bytes]) -> FileLogWriter:
+    def writer(self, attempt_id: int, mask: LogMask) -> FileLogWriter:
         """Open an attempt's log to append. Raises StoreUnavailable when it cannot be written."""
         return FileLogWriter(self._path(attempt_id), mask)
 
@@ -84,24 +87,37 @@ class FolderLogs:
 class FileLogWriter:
     """A LogWriter. Raises StoreUnavailable when the disk is full; what was written before stays whole."""
 
-    def __init__(self, path: Path, mask: Callable[[bytes], bytes]) -> None:
+    def __init__(self, path: Path, mask: LogMask) -> None:
         self._folder = path.parent
         self._mask = mask
         self._on_file: Counter[tuple[str, bytes]] = Counter()
+        self._known_until = ""
         self._resume: str | None = None
+        mask.begin()
         with storing("a log", self._folder):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
             with path.open("rb") as written:
-                self._end, last = _measure(written)
-                if last is not None:
-                    self._resume = _earlier(last)
-                    self._on_file = _lines_since(written, self._end, self._resume)
+                found = _measure(written)
+                self._end = found.end
+                if found.last is not None:
+                    self._go_on(written, found, found.last)
             self._file.truncate(self._end)
+
+    def _go_on(self, written: BinaryIO, found: _Measured, last: str) -> None:
+        """Find out what is on file, and from where on to read again."""
+        since = _earlier(last)
+        self._known_until = _sortable(since)
+        before, lines = _lines_around(written, self._end, since)
+        self._on_file = Counter((_sortable(line.timestamp), line.text) for line in lines)
+        # How the first of these was masked depends on the bytes before it, and on all that was asked for.
+        self._resume = _reaching_back(before, self._mask.context, since)
+        if found.requests > self._mask.requests:
+            self._resume = min(self._resume, found.first_request, key=_sortable)
 
     @property
     def last_timestamp(self) -> str | None:
-        """Where to resume: a second before the last whole line, for late lines of the other stream."""
+        """A second before the last whole line, for late lines of the other stream, or what the mask needs."""
         return self._resume
 
     @property
@@ -110,9 +126,11 @@ class FileLogWriter:
         return self._end
 
     def write(self, line: LogLine) -> None:
-        """Mask and append a line; as many equal ones as lay on file from the resume point on are skipped."""
-        text = self._mask(line.text).replace(b"\n", b" ")
+        """Mask and append a line; as many equal ones as lay on file already are skipped."""
+        text = self._mask.line(line.text, line.stream, cut=line.cut).replace(b"\n", b" ")
         key = (_sortable(line.timestamp), text)
+        if key[0] < self._known_until:
+            return
         if key in self._on_file:
             self._on_file[key] -= 1
             if self._on_file[key] == 0:
@@ -142,19 +160,35 @@ def _parse(raw: bytes) -> LogLine:
     return LogLine(timestamp.decode("ascii", "replace"), text)
 
 
-def _measure(file: BinaryIO) -> tuple[int, str | None]:
-    """Where the last whole line ends, and that line's timestamp."""
-    end = 0
+@dataclass
+class _Measured:
+    """A log on file: where its last whole line ends, with that line's time; requests to mask a value."""
+
+    end: int = 0
+    last: str | None = None
+    requests: int = 0
+    first_request: str = ""
+
+
+def _measure(file: BinaryIO) -> _Measured:
+    found = _Measured()
     last = b""
     for raw in file:
         if raw.endswith(b"\n"):
-            end += len(raw)
+            found.end += len(raw)
             last = raw
-    return end, _parse(last).timestamp if last else None
+            if MASK_ADDED in raw and _parse(raw).text.startswith(MASK_ADDED):
+                found.requests += 1
+                found.first_request = found.first_request or _parse(raw).timestamp
+    found.last = _parse(last).timestamp if last else None
+    return found
 
 
-def _lines_since(file: BinaryIO, end: int, since: str) -> Counter[tuple[str, bytes]]:
-    """The lines stamped at ``since`` or later. Lines are out of order by less than a second."""
+def _lines_around(file: BinaryIO, end: int, since: str) -> tuple[list[LogLine], list[LogLine]]:
+    """Some lines that come before all those stamped at ``since`` or later; and the latter.
+
+    Lines are out of order by less than a second.
+    """
     edge, first = _sortable(_earlier(since)), _sortable(since)
     window = 1 << 20
     while True:
@@ -166,9 +200,19 @@ def _lines_since(file: BinaryIO, end: int, since: str) -> Counter[tuple[str, byt
         if start == 0 or (raw and _sortable(_parse(raw[:64]).timestamp) < edge):
             break
         window *= 4
-    lines = (_parse(line) for line in raw.split(b"\n")[:-1])
-    found = ((_sortable(line.timestamp), line.text) for line in lines)
-    return Counter(key for key in found if key[0] >= first)
+    lines = [_parse(line) for line in raw.split(b"\n")[:-1]]
+    late = [number for number, line in enumerate(lines) if _sortable(line.timestamp) >= first]
+    return lines[: late[0]], [lines[number] for number in late]
+
+
+def _reaching_back(before: list[LogLine], size: int, since: str) -> str:
+    """The time from which on at least ``size`` bytes come before ``since``, or all that there are."""
+    earliest = since
+    while size > 0 and before:
+        line = before.pop()
+        size -= len(line.text)
+        earliest = min(earliest, line.timestamp, key=_sortable)
+    return earliest
 
 
 def _last_lines(file: BinaryIO, count: int) -> list[bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.observe import Masker
+from orchestrator.observe import LogMask, Masker
 from orchestrator.ports.engine import LogLine
 
 
@@ -19,12 +19,12 @@ def line(moment: float, text: str | bytes) -> LogLine:
     return LogLine(f"2026-11-05T10:00:{moment:012.9f}Z", raw)
 
 
-def unmasked(text: bytes) -> bytes:
-    return text
+def unmasked() -> LogMask:
+    return LogMask(Masker())
 
 
 def write(logs: FolderLogs, lines: Sequence[LogLine]) -> int:
-    writer = logs.writer(1, unmasked)
+    writer = logs.writer(1, unmasked())
     for item in lines:
         writer.write(item)
     writer.close()
@@ -52,20 +52,20 @@ def test_lines_come_back_with_their_times_and_offsets_to_go_on_from(logs: Folder
 def test_an_attempt_without_a_log_has_no_lines(logs: FolderLogs) -> None:
     assert list(logs.lines(7)) == []
     assert logs.tail(7, 5) == ()
-    writer = logs.writer(7, unmasked)
+    writer = logs.writer(7, unmasked())
     assert writer.last_timestamp is None
     writer.close()
 
 
 def test_a_reader_sees_a_line_as_soon_as_it_is_written(logs: FolderLogs) -> None:
-    writer = logs.writer(1, unmasked)
+    writer = logs.writer(1, unmasked())
     writer.write(line(1, "one"))
     assert texts(logs) == [b"one"]
     writer.close()
 
 
 def test_secrets_are_masked_before_they_reach_the_disk(logs: FolderLogs, tmp_path: Path) -> None:
-    writer = logs.writer(1, Masker(["hunter22"]).mask_bytes)
+    writer = logs.writer(1, LogMask(Masker(["hunter22"])))
     writer.write(line(1, "password=hunter22"))
     writer.close()
     path = tmp_path / "logs" / "1.log"
@@ -76,7 +76,7 @@ def test_secrets_are_masked_before_they_reach_the_disk(logs: FolderLogs, tmp_pat
 
 def resume(logs: FolderLogs, everything: Sequence[LogLine]) -> str | None:
     """Do what a follower does after a restart: the stream begins again at the resume point, inclusive."""
-    writer = logs.writer(1, unmasked)
+    writer = logs.writer(1, unmasked())
     since = writer.last_timestamp
     for item in everything:
         if since is None or item.timestamp >= since:
@@ -139,7 +139,7 @@ def test_the_size_is_that_of_the_file_over_all_resumptions_without_repeats(
     path = tmp_path / "logs" / "1.log"
     assert write(logs, everything[:10]) == path.stat().st_size > 10 * len(everything[0].timestamp)
     resume(logs, everything)
-    writer = logs.writer(1, unmasked)
+    writer = logs.writer(1, unmasked())
     assert writer.size == path.stat().st_size
     assert len(texts(logs)) == 20
     writer.close()
@@ -193,7 +193,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_whole_lines(
         def truncate(self, size: int) -> None:
             os.ftruncate(self._descriptor, size)
 
-    writer = logs.writer(1, unmasked)
+    writer = logs.writer(1, unmasked())
     writer.write(line(1, "one"))
     real = writer._file
     monkeypatch.setattr(writer, "_file", Full(real.fileno()))
