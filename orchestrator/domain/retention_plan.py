@@ -7,6 +7,7 @@ carried out finds nothing to do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from orchestrator.domain.retention import (
 )
 
 _NO_ROOM: Final = "the disk is short of room"
+_STORED: Final = (Kind.ARTIFACTS, Kind.LOGS)
 
 
 def plan_state(
@@ -47,11 +49,15 @@ def plan_state(
     if Kind.RUNS in kinds:
         plan = _plan_runs(runs, needed, policy, now, ranks)
         gone = {int(thing.key) for thing in plan.going}
-    for kind in (Kind.ARTIFACTS, Kind.LOGS):
+    for kind in _STORED:
         if kind in kinds:
             left = [run for run in runs if run.id not in gone and _there(run, kind)]
             plan += _sorted_out(left, kind, needed, policy, now, ranks)
     return plan
+
+
+Contents = Mapping[int, Sequence[tuple[str, int]]]
+"""By run: the contents of its artifacts by their hash, with their bytes. Runs share contents."""
 
 
 def relieve(
@@ -59,30 +65,70 @@ def relieve(
     runs: Sequence[RunFacts],
     needed: Mapping[int, str],
     policy: Policy,
+    contents: Contents,
     lacking: int,
     settled: datetime,
 ) -> Plan:
     """Let artifacts and then logs go, the oldest first, until ``lacking`` bytes of room are made.
 
-    What the plan lets go counts. Of runs that ended after ``settled`` nothing goes: their files may not be
-    all in the database yet.
+    What the plan lets go counts. Nothing goes that makes no room because what stays has the same content, and
+    nothing of runs that ended after ``settled``: their files may not be all in the database yet.
     """
-    lacking -= sum(thing.size for thing in plan.going)
-    gone = {(thing.kind, thing.key) for thing in plan.going}
     ranks = _ranked(runs)
+    gone = {kind: {int(t.key) for t in plan.going if t.kind in (kind, Kind.RUNS)} for kind in _STORED}
+    free: dict[Kind, list[RunFacts]] = {}
+    for kind in _STORED:
+        free[kind] = [
+            run
+            for run in sorted(runs, key=lambda r: (r.at, r.id))
+            if run.id not in gone[kind]
+            and _there(run, kind)
+            and run.at <= settled
+            and not _why_kept(run, _limits(policy, run, kind), needed, ranks)
+        ]
+    shelf = _Shelf(contents, gone[Kind.ARTIFACTS], {run.id for run in free[Kind.ARTIFACTS]})
+    lacking -= shelf.freed + sum(run.log_size for run in runs if run.id in gone[Kind.LOGS])
     more: list[Going] = []
-    for kind in (Kind.ARTIFACTS, Kind.LOGS):
-        for run in sorted(runs, key=lambda r: (r.at, r.id)):
-            if lacking <= 0:
-                break
-            whole = (Kind.RUNS, run.id) in gone or (kind, run.id) in gone
-            if whole or not _there(run, kind) or run.at > settled:
-                continue
-            if _why_kept(run, _limits(policy, run, kind), needed, ranks):
-                continue
-            more.append(_going(run, kind, _NO_ROOM))
-            lacking -= more[-1].size
+    for run in free[Kind.ARTIFACTS]:
+        if lacking <= 0:
+            break
+        if shelf.would_help(run.id):
+            lacking -= shelf.take(run.id)
+            more.append(_going(run, Kind.ARTIFACTS, _NO_ROOM))
+    for run in free[Kind.LOGS]:
+        if lacking <= 0:
+            break
+        lacking -= run.log_size
+        more.append(_going(run, Kind.LOGS, _NO_ROOM))
     return replace(plan, going=(*plan.going, *more), lacking=max(lacking, 0))
+
+
+class _Shelf:
+    """Contents with the number of runs that have them; what is taken by its last run makes room."""
+
+    def __init__(self, contents: Contents, gone: AbstractSet[int], free: AbstractSet[int]) -> None:
+        self._contents = contents
+        self._holders: Counter[str] = Counter()
+        self._stays: set[str] = set()
+        for run_id, files in contents.items():
+            if run_id not in gone:
+                self._holders.update({name for name, _ in files})
+                if run_id not in free:
+                    self._stays.update(name for name, _ in files)
+        lost = {name: size for run_id in gone for name, size in contents.get(run_id, ())}
+        self.freed = sum(size for name, size in lost.items() if name not in self._holders)
+
+    def would_help(self, run_id: int) -> bool:
+        """Whether taking a run's contents makes room, at once or once others are taken as well."""
+        return any(name not in self._stays and size > 0 for name, size in self._contents.get(run_id, ()))
+
+    def take(self, run_id: int) -> int:
+        """The bytes of room that it makes at once."""
+        made = 0
+        for name, size in dict(self._contents.get(run_id, ())).items():
+            self._holders[name] -= 1
+            made += 0 if self._holders[name] else size
+        return made
 
 
 def plan_unused(things: Iterable[HostThing], rule: Unused, now: datetime) -> Plan:

@@ -77,6 +77,9 @@ class Retention(Protocol):
     def count_journal(self, before: datetime) -> int:
         """How many entries :meth:`remove_journal` would remove in all."""
 
+    def contents(self) -> Mapping[int, Sequence[tuple[str, int]]]:
+        """By run: the contents of its artifacts that are not given up, with their bytes."""
+
     def hashes(self, first: str, last: str) -> Collection[str]:
         """The contents from ``first`` on and before ``last`` that are not given up."""
 
@@ -91,6 +94,9 @@ class Retention(Protocol):
 
     def data_uses(self) -> Mapping[tuple[str, str], datetime]:
         """When an attempt last had a dataset version, by host and fingerprint."""
+
+    def live_releases(self) -> Collection[tuple[str, str]]:
+        """What is live, as server and release."""
 
     def staged(self) -> Mapping[tuple[str, str], datetime]:
         """When volumes were filled, by host and volume."""
@@ -126,8 +132,8 @@ class BlobFiles(Protocol):
     def files(self, first: str, last: str) -> Sequence[FileFacts]:
         """The contents of a range."""
 
-    def drop(self, sha256: str, unused_since: datetime) -> int:
-        """Remove a content unless it was stored (again) after ``unused_since``; its bytes, else 0.
+    def drop(self, sha256: str, unused_since: datetime) -> int | None:
+        """Remove a content unless it was stored (again) after ``unused_since``; its bytes, None if it stays.
 
         Safe against whoever stores the same content at the same moment: it then is there afterwards.
         """
@@ -139,8 +145,8 @@ class LogStorage(Protocol):
     def files(self) -> Sequence[FileFacts]:
         """All logs, named by their attempts' ids."""
 
-    def drop(self, attempt_id: int) -> int:
-        """Remove a log; its bytes, 0 when there is none."""
+    def drop(self, attempt_id: int) -> int | None:
+        """Remove a log; its bytes, None when there is none."""
 
 
 class StateFolder(Protocol):

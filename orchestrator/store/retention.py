@@ -239,6 +239,18 @@ class SqlRetention:
             counted = select(func.count()).select_from(JournalRow).where(*_forgettable(before))
             return session.scalar(counted) or 0
 
+    def contents(self) -> Mapping[int, Sequence[tuple[str, int]]]:
+        found: dict[int, list[tuple[str, int]]] = {}
+        with self._database.connected() as connection:
+            rows = connection.execution_options(yield_per=_ROWS).execute(
+                select(AttemptRow.run_id, ArtifactRow.sha256, ArtifactRow.size)
+                .join(ArtifactRow, ArtifactRow.attempt_id == AttemptRow.id)
+                .where(ArtifactRow.removed_at.is_(None))
+            )
+            for run_id, sha256, size in rows:
+                found.setdefault(run_id, []).append((sha256, size))
+        return found
+
     def hashes(self, first: str, last: str) -> Collection[str]:
         with self._database.connected() as connection:
             return set(
@@ -292,6 +304,13 @@ class SqlRetention:
     def current_data(self) -> Mapping[str, str]:
         with self._database.reading() as session:
             return dict(session.execute(select(DataHeadRow.fingerprint, DataHeadRow.dataset)).tuples().all())
+
+    def live_releases(self) -> Collection[tuple[str, str]]:
+        with self._database.reading() as session:
+            live = select(DeploymentRow.server, DeploymentRow.release).where(
+                DeploymentRow.state == DeploymentState.ACTIVE
+            )
+            return set(session.execute(live).tuples())
 
     def staged(self) -> Mapping[tuple[str, str], datetime]:
         with self._database.reading() as session:

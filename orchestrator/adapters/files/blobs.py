@@ -48,17 +48,16 @@ class FolderBlobs:
         temporary = Path(name)
         try:
             digest, size = hashlib.sha256(), 0
-            with os.fdopen(descriptor, "wb") as file:
+            # Around it all: closing a file writes what is left of it, and meets the full disk again.
+            with storing("a file", self._root), os.fdopen(descriptor, "wb") as file:
                 while chunk := stream.read(min(_CHUNK, limit - size + 1)):
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(f"more than {limit} bytes")
                     digest.update(chunk)
-                    with storing("a file", self._root):
-                        file.write(chunk)
-                with storing("a file", self._root):
-                    file.flush()
-                    os.fsync(file.fileno())
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
             blob = Blob(digest.hexdigest(), size)
             with storing("a file", self._root):
                 self._settle(temporary, self._place(blob.sha256))
@@ -82,16 +81,16 @@ class FolderBlobs:
         """The contents in the folder of a range."""
         return facts_of(self._root / first, _HASH)
 
-    def drop(self, sha256: str, unused_since: datetime) -> int:
-        """Remove a content that nobody stored after ``unused_since``; its bytes, else 0."""
+    def drop(self, sha256: str, unused_since: datetime) -> int | None:
+        """Remove a content that nobody stored after ``unused_since``; its bytes, None if it stays."""
         place = self._place(sha256)
         with self._settling(fcntl.LOCK_EX):
             try:
                 found = place.stat()
             except FileNotFoundError:
-                return 0
+                return None
             if found.st_mtime > unused_since.timestamp():
-                return 0
+                return None
             with storing("that a file was removed", self._root):
                 place.unlink()
         return found.st_size
