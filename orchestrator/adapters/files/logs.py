@@ -69,15 +69,15 @@ class FolderLogs:
         """All logs, named by their attempts' ids."""
         return facts_of(self._root, _ID, ".log")
 
-    def drop(self, attempt_id: int) -> int:
-        """Remove a log; its bytes, 0 when there is none."""
+    def drop(self, attempt_id: int) -> int | None:
+        """Remove a log; its bytes, None when there is none."""
         path = self._path(attempt_id)
         try:
             size = path.stat().st_size
             with storing("that a log was removed", self._root):
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
-            return 0
+            return None
         return size
 
     def _path(self, attempt_id: int) -> Path:
