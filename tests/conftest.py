@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import docker
 
     from tests.support.git import GitRepository
+    from tests.support.postgres import PostgresServer
     from tests.support.smtp import SmtpServer
     from tests.support.sshd import SshServer
 
@@ -71,6 +72,16 @@ def sshd_server(
 
     with ExitStack() as servers:
         yield lambda: servers.enter_context(ssh_server(docker_engine, sshd_image, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(docker_engine: docker.DockerClient, base_image: str) -> Iterator[PostgresServer]:
+    """A real PostgreSQL server with databases for all tests; tests that stop it start their own."""
+    from tests.support.engine import built
+    from tests.support.postgres import SERVER_FOLDER, postgres_server
+
+    with postgres_server(docker_engine, built(docker_engine, SERVER_FOLDER)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -54,7 +54,12 @@ def built(client: docker.DockerClient, folder: Path) -> str:
             client.images.get(tag)
         except ImageNotFound:
             client.images.build(
-                path=str(folder), tag=tag, rm=True, forcerm=True, labels={TEST_LABEL: "image"}
+                path=str(folder),
+                tag=tag,
+                buildargs={"BASE": BASE_IMAGE},
+                rm=True,
+                forcerm=True,
+                labels={TEST_LABEL: "image"},
             )
     return tag
 

@@ -1,42 +1,29 @@
-"""A database for each test: a SQLite file, or one on the PostgreSQL server ORCHESTRATOR_TEST_DATABASE."""
+"""A SQLite file for each test. The same tests run on PostgreSQL from tests/integration/store."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from orchestrator.ports import store as ports
 from orchestrator.store import SqlStore, open_store
 from orchestrator.store.engine import Database, parse_url
-
-SERVER = os.environ.get("ORCHESTRATOR_TEST_DATABASE")
+from tests.unit.store.support import file_of
 
 
 @pytest.fixture
-def empty_url(tmp_path: Path) -> Iterator[str]:
+def empty_url(tmp_path: Path) -> str:
     """The URL of a database that has no tables yet."""
-    if SERVER is None:
-        yield f"sqlite:///{tmp_path}/store/orchestrator.db"
-        return
-    name = f"test_{uuid4().hex}"
-    server = create_engine(parse_url(SERVER), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield parse_url(SERVER).set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    return f"sqlite:///{tmp_path}/store/orchestrator.db"
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database with tables and without rows, not even an id: made once for all tests."""
+    """A database with tables and without rows, not even an id: made once for all tests."""
     path = tmp_path_factory.mktemp("template") / "orchestrator.db"
     open_store(f"sqlite:///{path}").close()
     database = Database(parse_url(f"sqlite:///{path}"))
@@ -49,10 +36,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def url(empty_url: str, template: Path) -> str:
     """The URL of a database with tables."""
-    if SERVER is None:
-        path = Path(parse_url(empty_url).database or "")
-        path.parent.mkdir(parents=True)
-        shutil.copy(template, path)
+    path = file_of(empty_url)
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    shutil.copy(template, path)
     return empty_url
 
 

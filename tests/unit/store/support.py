@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import count
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import select, update
@@ -19,7 +20,7 @@ from orchestrator.domain.pipeline import Execution, NamedImage, Pipeline, Runner
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Reason, Run, RunState
 from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, Lease, NewAction, NewRun
 from orchestrator.store import SqlStore
-from orchestrator.store.engine import Database
+from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.tables import ActionRow, AttemptRow, Base, DeploymentRow, RunRow
 
 T = TypeVar("T")
@@ -151,6 +152,12 @@ def all_rows(database: Database) -> dict[str, list[tuple[object, ...]]]:
             table.name: sorted((tuple(row) for row in session.execute(select(table))), key=repr)
             for table in Base.metadata.sorted_tables
         }
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None where a server keeps it."""
+    parsed = parse_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def at_once(threads: int, act: Callable[[int], T]) -> list[T]:

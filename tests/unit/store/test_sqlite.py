@@ -1,0 +1,150 @@
+"""SQLite's file: made for one user, locked by one writer at a time, copied while others write."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from orchestrator.domain.errors import StoreError, StoreUnavailable
+from orchestrator.store import SqlStore, open_store
+from orchestrator.store.failures import translated
+from tests.unit.store.support import AT, enqueue, file_of, passed
+
+
+def path_of(url: str) -> Path:
+    path = file_of(url)
+    assert path is not None
+    return path
+
+
+def test_opening_a_database_of_this_version_imports_nothing_of_alembic(url: str, store: SqlStore) -> None:
+    program = (
+        "import sys; from orchestrator.store import open_store\n"
+        "open_store(sys.argv[1]).runs.listing()\n"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, url], check=False).returncode == 0
+
+
+def test_without_create_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no database"):
+        open_store(f"sqlite:///{tmp_path}/none.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_for_our_user_alone(empty_url: str) -> None:
+    open_store(empty_url).close()
+    assert stat.S_IMODE(path_of(empty_url).stat().st_mode) == 0o600
+    assert stat.S_IMODE(path_of(empty_url).parent.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=r"file/x\.db cannot be created"):
+        open_store(f"sqlite:///{tmp_path}/file/x.db")
+
+
+@contextmanager
+def write_lock(url: str) -> Iterator[None]:
+    """Hold SQLite's write lock from another connection."""
+    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+def test_a_database_that_stays_busy_is_unavailable_to_writers_only(url: str) -> None:
+    with closing(open_store(f"{url}?timeout=0.05")) as store:
+        run = enqueue(store)
+        with write_lock(url):
+            with pytest.raises(StoreUnavailable):
+                store.journal.note("ann", "run 1", "", AT)
+            assert store.runs.get(run.id) == run
+        store.journal.note("ann", "run 1", "now it goes", AT)
+
+
+def test_a_writer_waits_for_the_lock(url: str, store: SqlStore) -> None:
+    enqueue(store)
+    with write_lock(url):
+        writer = threading.Thread(target=store.journal.note, args=("ann", "run 1", "waited", AT))
+        writer.start()
+        assert "waited" not in [entry.reason for entry in store.journal.latest()]
+    writer.join()
+    assert store.journal.latest(1)[0].reason == "waited"
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"something else, long enough to be looked at" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        open_store(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_a_backup_taken_while_others_write_is_whole(store: SqlStore, tmp_path: Path) -> None:
+    passed(store)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            enqueue(store)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for number in range(5):
+            store.backup(tmp_path / f"{number}.db")
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    counts = []
+    for number in range(5):
+        path = tmp_path / f"{number}.db"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with closing(open_store(f"sqlite:///{path}", create=False)) as copy:
+            runs = copy.runs.listing(limit=100_000)
+            assert copy.instance == store.instance
+            assert [run.number for run in runs] == list(range(len(runs), 0, -1))
+            assert len(copy.attempts.queued(AT)) == len(runs) - 1
+            counts.append(len(runs))
+    assert counts == sorted(counts)
+
+
+def test_a_backup_overwrites_nothing_and_leaves_no_part_behind(store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(StoreError, match="exists already"):
+        store.backup(tmp_path / "precious")
+    with pytest.raises(StoreError, match="could not be written"):
+        store.backup(tmp_path / "precious" / "x.db")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir() if p.name != "store"] == ["precious"]
+
+
+def test_a_full_database_is_unavailable_and_says_what_to_do() -> None:
+    engine = create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE a (b)")
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+            with pytest.raises(StoreUnavailable, match=r"full; free space on the disk"), translated():
+                connection.exec_driver_sql("CREATE TABLE c (d)")
+    finally:
+        engine.dispose()
+
+
+def test_every_test_of_the_store_that_is_not_about_the_file_runs_on_postgresql_too() -> None:
+    here = Path(__file__).parent
+    suite = {path.name for path in here.glob("test_*.py")} - {Path(__file__).name}
+    twins = here.parents[1] / "integration" / "store"
+    for name in sorted(suite):
+        module = f"tests.unit.store.{name.removesuffix('.py')}"
+        assert f"from {module} import *" in (twins / name).read_text(encoding="utf-8")
