@@ -8,6 +8,7 @@ The tree::
     │   └── InvalidSelector
     ├── NotFound                 no such run, pipeline, host, file
     ├── SecretMissing            a referenced secret has no value
+    ├── DiskFull                 our own disk, while something is made that can be made again
     ├── StoreError
     │   ├── StoreUnavailable     the database did not answer in time
     │   ├── IllegalTransition    a state may not follow another: a defect of the caller
@@ -16,6 +17,8 @@ The tree::
     │   ├── EngineUnavailable    it cannot be reached; asking again may help
     │   ├── EngineFull           no space is left on the host
     │   ├── ImageNotFound
+    │   ├── RegistryDenied       the registry wants another login, or a login at all
+    │   ├── RegistryUnavailable  it does not answer, or is out of order; asking again may help
     │   ├── ImageRejected        an image could not be made from the project's files; carries the log's end
     │   └── ContainerGone        the container was removed by somebody else
     ├── SourceError              a watched repository
@@ -71,6 +74,10 @@ class SecretMissing(OrchestratorError):
     """A referenced secret has no value."""
 
 
+class DiskFull(OrchestratorError):
+    """The orchestrator's own disk is full, while something is made that can be made again."""
+
+
 class StoreError(OrchestratorError):
     """The database."""
 
@@ -101,6 +108,14 @@ class EngineFull(EngineError):
 
 class ImageNotFound(EngineError):
     """The image is neither on the host nor to be had from a registry."""
+
+
+class RegistryDenied(EngineError):
+    """A registry wants another login than it was given, or a login at all."""
+
+
+class RegistryUnavailable(EngineError):
+    """A registry does not answer, or is out of order; asking again may help."""
 
 
 class ImageRejected(EngineError):

@@ -128,6 +128,8 @@ class Reason(StrEnum):
     ENGINE_REFUSED = "engine_refused"
     DISK_FULL = "disk_full"
     IMAGE_NOT_FOUND = "image_not_found"
+    REGISTRY_DENIED = "registry_denied"
+    REGISTRY_UNAVAILABLE = "registry_unavailable"
     HOST_UNKNOWN = "host_unknown"
     SOURCE_UNAVAILABLE = "source_unavailable"
     REVISION_GONE = "revision_gone"
@@ -162,8 +164,11 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.LOST: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.ENGINE_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.ENGINE_REFUSED: Consequence(AttemptState.ERRORED),
-    Reason.DISK_FULL: Consequence(AttemptState.ERRORED),
+    # The next try waits until there is room again.
+    Reason.DISK_FULL: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.IMAGE_NOT_FOUND: Consequence(AttemptState.ERRORED),
+    Reason.REGISTRY_DENIED: Consequence(AttemptState.ERRORED),
+    Reason.REGISTRY_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.HOST_UNKNOWN: Consequence(AttemptState.ERRORED),
     Reason.SOURCE_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.REVISION_GONE: Consequence(AttemptState.ERRORED),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from typing import Final
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the system's errors that mean a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +35,6 @@ class Reserve:
 
     def __str__(self) -> str:
         return f"{self.share * 100:g}%" if self.share else str(self.size)
+
+
+NO_RESERVE = Reserve()

@@ -9,6 +9,7 @@ from orchestrator.domain.errors import (
     ContainerGone,
     DatasetMoved,
     DatasetUnavailable,
+    DiskFull,
     EngineError,
     EngineFull,
     EngineUnavailable,
@@ -17,6 +18,8 @@ from orchestrator.domain.errors import (
     LeaseLost,
     NotFound,
     OrchestratorError,
+    RegistryDenied,
+    RegistryUnavailable,
     RevisionGone,
     SecretMissing,
     SourceError,
@@ -53,8 +56,11 @@ def told_apart(*passed_on: type[OrchestratorError]) -> Iterator[None]:
 
 _REASONS: dict[type[OrchestratorError], Reason] = {
     ImageNotFound: Reason.IMAGE_NOT_FOUND,
+    RegistryDenied: Reason.REGISTRY_DENIED,
+    RegistryUnavailable: Reason.REGISTRY_UNAVAILABLE,
     EngineUnavailable: Reason.ENGINE_UNAVAILABLE,
     EngineFull: Reason.DISK_FULL,
+    DiskFull: Reason.DISK_FULL,
     ContainerGone: Reason.LOST,
     EngineError: Reason.ENGINE_REFUSED,
     RevisionGone: Reason.REVISION_GONE,

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.git import GitRepository
 from tests.support.installation import Installation, Server, removed_afterwards
+from tests.support.registry import Registry
 from tests.support.smtp import ReceivedMail, SmtpServer
 from tests.support.variants import Variant, add
 from tests.support.waiting import wait_until
@@ -46,7 +47,8 @@ VARIANTS = {
         {"setup": {"run": "echo resolving; echo 'no such package: sklaern' >&2; exit 4", "key": ["*.txt"]}},
     ),
     "dockerfile": Variant("true", runner={"image": {"dockerfile": "broken/Dockerfile"}}),
-    "no-image": Variant("true", runner={"image": "mlci-test/nowhere:1"}),
+    # In the fixture: it is looked for at a registry that answers.
+    "no-image": Variant("true"),
     "no-secret": Variant("true", {"secrets": ["WANDB_API_KEY", "OTHER_KEY"]}),
     "good": Variant("echo '{\"accuracy\": 0.9}' > metrics.json", {}, CHECKED),
 }
@@ -124,8 +126,9 @@ def outcomes(tmp_path: Path, docker_engine: docker.DockerClient, base_image: str
         "secrets": {"WANDB_API_KEY": "${{ env.MLCI_TEST_UNSET }}", "OTHER_KEY": "${{ file:./gone }}"},
     }
     try:
-        with removed_afterwards(made, docker_engine):
-            add(made, VARIANTS)
+        with Registry() as registry, removed_afterwards(made, docker_engine):
+            nowhere = Variant("true", runner={"image": f"{registry.host}/mlci-test/nowhere:1"})
+            add(made, {**VARIANTS, "no-image": nowhere})
             (made.config / "pipelines" / "line.yaml").unlink()
             broken = f"FROM {base_image}\nRUN true\nRUN echo compiling && false\n"
             made.commit(0.9, {"broken/Dockerfile": broken, "stale/metrics.json": '{"accuracy": 1}'})

@@ -18,8 +18,9 @@ from typing import IO, TYPE_CHECKING
 from orchestrator.adapters.docker.clients import Clients, endpoint
 from orchestrator.adapters.docker.errors import CONFLICT, Refused, check, disk_full, says_full, translate
 from orchestrator.adapters.docker.messages import Message, messages
+from orchestrator.adapters.docker.registries import Logins, not_pulled, registry_of, speaks_of_network
 from orchestrator.adapters.docker.streams import body_of
-from orchestrator.domain.errors import EngineError, ImageRejected
+from orchestrator.domain.errors import EngineError, ImageRejected, RegistryUnavailable
 from orchestrator.ports.engine import Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
@@ -36,7 +37,7 @@ _LETTING_GO = 10.0
 _AGAIN = 0.2
 _TAIL = 100
 _IGNORE_LIMIT = 64 * 1024
-_STEP = re.compile(r"Step \d+/\d+ : (?P<instruction>\w+)")
+_STEP = re.compile(r"Step \d+/\d+ : (?P<instruction>\w+)(?P<rest>[^\n]*)")
 _LAYER = re.compile(r" ---> (?P<id>[0-9a-f]{12,64})\s*")
 
 
@@ -51,10 +52,18 @@ class _Trail:
         self.made: list[str] = []
         self._instruction = ""
         self._cached = False
+        self._rest = ""
+
+    @property
+    def wanted(self) -> str:
+        """The image that the FROM under way asks for; empty anywhere else."""
+        words = [word for word in self._rest.split() if not word.startswith("--")]
+        return words[0] if self._instruction == "FROM" and words else ""
 
     def hear(self, text: str) -> None:
         if step := _STEP.match(text):
             self._instruction, self._cached = step["instruction"].upper(), False
+            self._rest = step["rest"]
         elif text.startswith(" ---> Using cache"):
             self._cached = True
         elif (layer := _LAYER.fullmatch(text)) and not self._cached and self._instruction != "FROM":
@@ -105,13 +114,13 @@ def build(
     limits: Mapping[str, str],
     progress: ProgressSink,
     *,
-    credentials: bool,
+    logins: Logins | None,
     interrupt: Interrupt | None,
 ) -> None:
     """Build ``context`` as ``tag``. ImageRejected with the output's end when the project is at fault.
 
     ``limits`` are parameters of the request, see :func:`orchestrator.adapters.docker.convert.build_limits`.
-    ``credentials`` sends the passwords of this machine's user along.
+    ``logins`` are sent along for the images in FROM, and are None for a stranger's Dockerfile.
     """
     what = f"building {tag}"
     client = clients.stream()
@@ -135,7 +144,7 @@ def build(
                         **limits,
                     },
                     data=packed,
-                    headers={"Content-Type": "application/tar", **(_credentials() if credentials else {})},
+                    headers={"Content-Type": "application/tar", **(logins.for_build() if logins else {})},
                     stream=True,
                     timeout=(clients.timeout, _SILENCE),
                 )
@@ -160,14 +169,23 @@ def build(
             _forget(client, trail.made, _LETTING_GO)
         client.close()
     if fault is not None:
-        raise _rejection(what, fault, tail)
+        raise _rejection(what, fault, tail, trail.wanted, logins)
 
 
-def _rejection(what: str, fault: Message, tail: deque[str]) -> EngineError:
+def _rejection(
+    what: str, fault: Message, tail: deque[str], wanted: str, logins: Logins | None
+) -> EngineError:
     detail = fault.get("errorDetail", {})
     # With an exit code the message repeats a line of the Dockerfile, which may say anything.
     if "code" not in detail and says_full(fault["error"]):
         return disk_full(what)
+    if "code" not in detail and wanted:
+        what = f"{what}: FROM {wanted}"
+        missed = not_pulled(what, registry_of(wanted), 0, fault["error"], logins or Logins())
+        down = isinstance(missed, RegistryUnavailable)
+        # An image that is not to be had is the fault of who wrote the Dockerfile.
+        if speaks_of_network(fault["error"]) if down else logins is not None:
+            return missed
     return ImageRejected(f"{what}: {fault['error']}", "\n".join([*tail, fault["error"]]))
 
 
@@ -191,14 +209,6 @@ def _forget(client: APIClient, images: list[str], patience: float) -> None:
                 if time.monotonic() > deadline:
                     return
                 time.sleep(_AGAIN)
-
-
-def _credentials() -> dict[str, str]:
-    """The registries' passwords of this machine's user, for the images in FROM."""
-    from docker.auth import encode_header, load_config
-
-    known = load_config().get_all_credentials()  # type: ignore[no-untyped-call]
-    return {"X-Registry-Config": encode_header(known).decode("ascii")} if known else {}
 
 
 def _pack(context: Path, dockerfile: str, into: IO[bytes]) -> None:

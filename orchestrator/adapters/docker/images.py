@@ -16,6 +16,7 @@ from orchestrator.adapters.docker.convert import ContainerJson, container_of
 from orchestrator.adapters.docker.errors import NOT_FOUND, Refused, check, disk_full, says_full, translate
 from orchestrator.adapters.docker.labels import IMAGE, INSTANCE, with_instance
 from orchestrator.adapters.docker.messages import Detail, Message, messages
+from orchestrator.adapters.docker.registries import Logins, not_pulled, registry_of
 from orchestrator.adapters.docker.storage import foreign
 from orchestrator.domain.errors import EngineError, ImageNotFound
 from orchestrator.ports.engine import ContainerState, Interrupt
@@ -48,9 +49,10 @@ class _ImageJson(TypedDict):
 class Images:
     """The images that runs execute in."""
 
-    def __init__(self, clients: Clients, instance: str) -> None:
+    def __init__(self, clients: Clients, instance: str, logins: Logins) -> None:
         self._clients = clients
         self._instance = instance
+        self._logins = logins
 
     def find(self, name: str) -> str | None:
         """The id of an image on the host, or None."""
@@ -58,21 +60,18 @@ class Images:
         return None if image is None else image["Id"]
 
     def pull(self, name: str, progress: ProgressSink) -> str:
-        """Fetch an image; its id. ImageNotFound when no registry has it or answers."""
-        from docker.auth import get_config_header, resolve_repository_name
+        """Fetch an image; its id. ImageNotFound, RegistryDenied, RegistryUnavailable, SecretMissing."""
         from docker.utils import parse_repository_tag
 
         repository, tag = parse_repository_tag(name)
         client = self._clients.stream()
-        what = f"pulling {name}"
+        what, registry = f"pulling {name}", registry_of(name)
         try:
             with translate(what):
-                registry, _ = resolve_repository_name(repository)
-                password = get_config_header(client, registry)
                 response = client.post(
                     endpoint(client, "/images/create"),
                     params={"fromImage": repository, "tag": tag or "latest"},
-                    headers={"X-Registry-Auth": password} if password else None,
+                    headers=self._logins.for_pull(client, registry),
                     stream=True,
                     timeout=(self._clients.timeout, _SILENCE),
                 )
@@ -82,10 +81,11 @@ class Images:
                 if "error" in message:
                     if says_full(message["error"]):
                         raise disk_full(what)
-                    raise ImageNotFound(f"{what}: {message['error']}")
+                    raise not_pulled(what, registry, 0, message["error"], self._logins)
                 progress(_pulled(layers, message))
         except Refused as error:
-            raise ImageNotFound(error.message, "check the name, or put the image on the host") from error
+            said = error.message.removeprefix(f"{what}: ")
+            raise not_pulled(what, registry, error.status, said, self._logins) from error
         finally:
             client.close()
         found = self.find(name)
@@ -114,7 +114,7 @@ class Images:
             self._labels(labels, tag),
             limits,
             progress,
-            credentials=credentials,
+            logins=self._logins if credentials else None,
             interrupt=interrupt,
         )
         found = self.find(tag)

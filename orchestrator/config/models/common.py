@@ -24,15 +24,24 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config import units
-from orchestrator.config.interpolation import Reference, ReferenceSyntaxError, Text, file_reader, parse
+from orchestrator.config.interpolation import (
+    Reference,
+    ReferenceSyntaxError,
+    Text,
+    credential_path,
+    file_reader,
+    parse,
+)
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.errors import SecretMissing
+from orchestrator.domain.space import Reserve
 
 T = TypeVar("T")
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 VARIABLE_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NOT_YET: Final = "not available in this version"
+RESERVE_EXAMPLES: Final = "a size such as 500m or 5g, a percentage such as 10%, or 0 for none"
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ def plain_text(value: Plain, info: ValidationInfo) -> str:
         return text
     parts = []
     for part in parse_references(text).parts:
-        if isinstance(part, Reference) and part.kind == "file":
+        if isinstance(part, Reference) and part.kind != "env":
             raise wrong(
                 f"{part} may not stand here, where its content would be shown", "text or ${{ env.NAME }}"
             )
@@ -176,11 +185,14 @@ def _secret(value: Plain, info: ValidationInfo) -> Text:
         for reference in text.references:
             if reference.kind == "env" and not context.environ.get(reference.name):
                 raise _unset(reference.name)
-            if reference.kind == "file":
+            if reference.kind in ("file", "credential"):
                 try:
-                    file_reader(context.base)(reference.name)
+                    named = reference.name
+                    path = named if reference.kind == "file" else credential_path(named, context.environ)
+                    file_reader(context.base)(str(path))
                 except SecretMissing as error:
-                    raise wrong(error.message, "a readable file with the value in it") from None
+                    expected = error.remedy if reference.kind == "credential" else ""
+                    raise wrong(error.message, expected or "a readable file with the value in it") from None
     return text
 
 
@@ -266,6 +278,43 @@ Size: TypeAlias = Annotated[
         {"type": "string", "pattern": r"^\d+(\.\d+)? ?([kmgtKMGT](i?[bB])?|[bB])$", "x-unit": "size"}
     ),
 ]
+
+
+def _reserved(value: Plain) -> Reserve:
+    text = str(value).strip() if type(value) in (int, float) else text_of(value).strip()
+    if text == "0":
+        return Reserve()
+    if text.endswith("%"):
+        share = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)\s*%", text)
+        if share is None:
+            raise wrong(f'"{text}" is not a share of a disk', RESERVE_EXAMPLES)
+        return Reserve(share=float(share[1]) / 100)
+    try:
+        return Reserve(size=units.parse_size(text))
+    except units.UnitError as error:
+        raise wrong(str(error), RESERVE_EXAMPLES, error.suggestion) from None
+
+
+def _as_written(reserve: Reserve) -> str:
+    if reserve.share:
+        return f"{reserve.share * 100:g}%"
+    return units.format_size(reserve.size) if reserve.size else "0"
+
+
+Reserved: TypeAlias = Annotated[
+    InstanceOf[Reserve],
+    BeforeValidator(_reserved),
+    PlainSerializer(_as_written, return_type=str),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^(0|\d+(\.\d+)? ?([kmgtKMGT](i?[bB])?|[bB]|%))$",
+            "maximum": 0,
+            "x-unit": "size",
+        }
+    ),
+]
+"""Room that stays free on a disk."""
 
 
 def _path(value: Plain, info: ValidationInfo) -> Path:

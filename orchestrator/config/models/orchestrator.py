@@ -15,15 +15,18 @@ from orchestrator.config.models.common import (
     LocalPath,
     Model,
     Name,
+    Reserved,
     Secret,
     Size,
     Str,
     Variable,
+    parse_references,
     plain_text,
     wrong,
 )
 from orchestrator.config.models.email import Email
-from orchestrator.config.models.machines import Host, Server
+from orchestrator.config.models.machines import Host, Registry, RegistryHost, Server
+from orchestrator.config.models.retention import Retention
 from orchestrator.config.yaml_loader import Plain
 
 GIB: Final = 1 << 30
@@ -57,6 +60,10 @@ class ArtifactLimits(Model):
 def _database(value: Plain, info: ValidationInfo) -> Plain:
     if isinstance(value, str) and (told := mistake(value)):
         raise wrong(told, EXPECTED)
+    for reference in parse_references(value).references if isinstance(value, str) else ():
+        if reference.kind == "secret":
+            message = f"{reference} is kept in the database, which this is the way to"
+            raise wrong(message, "${{ env.NAME }}, ${{ file:PATH }} or ${{ credential:NAME }}")
     return value
 
 
@@ -80,7 +87,21 @@ class Storage(Model):
             "postgresql://orchestrator:${{ file:/run/secrets/postgres_password }}@localhost/orchestrator"
         ],
     )
+    key: LocalPath | None = Field(
+        default=None,
+        description="File with the key of the encrypted secrets, readable for the orchestrator's user alone; "
+        "made by the first `orchestrator secrets set`. Without it, systemd's credential `orchestrator.key`, "
+        "or `secret.key` under `path`. The variable ORCHESTRATOR_SECRET_KEY_FILE overrides all of these.",
+        examples=["/etc/orchestrator/secret.key"],
+    )
     limits: ArtifactLimits = Field(default=ArtifactLimits(), description="What one attempt may leave behind.")
+    min_free: Reserved = Field(
+        default="1g",
+        validate_default=True,
+        description="Room that is to stay free where `path` lies: a size, a percentage, or 0 to switch it "
+        "off. With less, no further run begins.",
+        examples=["2g", "5%"],
+    )
 
 
 def _web_host(value: Plain, info: ValidationInfo) -> str:
@@ -132,7 +153,6 @@ class OrchestratorFile(Model):
     later: ClassVar[Mapping[str, str]] = {
         "github": "watch the repository as a plain git source",
         "grants": "",
-        "retention": "",
         "users": "",
     }
 
@@ -151,9 +171,19 @@ class OrchestratorFile(Model):
         description="Docker engines by name; without it, one named `local` at the usual socket.",
     )
     servers: Mapping[Name, Server] = Field(default={}, description="Deployment servers by name.")
+    registries: Mapping[RegistryHost, Registry] = Field(
+        default={},
+        description="Logins at registries of images, by the name that images begin with; docker.io is "
+        "Docker's own. What `docker login` stored for this user counts for the others.",
+        examples=[{"registry.example.org": {"username": "ci", "password": "${{ env.REGISTRY_PASSWORD }}"}}],
+    )
+    retention: Retention = Field(
+        default=Retention(), description="How long runs and what they leave behind are kept."
+    )
     secrets: Mapping[Variable, Secret] = Field(
         default={},
-        description="Secrets that pipelines may name in run.secrets; write references, not values.",
+        description="Secrets that pipelines may name in run.secrets; write references, not values. What "
+        "`orchestrator secrets set` stores needs no entry; an entry of the same name counts more.",
         examples=[{"WANDB_API_KEY": "${{ env.WANDB_API_KEY }}"}],
     )
 

@@ -31,6 +31,8 @@ OURS_OR_THE_HOST = {
     "engine_refused",
     "disk_full",
     "image_not_found",
+    "registry_denied",
+    "registry_unavailable",
     "host_unknown",
     "source_unavailable",
     "revision_gone",
@@ -39,7 +41,15 @@ OURS_OR_THE_HOST = {
     "secret_missing",
     "internal",
 }
-RETRYABLE = {"killed", "lost", "engine_unavailable", "source_unavailable", "data_unavailable"}
+RETRYABLE = {
+    "killed",
+    "lost",
+    "engine_unavailable",
+    "disk_full",
+    "registry_unavailable",
+    "source_unavailable",
+    "data_unavailable",
+}
 
 
 def with_state(state: AttemptState) -> set[str]:
