@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.adapters.git_process import REMOTE, GitFailed, GitTimeout, Location, run_git
-from orchestrator.domain.errors import SourceUnavailable
+from orchestrator.domain.errors import DiskFull, SourceUnavailable
 
 PINS: Final = "refs/mlci/"
 """A ref below this per fetched commit: proof that all of it is here, and what keeps it for good."""
@@ -178,7 +178,7 @@ class MirrorChange:
 
     def tidy(self) -> None:
         """Pack what many small fetches left. A failure is of no consequence."""
-        with suppress(GitFailed, GitTimeout):
+        with suppress(GitFailed, GitTimeout, DiskFull):
             self._work("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 
     def _leftovers(self) -> Iterator[Path]:

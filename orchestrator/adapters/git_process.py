@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.domain.errors import SourceUnavailable
+from orchestrator.domain.errors import DiskFull, SourceUnavailable
+from orchestrator.domain.space import NO_ROOM
 
 PROTOCOLS: Final = ("https", "http", "ssh", "file")
 REMOTE: Final = "mlci-remote"
@@ -126,6 +127,10 @@ class GitFailed(Exception):
         self.said = said
 
 
+_FULL = ("no space left on device", "disk quota exceeded")
+"""What git says in the C library's words, after "remote:" where it is not our disk."""
+
+
 class GitTimeout(Exception):
     """Git did not end in time and was killed, with all its children."""
 
@@ -133,7 +138,8 @@ class GitTimeout(Exception):
 def run_git(
     arguments: Sequence[str], *, timeout: float, location: Location | None = None, told: bytes | None = None
 ) -> str:
-    """Run git and return what it printed; ``told`` is what it reads. Raises GitFailed or GitTimeout.
+    """Run git and return what it printed; ``told`` is what it reads. Raises GitFailed, GitTimeout, or
+    DiskFull when our own disk is full.
 
     With a ``location`` git reaches it as REMOTE and reads the user's configuration (ssh, certificates).
     Without one it works on our own files, where that configuration would only let the attributes of
@@ -156,13 +162,16 @@ def run_git(
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     if process.returncode != 0:
-        raise GitFailed(process.returncode, _fit_to_show(err.decode("utf-8", "replace"), location))
+        said = err.decode("utf-8", "replace")
+        if any(full in line.lower() for line in said.splitlines() for full in _FULL if _is_ours(line)):
+            raise _no_room(_fit_to_show(said, location))
+        raise GitFailed(process.returncode, _fit_to_show(said, location))
     return out.decode("utf-8", "replace")
 
 
 @contextmanager
 def reaching(location: Location) -> Iterator[None]:
-    """Turn what goes wrong with git into SourceUnavailable."""
+    """Turn what goes wrong with git into SourceUnavailable, or DiskFull where our disk is."""
     try:
         yield
     except GitFailed as error:
@@ -173,9 +182,21 @@ def reaching(location: Location) -> Iterator[None]:
     except GitTimeout as error:
         raise SourceUnavailable(f"cannot read {location.shown}: {error}", "check the network") from None
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _no_room(str(error)) from None
         raise SourceUnavailable(
             f"cannot run git: {error.strerror or error}", "check that git is installed"
         ) from None
+
+
+def _is_ours(line: str) -> bool:
+    return not line.startswith("remote:")
+
+
+def _no_room(said: str) -> DiskFull:
+    return DiskFull(
+        f"cannot store what git brings: {said}", "free space on the disk of storage.path in orchestrator.yaml"
+    )
 
 
 def _environment(location: Location | None) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
 
 _LITTLE_SPACE: Final = 5 << 30
-_TOO_LITTLE_SPACE: Final = 500 << 20
 _MAIL_TIMEOUT = 10.0
 
 
@@ -75,7 +73,10 @@ def _examine(settings: Settings, mail: str | None) -> Iterator[Finding]:
         yield _disk(app)
         yield _git()
         for host in app.hosts:
-            yield _guarded(f"host {host.name}", partial(_host, app, host.name))
+            found = _guarded(f"host {host.name}", partial(_host, app, host.name))
+            yield found
+            if found.result != "fail":
+                yield _guarded(f"disk of {host.name}", partial(_host_disk, app, host.name))
         yield from _watched(app)
         yield from _secrets(app)
         yield from _mail(app, mail)
@@ -121,13 +122,20 @@ def _database(app: Application) -> Finding:
 
 
 def _disk(app: Application) -> Finding:
-    from orchestrator.domain.report import format_size
+    measured = app.room.state()
+    if (lack := app.room.state_lacks()) is not None:
+        remedy = "runs wait until there is room: logs and artifacts are kept there"
+        return Finding("disk", "fail", lack, remedy)
+    little = measured.space is None or measured.space.free < _LITTLE_SPACE
+    return Finding("disk", "warn" if little else "ok", str(measured))
 
-    free = shutil.disk_usage(app.state).free
-    told = f"{format_size(free)} free where {app.state} lies"
-    if free < _TOO_LITTLE_SPACE:
-        return Finding("disk", "fail", told, "free some space: logs and artifacts are kept there")
-    return Finding("disk", "warn" if free < _LITTLE_SPACE else "ok", told)
+
+def _host_disk(app: Application, name: str) -> Finding:
+    what = f"disk of {name}"
+    measured = app.room.host(name)
+    if (lack := app.room.lacks(name, measured)) is not None:
+        return Finding(what, "fail", lack, "runs wait until there is room")
+    return Finding(what, "ok" if measured.space is not None else "warn", str(measured))
 
 
 def _git() -> Finding:

@@ -63,6 +63,7 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
     try:
         part("connect", lambda: _connect(engine))
         part("limits", lambda: _limits(engine))
+        part("room", lambda: _room(app, host))
         part("image", choose_image)
         part("network", lambda: _network(engine, name))
         part("create", lambda: _create(engine, name, chosen))
@@ -74,7 +75,7 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
     except _Failed:
         pass
     finally:
-        if len(results) > 3:
+        if len(results) > 4:
             with suppress(_Failed):
                 part("remove", lambda: _remove(engine, name))
     return results
@@ -104,6 +105,13 @@ def _connect(engine: Engine) -> tuple[str, str]:
 def _limits(engine: Engine) -> tuple[str, str]:
     warnings = engine.info().warnings
     return ("warn", "; ".join(warnings)) if warnings else ("ok", "the engine can hold runs to their limits")
+
+
+def _room(app: Application, host: str) -> tuple[str, str]:
+    measured = app.room.host(host)
+    if (lack := app.room.lacks(host, measured)) is not None:
+        raise _Failed(lack)
+    return ("ok" if measured.space is not None else "warn"), str(measured)
 
 
 def _image(app: Application, engine: Engine, wanted: str | None) -> str:

@@ -45,6 +45,7 @@ def plan(pipeline: str) -> int:
 def _read_only(settings: Settings) -> Iterator[Application]:
     """The product on its own state where there is one, else on an empty one that is thrown away."""
     from orchestrator.bootstrap import Application
+    from orchestrator.domain.space import NO_RESERVE
     from orchestrator.observe import configure_logging
     from orchestrator.store.engine import exists, parse_url
 
@@ -55,7 +56,8 @@ def _read_only(settings: Settings) -> Iterator[Application]:
         if storage.database is not None:
             there = exists(parse_url(Application(config).database_url))
         if not there:
-            empty = storage.model_copy(update={"path": scratch, "database": None})
+            nothing = {"path": scratch, "database": None, "min_free": NO_RESERVE}
+            empty = storage.model_copy(update=nothing)
             config = replace(config, orchestrator=config.orchestrator.model_copy(update={"storage": empty}))
         app = Application(config)
         configure_logging("INFO" if settings.verbose else "WARNING", masker=app.masker)
@@ -75,14 +77,16 @@ def _places(app: Application, pipeline: Pipeline) -> list[dict[str, Json]]:
     for host in eligible_hosts(pipeline.runner, app.hosts):
         try:
             image = _image(app.engines[host.name], pipeline)
+            lack = app.room.why_not(host.name)
         except EngineError as error:
-            image = f"not known: {error}"
+            image, lack = f"not known: {error}", None
         rows.append(
             {
                 "host": host.name,
                 "slots": host.slots,
                 "free": max(0, host.slots - used.get(host.name, 0)),
                 "image": image,
+                "lacks": lack or "",
             }
         )
     return rows
@@ -176,6 +180,8 @@ def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> No
     screen.print(f"\nwhere: runner {pipeline.runner.name}, {count(pipeline.replicates, 'replicate')}")
     hosts = [(str(p["host"]), f"{p['free']} of {p['slots']} slots free", str(p["image"])) for p in places]
     print_table(("host", "slots", Column("image", fold=True)), hosts or [("no host fits", "", "")])
+    for lack in dict.fromkeys(str(p["lacks"]) for p in places if p["lacks"]):
+        screen.print(f"runs wait for room: {lack}")
     execution = pipeline.execution
     screen.print(f"\ncommand: {' '.join(execution.command)}  (timeout {format_duration(execution.timeout)})")
     if execution.setup is not None:

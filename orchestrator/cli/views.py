@@ -177,7 +177,8 @@ def why_waiting(app: Application, run: Run, in_process: bool = False) -> list[st
     ``in_process``: somebody is there to execute it.
     """
     served = in_process or bool(app.live_servers())
-    return waiting(app.store, app.hosts, app.clock.now(), run, served, app.reach.why_not)
+    app.room.patient = not in_process
+    return waiting(app.store, app.hosts, app.clock.now(), run, served, app.reach.why_not, app.room.why_not)
 
 
 def done_now(app: Application, run: Run) -> list[str]:

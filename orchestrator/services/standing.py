@@ -52,10 +52,12 @@ def waiting(
     run: Run,
     served: bool,
     why_silent: Callable[[str], str | None],
+    no_room: Callable[[str], str | None] = lambda host: None,
 ) -> list[str]:
     """Why a run is not further than it is, one sentence each; nothing when it has ended or is at work.
 
-    ``served``: somebody is there to execute it. ``why_silent`` tells why a host cannot be given work.
+    ``served``: somebody is there to execute it. ``why_silent`` tells why a host cannot be given work, and
+    ``no_room`` which disk lacks room for it.
     """
     if run.state.final:
         return []
@@ -77,8 +79,8 @@ def waiting(
             reasons.append(f"{name} waits for a free slot: {names}")
         elif not served:
             reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
-        elif len(silent := _silent(eligible, why_silent)) == len(eligible):
-            reasons.append(f"{name} waits for a host: {'; '.join(silent)}")
+        elif silent := _obstacles(eligible, why_silent, no_room):
+            reasons.append(f"{name} waits for {silent}")
     if run.state is RunState.EVALUATING:
         reasons += [
             f"its baseline is being measured again: {other.pipeline}#{other.number}"
@@ -87,9 +89,21 @@ def waiting(
     return reasons
 
 
-def _silent(hosts: Sequence[HostSpec], why_silent: Callable[[str], str | None]) -> list[str]:
-    told = ((host.name, why_silent(host.name)) for host in hosts)
-    return [f"{name} does not answer: {why}" for name, why in told if why is not None]
+def _obstacles(
+    hosts: Sequence[HostSpec],
+    why_silent: Callable[[str], str | None],
+    no_room: Callable[[str], str | None],
+) -> str:
+    """What a queued attempt waits for when no host can be given work; empty when one can."""
+    told: dict[str, bool] = {}
+    for host in hosts:
+        if (why := why_silent(host.name)) is not None:
+            told[f"{host.name} does not answer: {why}"] = True
+        elif (lack := no_room(host.name)) is not None:
+            told[lack] = False
+        else:
+            return ""
+    return f"{'a host' if any(told.values()) else 'room'}: {'; '.join(told)}"
 
 
 def _baselines_measured(store: Store, run: Run) -> list[Run]:

@@ -16,8 +16,9 @@ from typing import BinaryIO, cast
 
 from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, scan, unreadable
 from orchestrator.domain.change import FileEntry
-from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
+from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable, DiskFull
 from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.domain.space import NO_ROOM
 from orchestrator.domain.text import escaped
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
@@ -59,7 +60,7 @@ class FolderDataset:
         try:
             done = 0
             with (
-                _spooling(dataset),
+                _spooling(dataset, self._spool, total),
                 tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as archive,
             ):
                 for folder in _folders(entries):
@@ -151,10 +152,16 @@ def _reading(dataset: DatasetSpec, path: str, real: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _spooling(dataset: DatasetSpec) -> Iterator[None]:
+def _spooling(dataset: DatasetSpec, spool: Path | None, size: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in NO_ROOM:
+            place = spool or tempfile.gettempdir()
+            raise DiskFull(
+                f"dataset {dataset.name}: its {size} bytes cannot be packed in {place}: {error.strerror}",
+                "free space there: on its way to a host the whole dataset lies there for a moment",
+            ) from error
         raise DatasetUnavailable(
             f"dataset {dataset.name}: cannot be packed: {error.strerror or error}",
             "the folder for temporary files needs room for the whole dataset",

@@ -48,16 +48,19 @@ class FolderBlobs:
         temporary = Path(name)
         try:
             digest, size = hashlib.sha256(), 0
-            # Around it all: closing a file writes what is left of it, and meets the full disk again.
-            with storing("a file", self._root), os.fdopen(descriptor, "wb") as file:
+            # Without a buffer: what is left in one is written at the end again, to a disk that is full.
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
                 while chunk := stream.read(min(_CHUNK, limit - size + 1)):
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(f"more than {limit} bytes")
                     digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+                    with storing("a file", self._root):
+                        left = memoryview(chunk)
+                        while left:
+                            left = left[file.write(left) :]
+                with storing("a file", self._root):
+                    os.fsync(file.fileno())
             blob = Blob(digest.hexdigest(), size)
             with storing("a file", self._root):
                 self._settle(temporary, self._place(blob.sha256))
