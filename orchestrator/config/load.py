@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from orchestrator.config.database import holds_password
+from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.actions import DeployAction, EmailAction
 from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.email import Email
@@ -22,6 +23,8 @@ from orchestrator.config.yaml_loader import MAX_BYTES, Document, read
 
 MAIN_FILE: Final = "orchestrator.yaml"
 FOLDERS: Final = ("runners", "pipelines")
+DATABASE_VARIABLE: Final = "ORCHESTRATOR_DATABASE"
+"""Names a database in place of `storage.database`."""
 _SUFFIXES: Final = (".yaml", ".yml")
 
 M = TypeVar("M", bound=Model)
@@ -111,12 +114,20 @@ def load(
         return LoadResult(None, ordered)
     configuration = Configuration(
         base,
-        main.model,
+        _with_database(main.model, context.environ),
         {file.model.runner: file.model for file in runners if file.model is not None},
         {file.model.pipeline: file.model for file in pipelines if file.model is not None},
         {file.model.pipeline: file.path for file in pipelines if file.model is not None},
     )
     return LoadResult(configuration, ordered)
+
+
+def _with_database(main: OrchestratorFile, environ: Mapping[str, str]) -> OrchestratorFile:
+    """The file, with the database that this process was told to use instead of the file's."""
+    if not environ.get(DATABASE_VARIABLE):
+        return main
+    named = Text((Reference("env", DATABASE_VARIABLE),))
+    return main.model_copy(update={"storage": main.storage.model_copy(update={"database": named})})
 
 
 def _folder_problem(folder: Path) -> Problem | None:
