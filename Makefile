@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports unit e2e bench docs lock engine images clean
+.PHONY: help setup demo test check fmt lint types imports unit e2e bench docs lock engine images secrets up down clean
 
 BIN := .venv/bin
 WORKERS ?= 2
 ARGS ?=
+COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 NAME ?=
 PYTEST := $(BIN)/pytest
 READY := .venv/.ready
@@ -65,6 +66,17 @@ engine: ## a Docker engine, started or installed where none answers
 
 images: engine ## the base image of runs, pulled or made from Debian's packages
 	@runner-images/base/make
+
+secrets: ## secrets/postgres_password for docker-compose, made once
+	@[ -s secrets/postgres_password ] || { umask 077; mkdir -p secrets; \
+	  head -c 32 /dev/urandom | base64 | tr -d '\n' >secrets/postgres_password; echo "secrets: made secrets/postgres_password"; }
+
+up: engine images secrets ## the server with PostgreSQL by docker-compose, on ./config; `make down` stops it
+	@$(COMPOSE) up --build --detach
+	@$(COMPOSE) ps
+
+down: ## stop what `make up` started; data and runs stay
+	@$(COMPOSE) down
 
 clean: ## caches and built pages; .venv and var/ stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist site

@@ -1,4 +1,4 @@
-"""``python -m orchestrator.demo [--serve] [--dir DIR]``: the whole line on real input, seen from outside."""
+"""``python -m orchestrator.demo [--serve] [--dir DIR] [--database URL]``: the line, seen from outside."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from orchestrator.demo.console import Terminal
+from orchestrator.demo.database import emptied
 from orchestrator.demo.docker_cli import docker, engine_url, run_python
 from orchestrator.demo.errors import DemoFailed, NotReady
 from orchestrator.demo.mailbox import Mailbox
@@ -28,12 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestrator.demo", description=main.__doc__)
     parser.add_argument("--serve", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path(".demo"), help="the folder to work in, made afresh")
+    parser.add_argument("--database", metavar="URL", help="a PostgreSQL database, in place of a SQLite file")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _as_interrupt)
     terminal = Terminal()
     workshop = Workshop(chosen.dir.resolve())
     try:
-        return Demo(terminal, workshop).run(serve=chosen.serve)
+        return Demo(terminal, workshop, chosen.database).run(serve=chosen.serve)
     except NotReady as error:
         print(f"demo: {error}", file=sys.stderr)
         return 3
@@ -49,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
 class Demo:
     """One demonstration, from an empty folder to the table at its end."""
 
-    def __init__(self, terminal: Terminal, workshop: Workshop) -> None:
+    def __init__(self, terminal: Terminal, workshop: Workshop, database: str | None) -> None:
         self._terminal = terminal
         self._workshop = workshop
+        self._database = database
 
     def run(self, *, serve: bool) -> int:
         """Tell the story, check it, print it. Raises NotReady, DemoFailed."""
@@ -97,6 +100,7 @@ class Demo:
     def _prepare(self, engine: str, smtp_port: int, production: Production) -> tuple[Product, str, str]:
         terminal, workshop = self._terminal, self._workshop
         workshop.create_repository()
+        database = emptied(self._database, workshop.root) if self._database else None
         url = workshop.write_configuration(
             engine=engine,
             runner_image=_runner_image(),
@@ -104,12 +108,16 @@ class Demo:
             ssh_port=production.port,
             identity=production.identity,
             host_key=production.host_key,
+            database=database,
         )
         product = Product(workshop.config, url, workshop.serve_log)
         for folder in (workshop.data, workshop.test_data):
             folder.mkdir(parents=True)
         product.call("validate")
         terminal.say(f"orchestrator validate: {workshop.config} is valid")
+        if database:
+            product.call("db", "upgrade")
+            terminal.say(f"orchestrator db upgrade: its tables are in {database}")
         with product.making_image("cpu") as log:
             terminal.wait_for(
                 "orchestrator images build cpu (the first time, it fetches scikit-learn)",

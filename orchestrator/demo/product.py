@@ -181,4 +181,6 @@ class Product:
             raise DemoFailed(f"the server ended with {code} when it was asked to stop; its log: {self._log}")
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "ORCHESTRATOR_CONFIG": str(self._config), "NO_COLOR": "1"}
+        # An address there would take the place of the configuration's.
+        given = {name: value for name, value in os.environ.items() if name != "ORCHESTRATOR_DATABASE"}
+        return {**given, "ORCHESTRATOR_CONFIG": str(self._config), "NO_COLOR": "1"}

@@ -93,13 +93,25 @@ class Workshop:
         (self.root / _MARK).touch()
 
     def write_configuration(
-        self, *, engine: str, runner_image: Path, smtp_port: int, ssh_port: int, identity: Path, host_key: str
+        self,
+        *,
+        engine: str,
+        runner_image: Path,
+        smtp_port: int,
+        ssh_port: int,
+        identity: Path,
+        host_key: str,
+        database: str | None,
     ) -> str:
-        """Write the product's configuration; the URL of its web server."""
+        """Write the product's configuration; the URL of its web server.
+
+        ``database`` is the address of one; without it, the product makes its own file.
+        """
         web_port = _free_port()
+        storage = "path: ../state" + (f", database: {json.dumps(database)}" if database else "")
         texts = {
             "orchestrator.yaml": f"""\
-storage: {{path: ../state}}
+storage: {{{storage}}}
 web: {{host: 127.0.0.1, port: {web_port}}}
 email: {{smtp: "smtp://127.0.0.1:{smtp_port}", from: "ML CI <ci@example.org>"}}
 hosts:
