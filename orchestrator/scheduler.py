@@ -24,6 +24,7 @@ from orchestrator.services.act import Actor
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, sweep
 from orchestrator.services.evaluate import Evaluator
+from orchestrator.services.networks import dismiss
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +250,7 @@ class Service:
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()
+        dismiss(self._store, self._engines)
 
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
-from orchestrator.bootstrap.configured import ConfiguredSecrets, pipeline_of, runner_of
+from orchestrator.bootstrap.configured import ConfiguredSecrets, host_of, pipeline_of, runner_of
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import EngineError, NotFound
 from orchestrator.domain.pipeline import (
@@ -48,6 +48,7 @@ from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
+from orchestrator.services.networks import Networks
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
@@ -141,10 +142,7 @@ class Application:
     @cached_property
     def hosts(self) -> tuple[HostSpec, ...]:
         """The execution hosts."""
-        return tuple(
-            HostSpec(name, host.engine, host.slots, tuple(sorted(host.labels.items())))
-            for name, host in self.config.orchestrator.hosts.items()
-        )
+        return tuple(host_of(name, host) for name, host in self.config.orchestrator.hosts.items())
 
     @cached_property
     def engines(self) -> Mapping[str, Engine]:
@@ -237,6 +235,11 @@ class Application:
         """Makes images."""
         return Images(self.store.instance, self.processes.this(), self.clock)
 
+    @cached_property
+    def networks(self) -> Networks:
+        """Gives runs their network."""
+        return Networks(self.store.instance, self.hosts, self.clock)
+
     def dispatcher(
         self,
         wake: Callable[[], None],
@@ -251,6 +254,7 @@ class Application:
             self.sources,
             self.datasets,
             self.images,
+            self.networks,
             self.clock,
             self.scratch,
             self.processes.this(),
@@ -258,6 +262,7 @@ class Application:
         ports = ExecutionPorts(
             store=self.store,
             preparer=preparer,
+            networks=self.networks,
             outputs=OutputCollector(self.blobs, default_collectors()),
             logs=self.logs,
             secrets=ConfiguredSecrets(self.config, self.masker),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
+from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
@@ -20,12 +21,14 @@ from orchestrator.domain.pipeline import (
     DatasetSpec,
     Execution,
     FolderImage,
+    HostSpec,
     ImageSpec,
     Limits,
     MetricSpec,
     NamedImage,
     Network,
     Pipeline,
+    Protection,
     RepositoryImage,
     Resources,
     RunnerSpec,
@@ -138,6 +141,19 @@ def runner_of(file: RunnerFile) -> RunnerSpec:
         network=Network(file.network),
         uid=file.uid,
         gid=file.gid,
+    )
+
+
+def host_of(name: str, host: Host) -> HostSpec:
+    """A host of orchestrator.yaml as the services see it."""
+    return HostSpec(
+        name,
+        host.engine,
+        host.slots,
+        tuple(sorted(host.labels.items())),
+        protection=Protection(host.protect),
+        reachable=tuple(host.reachable),
+        helper_image=host.helper_image,
     )
 
 

@@ -10,6 +10,7 @@ from orchestrator.domain.run import Attempt, Run
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
 from orchestrator.services.dispatch import sweep
+from orchestrator.services.networks import dismiss
 
 _DRAIN = 20.0
 _PERIOD = 0.5
@@ -75,7 +76,9 @@ def clear_after(app: Application, run: Run) -> None:
     """Sweep the hosts that a run was on, once it has ended, where no server does."""
     if run.state.final and not app.live_servers():
         used = {attempt.host for attempt in app.store.attempts.of_run(run.id)}
-        sweep(app.store, {name: engine for name, engine in app.engines.items() if name in used})
+        engines = {name: engine for name, engine in app.engines.items() if name in used}
+        sweep(app.store, engines)
+        dismiss(app.store, engines)
 
 
 def _unseen(_: ProgressEvent) -> None:

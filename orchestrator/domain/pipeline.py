@@ -125,14 +125,34 @@ class RunnerSpec:
     gid: int = 1000
 
 
+class Protection(StrEnum):
+    """What a container with a network must not reach from a host."""
+
+    HOST = "host"
+    """The host itself, other containers and the cloud's metadata."""
+    PRIVATE = "private"
+    """These and all private networks."""
+    NONE = "none"
+
+
+HELPER_IMAGE = "mlci/base:1"
+"""What the orchestrator's own small containers on a host run in: it has a shell and ``ip``."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostSpec:
-    """A Docker engine that runs attempts, at most ``slots`` at a time."""
+    """A Docker engine that runs attempts, at most ``slots`` at a time.
+
+    ``reachable`` are addresses and networks that its containers may reach in spite of ``protection``.
+    """
 
     name: str
     engine: str
     slots: int = 1
     labels: tuple[tuple[str, str], ...] = ()
+    protection: Protection = Protection.HOST
+    reachable: tuple[str, ...] = ()
+    helper_image: str = HELPER_IMAGE
 
 
 def eligible_hosts(

@@ -60,12 +60,36 @@ class VolumeMount:
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A network that a container may join, in which ways to the host are shut. ``id`` is the engine's."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A sandbox to be had.
+
+    ``image`` is the helper image, which has ``ip``. ``prohibited`` and ``reachable`` are IP addresses and
+    networks (``169.254.0.0/16``); the longest prefix counts, and DNS (port 53) is open to all of them.
+    """
+
+    name: str
+    image: str
+    labels: Mapping[str, str]
+    prohibited: tuple[str, ...]
+    reachable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """A container to be made, with the safe defaults of the product unless a field says otherwise.
 
     Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy
     ``no``, no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount.
-    ``network`` is the name of a network made by ``ensure_network``, or None for no network at all.
+    ``network`` is a sandbox made by ``ensure_sandbox``, the name of a network made by ``ensure_network``, or
+    None for no network at all.
     """
 
     name: str
@@ -76,7 +100,7 @@ class ContainerSpec:
     user: str
     workdir: str
     resources: Resources
-    network: str | None = None
+    network: Sandbox | str | None = None
     mounts: tuple[VolumeMount, ...] = ()
 
 
@@ -175,7 +199,7 @@ class Engine(Protocol):
         labels: Mapping[str, str],
         progress: ProgressSink,
         resources: Resources | None = None,
-        network: bool = True,
+        network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
     ) -> str:
@@ -234,6 +258,28 @@ class Engine(Protocol):
 
     def remove_network(self, name: str) -> None:
         """Remove a network of ours."""
+
+    def ensure_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """Have a sandbox of that name, as described and untouched by what was in it before.
+
+        For a caller who alone uses the name, and none of whose containers is in it now: what still runs there
+        of ours is removed. ImageNotFound without its image; EngineError where the engine cannot do it. No
+        container made by ``create`` is ever given what a sandbox needs to keep the ways shut.
+        """
+
+    def prohibit(self, name: str, addresses: Iterable[str]) -> None:
+        """Shut more ways in the sandbox of that name, while containers are in it. ContainerGone."""
+
+    def host_addresses(self, image: str) -> tuple[str, ...]:
+        """The addresses of the host itself, loopback apart, seen from a container of the helper image.
+
+        ImageNotFound without it.
+        """
+
+    def network_ranges(self) -> tuple[str, ...]:
+        """The ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them: its host has an
+        address on each.
+        """
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
         """Have a named volume; True when it was made now."""

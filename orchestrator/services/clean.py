@@ -50,12 +50,14 @@ def _unneeded(store: Store, engine: Engine, unfinished: Sequence[Run]) -> Iterat
 
 def _needed(store: Store, unfinished: Sequence[Run]) -> tuple[set[str], set[str], set[str]]:
     """The names of the containers, networks and volumes that unfinished runs have, or will have."""
-    containers, networks, volumes = set(), set(), set()
+    # A slot's network and the container that holds it have one name.
+    taken = store.attempts.taken().values()
+    networks = {naming.slot_name(store.instance, host, slot) for host, slot in taken}
+    containers, volumes = set(networks), set()
     for run in unfinished:
         for attempt in store.attempts.of_run(run.id):
             if not attempt.state.final:
                 containers.add(naming.container_name(store.instance, attempt.id))
-                networks.add(naming.network_name(store.instance, attempt.id))
             volumes.add(naming.checkpoint_volume(store.instance, run.id, attempt.replicate))
         volumes |= {naming.data_volume(store.instance, v.fingerprint) for v in run.change.datasets}
     return containers, networks, volumes

@@ -283,13 +283,8 @@ def _leftovers(store: Store, engine: Engine, owned: Owned) -> Iterator[tuple[str
         role = container.labels.get(naming.ROLE_LABEL)
         attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
         ended = role == "attempt" and attempt_id.isdigit() and _has_ended(store, int(attempt_id))
-        if ended or (role in ("setup", "stager") and not preparing):
+        if ended or (role in ("setup", "stager", "helper") and not preparing):
             yield container.name, partial(engine.remove, container.id)
-    for network in owned.networks:
-        attempt_id = network.removeprefix(f"{prefix}-net-")
-        setup = network.startswith(f"{prefix}-setup-") and not preparing
-        if setup or (attempt_id.isdigit() and _has_ended(store, int(attempt_id))):
-            yield network, partial(engine.remove_network, network)
     for volume in owned.volumes:
         run_id = volume.removeprefix(f"{prefix}-checkpoint-").split("-")[0]
         if volume != run_id and run_id.isdigit() and _run_has_ended(store, int(run_id)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +22,7 @@ from orchestrator.domain.errors import (
     SecretMissing,
     StoreUnavailable,
 )
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.pipeline import Network, Pipeline
 from orchestrator.domain.run import (
     CONSEQUENCES,
     Attempt,
@@ -39,12 +40,12 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, LogFiles, LogWriter, Secrets
-from orchestrator.services import naming
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.logs import LogFollower
 from orchestrator.services.masking import AttemptMask, masked, withheld
-from orchestrator.services.prepare import Preparer
+from orchestrator.services.networks import Networks
+from orchestrator.services.prepare import Prepared, Preparer
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class ExecutionPorts:
 
     store: Store
     preparer: Preparer
+    networks: Networks
     outputs: OutputCollector
     logs: LogFiles
     secrets: Secrets
@@ -96,6 +98,7 @@ class AttemptWorker:
         self._woken = threading.Event()
         self.fenced = threading.Event()
         self._log_left_out = ""
+        self._slot = 0
         self.lease = lease
         self.run_id = run_id
 
@@ -113,6 +116,10 @@ class AttemptWorker:
 
     def _work(self) -> None:
         attempt = self._store.attempts.get(self.lease.id)
+        taken = self._store.attempts.taken().get(attempt.id)
+        if taken is None:
+            raise LeaseLost(f"attempt {attempt.id} has no slot any more")
+        self._slot = taken[1]
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)
         mask = AttemptMask(self._ports.secrets, pipeline.execution.secrets)
@@ -145,21 +152,8 @@ class AttemptWorker:
                 self._honour_cancel(run.id)
                 secrets = self._ports.secrets.resolve(pipeline.execution.secrets)
                 mask.learn(secrets)
-                host = attempt.host or ""
-                prepared = self._ports.preparer.prepare(
-                    self._engine,
-                    host,
-                    run,
-                    pipeline,
-                    attempt,
-                    secrets,
-                    partial(self._still_wanted, run.id),
-                    self._progress,
-                )
-                self._honour_cancel(run.id)
-                self._check_fence()
+                prepared = self._start(run, pipeline, attempt, secrets)
                 container_id, digest = prepared.container.id, prepared.image_digest
-                self._engine.start(attempt.container)
         return self._store.attempts.advance(
             self.lease,
             AttemptState.PREPARING,
@@ -168,6 +162,36 @@ class AttemptWorker:
             container_id=container_id,
             image_digest=digest,
         )
+
+    def _start(
+        self, run: Run, pipeline: Pipeline, attempt: Attempt, secrets: Mapping[str, str]
+    ) -> Prepared:
+        host = attempt.host or ""
+        for last in (False, True):
+            prepared = self._ports.preparer.prepare(
+                self._engine,
+                host,
+                self._slot,
+                run,
+                pipeline,
+                attempt,
+                secrets,
+                partial(self._still_wanted, run.id),
+                self._progress,
+            )
+            self._honour_cancel(run.id)
+            self._check_fence()
+            try:
+                self._engine.start(attempt.container)
+                break
+            except EngineUnavailable:
+                raise
+            except EngineError:
+                # It cannot join a sandbox that somebody removed: both are made anew, once.
+                if last or not self._ports.networks.renew(self._engine, host, self._slot):
+                    raise
+                self._engine.remove(attempt.container)
+        return prepared
 
     def _honour_cancel(self, run_id: int) -> None:
         reason = self._store.runs.cancel_reason(run_id)
@@ -242,6 +266,8 @@ class AttemptWorker:
                     # Repeated until the container is seen to have ended: a stop can get lost.
                     self._engine.stop(attempt.container, STOP_GRACE)
                     self._woken.set()
+                elif pipeline.runner.network is not Network.NONE:
+                    self._ports.networks.keep_shut(self._engine, attempt.host or "", self._slot)
             except EngineError as error:
                 patience.not_answered(attempt, error)
             except StoreUnavailable as error:
@@ -304,15 +330,11 @@ class AttemptWorker:
     def _clean_up(self, attempt: Attempt) -> None:
         """Best effort: what stays behind is swept up later, and never replaces a result."""
         try:
-            remove_traces(self._engine, self._store.instance, attempt.id, attempt.container)
+            self._engine.remove(attempt.container)
         except EngineError as error:
             log.warning("attempt %d: left behind for now: %s", attempt.id, error)
-
-
-def remove_traces(engine: Engine, instance: str, attempt_id: int, container: str) -> None:
-    """Remove an ended attempt's container and network. Raises EngineError."""
-    engine.remove(container)
-    engine.remove_network(naming.network_name(instance, attempt_id))
+            # It may still run, where the slot's next container would join it.
+            self._ports.networks.doubt(attempt.host or "", self._slot)
 
 
 def result_of(

@@ -24,13 +24,19 @@ from orchestrator.domain.pipeline import (
     FolderImage,
     ImageSpec,
     NamedImage,
-    Network,
     RepositoryImage,
     RunnerSpec,
     Setup,
 )
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine, Interrupt, LogStream
+from orchestrator.ports.engine import (
+    ContainerSpec,
+    ContainerState,
+    Engine,
+    Interrupt,
+    LogStream,
+    Sandbox,
+)
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Clock
 from orchestrator.services import naming
@@ -76,12 +82,13 @@ class Images:
         runner: RunnerSpec | None = None,
         limit: float | None = None,
         interrupt: Interrupt | None = None,
+        network: Sandbox | str | None = None,
     ) -> tuple[str, str]:
         """Have a runner's image on a host: its name and digest.
 
-        ``checkout`` is needed for a RepositoryImage alone, and so are ``runner`` and ``limit`` (seconds),
-        within which a repository's Dockerfile is built, without the passwords of registries that an
-        administrator's gets. Raises ImageNotFound, ImageRejected, EngineError, and what ``interrupt``
+        ``checkout`` is needed for a RepositoryImage alone, and so are ``runner``, ``limit`` (seconds) and
+        ``network``, within which a repository's Dockerfile is built, without the passwords of registries that
+        an administrator's gets. Raises ImageNotFound, ImageRejected, EngineError, and what ``interrupt``
         raises, which ends a build.
         """
         match image:
@@ -118,6 +125,7 @@ class Images:
                     interrupt or carry_on,
                     runner,
                     limit,
+                    network,
                 )
             case _:
                 assert_never(image)
@@ -132,6 +140,7 @@ class Images:
         interrupt: Interrupt,
         runner: RunnerSpec | None = None,
         limit: float | None = None,
+        network: Sandbox | str | None = None,
     ) -> tuple[str, str]:
         """Build a folder, a stranger's when there is a ``runner``."""
         tag = built_tag(folder, dockerfile, name)
@@ -139,6 +148,8 @@ class Images:
             digest = engine.find_image(tag)
             if digest is None:
                 progress(ProgressEvent(f"building {tag}"))
+                # Builds know no networks by name: what is not protected has the engine's default one.
+                way = "default" if runner is None else network
                 bounded = BoundedBuild(tag, self._clock, limit, interrupt, progress)
                 digest = engine.build(
                     folder,
@@ -147,7 +158,7 @@ class Images:
                     {naming.ROLE_LABEL: "runner"},
                     bounded.hear,
                     runner.resources if runner else None,
-                    network=runner is None or runner.network is not Network.NONE,
+                    network=way if isinstance(way, Sandbox) else way is not None,
                     credentials=runner is None,
                     interrupt=bounded.check,
                 )
@@ -163,6 +174,7 @@ class Images:
         limit: float,
         interrupt: Interrupt,
         progress: ProgressSink,
+        network: Sandbox | str | None = None,
     ) -> tuple[str, str]:
         """Have the base image plus what the setup command installed: name and digest.
 
@@ -183,7 +195,7 @@ class Images:
             if found is not None:
                 return tag, found
             return tag, self._run_setup(
-                engine, base[0], runner, setup, files, key, tag, limit, interrupt, progress
+                engine, base[0], runner, setup, files, key, tag, limit, interrupt, progress, network
             )
 
     def _run_setup(
@@ -198,17 +210,13 @@ class Images:
         limit: float,
         interrupt: Interrupt,
         progress: ProgressSink,
+        network: Sandbox | str | None,
     ) -> str:
         name = naming.helper_name(self._instance, "setup", key, self._owner)
         labels = {naming.ROLE_LABEL: "setup"}
-        network = None if runner.network is Network.NONE else name
         env = {"HOME": naming.HOME, "USER": "mlci", "LOGNAME": "mlci", "CI": "true"}
         engine.remove(name)
-        leftovers = [partial(engine.remove, name)]
-        if network:
-            engine.ensure_network(network, labels)
-            leftovers.append(partial(engine.remove_network, network))
-        with cleaned_up(*leftovers):
+        with cleaned_up(partial(engine.remove, name)):
             engine.create(
                 ContainerSpec(
                     name=name,

@@ -29,9 +29,14 @@ def container_name(instance: str, attempt_id: int) -> str:
     return f"mlci-{instance[:8]}-attempt-{attempt_id}"
 
 
-def network_name(instance: str, attempt_id: int) -> str:
-    """The network of an attempt, shared with no other."""
-    return f"mlci-{instance[:8]}-net-{attempt_id}"
+def slot_prefix(instance: str) -> str:
+    """What the names of all slots' networks begin with."""
+    return f"mlci-{instance[:8]}-slot-"
+
+
+def slot_name(instance: str, host: str, slot: int) -> str:
+    """The network of a slot, and the container that holds it; each host's own, for two may be one engine."""
+    return f"{slot_prefix(instance)}{host}-{slot}"
 
 
 def data_volume(instance: str, fingerprint: str) -> str:

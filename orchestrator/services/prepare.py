@@ -17,9 +17,16 @@ from typing import BinaryIO
 
 from orchestrator.domain.change import DatasetVersion
 from orchestrator.domain.errors import DatasetMoved, NotFound
-from orchestrator.domain.pipeline import DatasetSpec, Network, Pipeline, RepositoryImage, Resources
+from orchestrator.domain.pipeline import (
+    DatasetSpec,
+    Network,
+    Pipeline,
+    RepositoryImage,
+    Resources,
+    RunnerSpec,
+)
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.ports.engine import Container, ContainerSpec, Engine, Interrupt, VolumeMount
+from orchestrator.ports.engine import Container, ContainerSpec, Engine, Interrupt, Sandbox, VolumeMount
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
@@ -27,6 +34,7 @@ from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
 from orchestrator.services.cleanup import cleaned_up
 from orchestrator.services.images import Images
+from orchestrator.services.networks import Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Preparer:
         sources: SourceControl,
         datasets: DatasetSource,
         images: Images,
+        networks: Networks,
         clock: Clock,
         scratch: Path,
         owner: str,
@@ -54,6 +63,7 @@ class Preparer:
         self._sources = sources
         self._datasets = datasets
         self._images = images
+        self._networks = networks
         self._clock = clock
         self._scratch = scratch
         self._owner = owner
@@ -63,6 +73,7 @@ class Preparer:
         self,
         engine: Engine,
         host: str,
+        slot: int,
         run: Run,
         pipeline: Pipeline,
         attempt: Attempt,
@@ -72,9 +83,11 @@ class Preparer:
     ) -> Prepared:
         """Have the attempt's container with its code and data, not started.
 
-        Raises ImageNotFound, ImageRejected, SetupFailed, SourceError, DatasetError, EngineError, and what
-        ``interrupt`` raises while an image is built or the setup command runs.
+        ``slot`` is the attempt's place on the host. Raises ImageNotFound, ImageRejected, SetupFailed,
+        SourceError, DatasetError, EngineError, and what ``interrupt`` raises while an image is built or the
+        setup command runs.
         """
+        network = self._network(engine, host, slot, pipeline.runner)
         with self._checkout(run, pipeline) as checkout:
             image = self._images.runner_image(
                 engine,
@@ -84,6 +97,7 @@ class Preparer:
                 pipeline.runner,
                 pipeline.execution.timeout,
                 interrupt,
+                network,
             )
             if pipeline.execution.setup is not None:
                 image = self._images.with_setup(
@@ -95,6 +109,7 @@ class Preparer:
                     pipeline.execution.timeout,
                     interrupt,
                     progress,
+                    network,
                 )
             mounts = []
             for version in run.change.datasets:
@@ -103,10 +118,6 @@ class Preparer:
             checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
             engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
             mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
-            network = None
-            if pipeline.runner.network is Network.BRIDGE:
-                network = naming.network_name(self._store.instance, attempt.id)
-                engine.ensure_network(network, naming.labels_of(attempt, "network"))
             progress(ProgressEvent("creating the container"))
             container = engine.create(
                 self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
@@ -120,6 +131,14 @@ class Preparer:
                 engine.put(container.name, "/", tar)
             engine.put(container.name, "/", folders_tar(pipeline.runner.uid, pipeline.runner.gid, secrets))
             return Prepared(container, image[1])
+
+    def _network(
+        self, engine: Engine, host: str, slot: int, runner: RunnerSpec
+    ) -> Sandbox | str | None:
+        if runner.network is Network.NONE:
+            return None
+        as_root = runner.uid == 0 or isinstance(runner.image, RepositoryImage)
+        return self._networks.join(engine, host, slot, as_root=as_root)
 
     @contextmanager
     def _checkout(self, run: Run, pipeline: Pipeline) -> Iterator[Path]:
@@ -209,7 +228,7 @@ class Preparer:
         pipeline: Pipeline,
         attempt: Attempt,
         image: str,
-        network: str | None,
+        network: Sandbox | str | None,
         mounts: tuple[VolumeMount, ...],
         has_secrets: bool,
     ) -> ContainerSpec:

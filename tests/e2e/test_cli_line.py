@@ -101,7 +101,8 @@ def test_a_detached_run_goes_on_and_is_picked_up_once(
     assert "goes on in its container" in told
     assert "orchestrator runs resume 1" in told
     label = f"mlci.instance={installation.instance()}"
-    assert len(docker_engine.containers.list(filters={"label": label, "status": "running"})) == 1
+    going: dict[str, str | list[str] | bool] = {"label": [label, "mlci.role=attempt"], "status": "running"}
+    assert len(docker_engine.containers.list(filters=going)) == 1
 
     resumed = command(installation, "runs", "resume", "line#1")
     assert resumed.returncode == 0, resumed.stderr

@@ -25,7 +25,7 @@ from orchestrator.domain.errors import (
     ImageNotFound,
     ImageRejected,
 )
-from orchestrator.domain.pipeline import Resources
+from orchestrator.domain.pipeline import HELPER_IMAGE, Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.engine import (
     Container,
@@ -36,6 +36,8 @@ from orchestrator.ports.engine import (
     Interrupt,
     LogLine,
     Owned,
+    Sandbox,
+    SandboxSpec,
     Usage,
     VolumeUsage,
 )
@@ -85,6 +87,15 @@ class FakeContainer:
         return Container(self.id, self.spec.name, self.state, dict(self.labels), self.spec.image, self.exit)
 
 
+@dataclass
+class FakeSandbox:
+    """What the fake knows of a sandbox, by its container's id."""
+
+    spec: SandboxSpec
+    prohibited: set[str]
+    tampered: bool = False
+
+
 class FakeEngine:
     """Holds images, containers, networks and volumes. Thread-safe.
 
@@ -92,19 +103,22 @@ class FakeEngine:
     name really began to run, so that a double start shows.
     """
 
-    def __init__(self, instance: str = "test", images: Iterable[str] = ("image:1",)) -> None:
+    def __init__(self, instance: str = "test", images: Iterable[str] = ("image:1", HELPER_IMAGE)) -> None:
         self.instance = instance
         self.images: dict[str, str] = {name: f"sha256:{index:064x}" for index, name in enumerate(images)}
         self.image_labels: dict[str, dict[str, str]] = {}
         self.registry: dict[str, str] = {}
         self.build_output: Sequence[str] = ("Step 1/1 : FROM image:1",)
         self.build_fails: str | None = None
-        self.build_limits: dict[str, tuple[Resources | None, bool]] = {}
+        self.build_limits: dict[str, tuple[Resources | None, Sandbox | bool]] = {}
         self.build_credentials: dict[str, bool] = {}
         self.build_hangs = False
         self.building = threading.Event()
         self.containers: dict[str, FakeContainer] = {}
         self.networks: dict[str, dict[str, str]] = {}
+        self.other_networks = 1
+        """How many networks others have made on the host."""
+        self.sandboxes: dict[str, FakeSandbox] = {}
         self.volumes: dict[str, dict[str, str]] = {}
         self.sizes: dict[str, int] = {}
         self.made_at: dict[str, datetime] = {}
@@ -172,6 +186,11 @@ class FakeEngine:
                 raise AssertionError(f"waited {seconds:g} s in vain for {name} to start")
 
     @property
+    def guests(self) -> dict[str, FakeContainer]:
+        """The containers that are no sandboxes."""
+        return {name: c for name, c in self.containers.items() if c.id not in self.sandboxes}
+
+    @property
     def double_starts(self) -> list[str]:
         """Names under which something ran more than once."""
         return sorted(name for name, count in self.starts.items() if count > 1)
@@ -202,7 +221,7 @@ class FakeEngine:
         labels: Mapping[str, str],
         progress: ProgressSink,
         resources: Resources | None = None,
-        network: bool = True,
+        network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
     ) -> str:
@@ -245,7 +264,10 @@ class FakeEngine:
             image = self._image(spec.image)
             if image is None:
                 raise ImageNotFound(f"there is no image {spec.image}")
-            if spec.network is not None and spec.network not in self.networks:
+            if isinstance(spec.network, Sandbox):
+                if spec.network.id not in self.sandboxes:
+                    raise EngineError(f"there is no sandbox {spec.network.name}")
+            elif spec.network is not None and spec.network not in self.networks:
                 raise EngineError(f"there is no network {spec.network}")
             for mount in spec.mounts:
                 if mount.volume not in self.volumes:
@@ -286,6 +308,9 @@ class FakeEngine:
             container = self._ours(name)
             if container.state is ContainerState.RUNNING:
                 return
+            joined = container.spec.network
+            if isinstance(joined, Sandbox) and not self._is_running(joined.id):
+                raise EngineError(f"the sandbox {joined.name} that {name} joins is not running")
             self.starts[container.spec.name] += 1
             container.state, container.started_at = ContainerState.RUNNING, self._tick()
             script = next((script for fits, script in self._scripts if fits(container.spec)), Script())
@@ -354,6 +379,63 @@ class FakeEngine:
             if any(c.spec.network == name for c in self.containers.values()):
                 raise EngineError(f"the network {name} is in use")
             self.networks.pop(name, None)
+
+    def ensure_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        with self._call("ensure_sandbox", spec.name):
+            image = self._image(spec.image)
+            if image is None:
+                raise ImageNotFound(f"there is no image {spec.image}")
+            self._check("network", spec.name, self.networks)
+            self.networks.setdefault(spec.name, {**spec.labels, INSTANCE_LABEL: self.instance})
+            found = self._ours(spec.name) if spec.name in self.containers else None
+            if found is not None:
+                for name, other in list(self.containers.items()):
+                    joined = other.spec.network
+                    in_it = isinstance(joined, Sandbox) and joined.id == found.id
+                    if in_it and other.state is ContainerState.RUNNING:
+                        del self.containers[name]
+                before = self.sandboxes.get(found.id)
+                good = (
+                    before is not None
+                    and not before.tampered
+                    and before.spec.reachable == spec.reachable
+                    and found.state is ContainerState.RUNNING
+                )
+                if not good:
+                    del self.containers[spec.name]
+                    found = None
+            if found is None:
+                self._serial += 1
+                held = ContainerSpec(
+                    spec.name, image, ("hold",), spec.labels, {}, "0:0", "/", Resources(), network=spec.name
+                )
+                found = FakeContainer(
+                    id=f"{self._serial:064x}",
+                    spec=held,
+                    labels={**spec.labels, INSTANCE_LABEL: self.instance},
+                    state=ContainerState.RUNNING,
+                )
+                self.containers[spec.name] = found
+                self.sandboxes[found.id] = FakeSandbox(spec, set(spec.prohibited))
+            self.sandboxes[found.id].prohibited |= set(spec.prohibited)
+            return Sandbox(found.id, spec.name)
+
+    def prohibit(self, name: str, addresses: Iterable[str]) -> None:
+        with self._call("prohibit", name):
+            container = self._known(name)
+            if container is None or container.state is not ContainerState.RUNNING:
+                raise ContainerGone(f"there is no sandbox {name}")
+            self.sandboxes[container.id].prohibited |= set(addresses)
+
+    def host_addresses(self, image: str) -> tuple[str, ...]:
+        with self._call("host_addresses", image):
+            if self._image(image) is None:
+                raise ImageNotFound(f"there is no image {image}")
+            return ("192.0.2.2",)
+
+    def network_ranges(self) -> tuple[str, ...]:
+        with self._call("network_ranges"):
+            return tuple(f"172.18.{index}.0/24" for index in range(len(self.networks) + self.other_networks))
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
         with self._call("ensure_volume", name):
@@ -442,6 +524,10 @@ class FakeEngine:
 
     def _known(self, name: str) -> FakeContainer | None:
         return next((c for c in self.containers.values() if name in (c.spec.name, c.id)), None)
+
+    def _is_running(self, identity: str) -> bool:
+        container = self._known(identity)
+        return container is not None and container.state is ContainerState.RUNNING
 
     def _ours(self, name: str) -> FakeContainer:
         container = self._known(name)

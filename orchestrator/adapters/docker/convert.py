@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import Container, ContainerSpec, ContainerState
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, Sandbox
 
 if TYPE_CHECKING:
     from docker.types import LogConfig, Mount
@@ -155,7 +155,7 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         init=True,
         restart_policy={"Name": "no"},
         log_config=LogConfig(type=LogConfig.types.JSON, config=dict(_LOG_OPTIONS)),
-        network_mode=spec.network or "none",
+        network_mode=network_mode(spec.network),
         ipc_mode="private",
         # What an image has at the mount point is not copied into the volume: others mount it too.
         mounts=[
@@ -170,13 +170,21 @@ def host_options(spec: ContainerSpec) -> HostOptions:
     )
 
 
+def network_mode(network: Sandbox | str | None) -> str:
+    """A network as an engine wants it named."""
+    if isinstance(network, Sandbox):
+        return f"container:{network.id}"
+    return network or "none"
+
+
 _CPU_PERIOD = 100_000
 """Microseconds; the engine's own default."""
 
 
-def build_limits(resources: Resources | None, network: bool) -> dict[str, str]:
+def build_limits(resources: Resources | None, network: Sandbox | bool) -> dict[str, str]:
     """The parameters of a build that bound what its lines may use."""
-    limits = {"networkmode": "default" if network else "none"}
+    way = network if isinstance(network, Sandbox) else "default" if network else None
+    limits = {"networkmode": network_mode(way)}
     if resources is not None:
         limits["shmsize"] = str(resources.shm_size)
         if resources.memory is not None:

@@ -22,6 +22,7 @@ from orchestrator.adapters.docker.convert import (
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
 from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.labels import INSTANCE
+from orchestrator.adapters.docker.sandboxes import Sandboxes
 from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
 from orchestrator.adapters.docker.usage import Usages
@@ -35,6 +36,8 @@ from orchestrator.ports.engine import (
     Interrupt,
     LogStream,
     Owned,
+    Sandbox,
+    SandboxSpec,
     Usage,
 )
 from orchestrator.ports.progress import ProgressSink
@@ -71,6 +74,7 @@ class DockerEngine:
         self._timeout = timeout
         self._images = Images(self._clients, instance)
         self._networks = Networks(self._clients, instance)
+        self._sandboxes = Sandboxes(self._clients, instance, self._networks)
         self._usages = Usages(self._clients, instance)
         self._volumes = Volumes(self._clients, instance)
 
@@ -104,11 +108,13 @@ class DockerEngine:
         labels: Mapping[str, str],
         progress: ProgressSink,
         resources: Resources | None = None,
-        network: bool = True,
+        network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
     ) -> str:
         """Make an image from a folder; its id."""
+        if isinstance(network, Sandbox):
+            self._sandboxes.require(network)
         limits = build_limits(resources, network)
         return self._images.build(
             context, dockerfile, tag, labels, limits, progress, credentials=credentials, interrupt=interrupt
@@ -124,7 +130,9 @@ class DockerEngine:
 
     def create(self, spec: ContainerSpec) -> Container:
         """Make a container with the safe defaults, or adopt ours of that name."""
-        if spec.network is not None:
+        if isinstance(spec.network, Sandbox):
+            self._sandboxes.require(spec.network)
+        elif spec.network is not None:
             self._networks.require(spec.network)
         for mount in spec.mounts:
             self._volumes.require(mount.volume)
@@ -263,6 +271,22 @@ class DockerEngine:
     def remove_network(self, name: str) -> None:
         """Remove a network of ours."""
         self._networks.remove(name)
+
+    def ensure_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """Have a sandbox, as described and untouched by what was in it before."""
+        return self._sandboxes.ensure(spec)
+
+    def prohibit(self, name: str, addresses: Iterable[str]) -> None:
+        """Shut more ways in a sandbox that is in use."""
+        self._sandboxes.prohibit(name, addresses)
+
+    def host_addresses(self, image: str) -> tuple[str, ...]:
+        """The addresses of the host itself, loopback apart."""
+        return self._sandboxes.host_addresses(image)
+
+    def network_ranges(self) -> tuple[str, ...]:
+        """The ranges of all networks of the engine."""
+        return self._networks.ranges()
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
         """Have a named volume; True when it was made now."""

@@ -14,6 +14,19 @@ from orchestrator.domain.errors import EngineError
 _NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
 
 
+class _RangeJson(TypedDict, total=False):
+    Subnet: str
+    Gateway: str
+
+
+class _IpamJson(TypedDict, total=False):
+    Config: list[_RangeJson] | None
+
+
+class _NetworkJson(TypedDict):
+    IPAM: _IpamJson | None
+
+
 class _Named(TypedDict):
     Id: str
     Name: str
@@ -76,6 +89,13 @@ class Networks:
         with translate("listing networks"):
             found = self._clients.control().networks(filters={"label": f"{INSTANCE}={self._instance}"})
         return tuple(sorted(network["Name"] for network in cast("list[_Named]", found)))
+
+    def ranges(self) -> tuple[str, ...]:
+        """The address ranges of all networks, whoever made them; without a range, the gateway."""
+        with translate("listing networks"):
+            found = cast("list[_NetworkJson]", self._clients.control().networks())
+        ranges = [part for network in found for part in (network["IPAM"] or {}).get("Config") or ()]
+        return tuple(sorted({part.get("Subnet") or part.get("Gateway") or "" for part in ranges} - {""}))
 
     def _present(self, name: str) -> bool:
         with translate(f"looking for the network {name}"):

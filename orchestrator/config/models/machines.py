@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from orchestrator.config.models.common import (
     NOT_YET,
     ExistingFile,
+    Items,
     Model,
     Name,
     Str,
@@ -20,6 +22,7 @@ from orchestrator.config.models.common import (
     wrong,
 )
 from orchestrator.config.yaml_loader import Plain
+from orchestrator.domain.pipeline import HELPER_IMAGE
 
 DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
 KEY_TYPES: Final = (
@@ -43,6 +46,22 @@ def _engine(value: Plain, info: ValidationInfo) -> str:
     raise wrong(f'"{url}" is not the address of a Docker engine', "unix:///PATH/TO/SOCKET", meant)
 
 
+def _way(value: Plain) -> str:
+    text = text_of(value).strip()
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise wrong(
+            f'"{text}" is neither an IP address nor a network', "such as 172.17.0.1 or 10.0.0.0/24"
+        ) from None
+    if network.prefixlen == 0:
+        raise wrong("this opens every way to the host", "the addresses that runs need, or `protect: none`")
+    return str(network)
+
+
+Way = Annotated[Str, BeforeValidator(_way), WithJsonSchema({"type": "string"})]
+
+
 class Host(Model):
     """A Docker engine that executes attempts."""
 
@@ -60,6 +79,24 @@ class Host(Model):
         description="How many attempts it executes at the same time.",
         examples=[2],
         json_schema_extra={"x-unit": "attempts"},
+    )
+    protect: Literal["host", "private", "none"] = Field(
+        default="host",
+        description="What runs with a network must not reach: `host` is the host itself, other containers and"
+        " the cloud's metadata; `private` these and all private networks; `none` forbids nothing.",
+        examples=["private"],
+    )
+    reachable: Items[Way] = Field(
+        default=(),
+        description="Addresses and networks that runs may reach in spite of `protect`. The host's own"
+        " addresses have to be named one by one.",
+        examples=[["172.17.0.1", "10.0.0.0/24"]],
+    )
+    helper_image: Annotated[Str, Field(min_length=1)] = Field(
+        default=HELPER_IMAGE,
+        description="Image of the small containers that keep runs from the host; it needs a shell and `ip`."
+        " It has to be on the host: `orchestrator images build base` makes the default one.",
+        examples=[HELPER_IMAGE],
     )
     labels: Mapping[Name, Str] = Field(
         default={}, description="Free words by which runners choose hosts.", examples=[{"zone": "desk"}]

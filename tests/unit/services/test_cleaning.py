@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.domain.pipeline import HELPER_IMAGE, DatasetSpec
 from orchestrator.services import naming
 from orchestrator.services.clean import leftovers
 from tests.support.fake_engine import Script
@@ -19,7 +19,7 @@ def names(world: World) -> list[tuple[str, str]]:
 def test_all_of_an_installation_goes_once_nothing_is_unfinished(world: World) -> None:
     world.engine.script(Script())
     run = world.finish(world.first_run(pipeline(datasets=(ROWS,))), world.server())
-    wait_until(lambda: not world.engine.containers, "the container to go")
+    wait_until(lambda: not world.engine.guests, "the container to go")
     (world.folder / "Dockerfile").touch()
     world.engine.build(world.folder, "Dockerfile", "mlci/cpu:1", {}, world.progress.append)
     data = naming.data_volume(world.store.instance, run.change.datasets[0].fingerprint)
@@ -30,7 +30,7 @@ def test_all_of_an_installation_goes_once_nothing_is_unfinished(world: World) ->
         thing.remove()
     assert names(world) == []
     assert list(world.engine.volumes) == ["of-somebody-else"]
-    assert list(world.engine.images) == ["image:1"]
+    assert list(world.engine.images) == ["image:1", HELPER_IMAGE]
 
 
 def test_what_an_unfinished_run_needs_stays(world: World) -> None:

@@ -26,7 +26,7 @@ from orchestrator.domain.pipeline import (
     Setup,
 )
 from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
-from orchestrator.ports.engine import ContainerSpec
+from orchestrator.ports.engine import ContainerSpec, Sandbox
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.execute import LOST_AFTER
 from tests.support.fake_engine import Script
@@ -84,7 +84,7 @@ def test_what_is_logged_about_an_attempt_names_it_and_its_run(
 def test_nothing_of_an_ended_attempt_stays_on_the_host_but_its_checkpoint(world: World) -> None:
     server = world.server()
     run = world.finish(world.first_run(pipeline()), server)
-    wait_until(lambda: not world.engine.containers and not world.engine.networks, "the container to go")
+    wait_until(lambda: not world.engine.guests, "the container to go")
     assert list(world.engine.volumes) == [f"mlci-{world.store.instance[:8]}-checkpoint-{run.id}-0"]
 
 
@@ -107,7 +107,8 @@ def test_a_container_sees_its_code_data_and_environment(world: World) -> None:
     assert container.files["/workspace/train.py"].content == b"print('hello')\n"
     assert (container.files["/workspace/train.py"].uid, container.files["/mlci/output"].uid) == (1000, 1000)
     assert container.files["/mlci"].uid == 0
-    assert spec.network in world.engine.networks
+    assert isinstance(spec.network, Sandbox)
+    assert spec.network.id in world.engine.sandboxes
     assert [m.target for m in spec.mounts if m.read_only] == ["/mlci/data/wine-test"]
 
 
@@ -401,7 +402,7 @@ def test_a_failing_setup_is_the_projects_fault_and_shows_its_last_lines(world: W
     assert (run.state, run.reason) == (RunState.FAILED, Reason.SETUP)
     assert "exit code 1" in run.message
     assert "no matching distribution" in run.message
-    assert world.engine.containers == {}
+    assert world.engine.guests == {}
 
 
 def test_a_failing_setup_with_endless_lines_stores_but_their_beginnings(world: World) -> None:
@@ -448,7 +449,7 @@ def test_data_that_moved_since_the_change_end_the_attempt_and_are_not_marked_as_
     assert (ended.state, ended.reason) == (RunState.ERRORED, Reason.DATA_MOVED)
     (volume,) = [v for v in world.engine.volumes if "-data-" in v]
     assert not world.store.attempts.is_staged("local", volume)
-    assert world.engine.containers == {}
+    assert world.engine.guests == {}
 
 
 def test_a_stager_that_cannot_be_removed_hides_nothing(world: World) -> None:
@@ -560,7 +561,7 @@ def test_a_run_cancelled_while_it_is_prepared_never_starts(world: World) -> None
     world.engine.finish(setup)
     assert world.finish(run, server).state is RunState.CANCELLED
     assert not [name for name in world.engine.starts if "attempt" in name]
-    wait_until(lambda: not world.engine.containers, "the container to go")
+    wait_until(lambda: not world.engine.guests, "the container to go")
 
 
 def test_a_run_that_is_asked_to_end_ends_a_setup_that_never_would(world: World) -> None:
@@ -572,7 +573,7 @@ def test_a_run_that_is_asked_to_end_ends_a_setup_that_never_would(world: World) 
     wait_until(lambda: [n for n in world.engine.starts if "setup" in n], "setup to start")
     world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
     assert world.finish(run, server).state is RunState.CANCELLED
-    assert world.engine.containers == {}
+    assert world.engine.guests == {}
 
 
 def test_a_setup_that_takes_longer_than_the_runs_timeout_is_stopped(world: World) -> None:
@@ -657,7 +658,7 @@ def test_a_host_out_of_reach_for_too_long_loses_the_attempt_and_another_is_tried
     world.engine.restore()
     world.engine.script(GOOD)
     assert world.finish(run, server).state is RunState.PASSED
-    assert name in world.engine.containers, "its orphan is left for the sweep"
+    assert name not in world.engine.containers, "its orphan still ran in the network of the next one"
 
 
 def test_an_engine_that_refuses_to_look_is_asked_again(world: World) -> None:

@@ -266,10 +266,8 @@ def test_the_sweep_removes_what_has_ended_and_nothing_else(world: World) -> None
     before = set(world.engine.volumes)
     removed = sweep(world.store, {"local": world.engine})
     prefix = f"mlci-{world.store.instance[:8]}"
-    attempt = only(world, first).id
-    gone = [ended, f"{prefix}-net-{attempt}", f"{prefix}-checkpoint-{first.id}-0"]
-    assert removed == gone
-    assert list(world.engine.containers) == [going]
+    assert removed == [ended, f"{prefix}-checkpoint-{first.id}-0"]
+    assert list(world.engine.guests) == [going]
     assert before - set(world.engine.volumes) == {f"{prefix}-checkpoint-{first.id}-0"}
     assert sweep(world.store, {"local": world.engine}) == []
 
@@ -277,7 +275,7 @@ def test_the_sweep_removes_what_has_ended_and_nothing_else(world: World) -> None
 def test_one_thing_that_cannot_be_swept_keeps_nothing_else(world: World) -> None:
     world.engine.script(GOOD)
     run = world.finish(world.first_run(pipeline(replicates=2)), world.server())
-    wait_until(lambda: not world.engine.containers, "the containers to go")
+    wait_until(lambda: not world.engine.guests, "the containers to go")
     world.engine.fail("remove_volume", EngineError("in use"))
     removed = sweep(world.store, {"local": world.engine})
     assert removed == [f"mlci-{world.store.instance[:8]}-checkpoint-{run.id}-1"]
@@ -286,12 +284,11 @@ def test_one_thing_that_cannot_be_swept_keeps_nothing_else(world: World) -> None
 def test_what_a_restored_database_does_not_know_keeps_nothing_else_from_being_swept(world: World) -> None:
     world.engine.script(GOOD)
     run = world.finish(world.first_run(pipeline()), world.server())
-    wait_until(lambda: not world.engine.containers, "the container to go")
+    wait_until(lambda: not world.engine.guests, "the container to go")
     prefix = f"mlci-{world.store.instance[:8]}"
-    world.engine.ensure_network(f"{prefix}-net-77", {})
     world.engine.ensure_volume(f"{prefix}-checkpoint-77-0", {})
     assert sweep(world.store, {"local": world.engine}) == [f"{prefix}-checkpoint-{run.id}-0"]
-    assert f"{prefix}-net-77" in world.engine.networks
+    assert f"{prefix}-checkpoint-77-0" in world.engine.volumes
 
 
 def test_leftovers_of_a_preparation_are_swept_once_nothing_is_prepared(world: World) -> None:
@@ -308,9 +305,8 @@ def test_leftovers_of_a_preparation_are_swept_once_nothing_is_prepared(world: Wo
     wait_until(lambda: world.name_of(run) not in world.engine.containers, "the container to go")
     assert setup in world.engine.containers
     removed = sweep(world.store, {"local": world.engine})
-    assert removed[:2] == [setup, setup]
-    assert world.engine.containers == {}
-    assert world.engine.networks == {}
+    assert removed[:1] == [setup]
+    assert world.engine.guests == {}
 
 
 def test_an_engine_out_of_reach_is_swept_another_time(world: World) -> None:

@@ -1,0 +1,303 @@
+"""Sandboxes: the networks of runs, each held by a small container of ours that shuts the ways to the host.
+
+A sandbox's container is the only one that is given a capability (NET_ADMIN, within its own network), and runs
+no program but ours. What joins its network has no capability, and so cannot open again what is shut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from orchestrator.adapters.docker.clients import Clients
+from orchestrator.adapters.docker.convert import ContainerJson, is_ours
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
+from orchestrator.adapters.docker.storage import Networks, foreign
+from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
+from orchestrator.ports.engine import Sandbox, SandboxSpec
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+_RECIPE = "mlci.sandbox"
+"""On a sandbox's container; the value tells from what it was made."""
+_KEPT = "/run/mlci"
+_TABLE = 77
+_TAMPERED = 9
+_MEMORY = 32 << 20
+_PATIENCE = 30
+"""Seconds for the helper that reads addresses."""
+
+# Numbers of protocols, not names: a small image has no /etc/protocols. A lookup that finds nothing in our
+# table, or "throw", goes on to the network's own routes.
+_SHUT = f"""set -eu
+shut() {{
+  version=$1; shift
+  [ $# -gt 0 ] || return 0
+  printf 'route replace prohibit %s table {_TABLE}\\n' "$@" | ip "$version" -batch -
+}}
+shut_all() {{
+  four= six=
+  for address; do case $address in *:*) six="$six $address";; *) four="$four $address";; esac; done
+  shut -4 $four
+  if [ -e /proc/net/if_inet6 ]; then shut -6 $six; fi
+}}
+"""
+_ADD = _SHUT + 'shut_all "$@"\n'
+# Those files are shared with all that join, and a root user without capabilities still owns them: what a
+# build or a run changed there would reach the next one.
+_FILES = "/etc/hosts /etc/resolv.conf /etc/hostname"
+_MAKE = (
+    _SHUT
+    + f"""cd {_KEPT}
+reachable=$1; shift
+if [ -e ready ]; then
+  for file in {_FILES}; do cmp -s "$file" "${{file##*/}}" || exit {_TAMPERED}; done
+  shut_all "$@"
+  exit 0
+fi
+for version in -4 -6; do
+  [ "$version" = -4 ] || [ -e /proc/net/if_inet6 ] || continue
+  ip "$version" rule add pref 10 ipproto 17 dport 53 lookup main
+  ip "$version" rule add pref 11 ipproto 6 dport 53 lookup main
+  ip "$version" rule add pref 20 lookup {_TABLE}
+done
+shut_all "$@"
+for address in $reachable; do
+  case $address in *:*) version=-6;; *) version=-4;; esac
+  ip "$version" route replace throw "$address" table {_TABLE}
+done
+cp {_FILES} .
+: > ready
+"""
+)
+_LOOK = "cat /proc/net/fib_trie; echo; if [ -e /proc/net/if_inet6 ]; then cat /proc/net/if_inet6; fi"
+_LEAF = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\s*$")
+_SIX = re.compile(r"([0-9a-f]{32}) [0-9a-f]+ [0-9a-f]+ [0-9a-f]+ +[0-9a-f]+ +\S+\s*$")
+
+
+class _HostConfigJson(TypedDict, total=False):
+    NetworkMode: str
+
+
+class _ListedJson(TypedDict):
+    Id: str
+    HostConfig: _HostConfigJson
+    Labels: dict[str, str] | None
+
+
+class Sandboxes:
+    """The sandboxes of one engine. Thread-safe."""
+
+    def __init__(self, clients: Clients, instance: str, networks: Networks) -> None:
+        self._clients = clients
+        self._instance = instance
+        self._networks = networks
+        self._made: set[str] = set()
+
+    def ensure(self, spec: SandboxSpec) -> Sandbox:
+        """Have the sandbox, as described and untouched by what was in it before."""
+        self._networks.ensure(spec.name, spec.labels)
+        recipe = self._recipe(spec)
+        for _ in range(2):
+            json = self._inspect(spec.name)
+            if json is not None:
+                if self._usable(json, recipe):
+                    self._evict(json["Id"])
+                    if self._shut(json["Id"], spec):
+                        return self._known(json["Id"], spec.name)
+                self._remove(json["Id"])
+            made = self._create(spec, recipe)
+            if self._shut(made, spec):
+                return self._known(made, spec.name)
+        raise EngineError(f"the sandbox {spec.name} on {self._clients.url} does not stay as it was made")
+
+    def require(self, sandbox: Sandbox) -> None:
+        """Raise EngineError unless it is a sandbox of ours."""
+        if sandbox.id in self._made:
+            return
+        json = self._inspect(sandbox.id)
+        if json is None or _RECIPE not in (json["Config"]["Labels"] or {}):
+            raise EngineError(f"there is no sandbox {sandbox.name} on {self._clients.url}", "make it first")
+        self._known(json["Id"], sandbox.name)
+
+    def prohibit(self, name: str, addresses: Iterable[str]) -> None:
+        """Shut more ways in a sandbox that is in use. ContainerGone."""
+        json = self._inspect(name)
+        if json is None or json["State"]["Status"] != "running":
+            raise ContainerGone(f"the sandbox {name} on {self._clients.url} is gone")
+        self._run(json["Id"], _ADD, _checked(addresses))
+
+    def host_addresses(self, image: str) -> tuple[str, ...]:
+        """The addresses of the host itself, seen from a container in its network; loopback apart."""
+        client = self._clients.control()
+        name = f"mlci-{self._instance[:8]}-addresses-{uuid.uuid4().hex[:12]}"
+        labels = {**with_instance({"mlci.role": "helper"}, self._instance), CONTAINER: name}
+        with _image_needed(image, self._clients.url), translate("looking at the host's addresses"):
+            made = client.create_container(
+                image,
+                name=name,
+                entrypoint=["/bin/sh", "-c", _LOOK],
+                user="65534:65534",
+                working_dir="/",
+                labels=labels,
+                host_config=client.create_host_config(
+                    network_mode="host",
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    read_only=True,
+                    pids_limit=16,
+                    mem_limit=_MEMORY,
+                ),
+                use_config_proxy=False,
+            )["Id"]
+        try:
+            with translate("looking at the host's addresses"):
+                client.start(made)
+                code = client.wait(made, timeout=_PATIENCE)["StatusCode"]
+                said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
+        finally:
+            with suppress(EngineError):
+                self._remove(made)
+        if code != 0:
+            raise EngineError(f"the host's addresses cannot be read in {image}: {said[-500:]}")
+        return addresses_in(said)
+
+    def _known(self, identity: str, name: str) -> Sandbox:
+        self._made.add(identity)
+        return Sandbox(identity, name)
+
+    def _recipe(self, spec: SandboxSpec) -> str:
+        with _image_needed(spec.image, self._clients.url), translate(f"looking for the image {spec.image}"):
+            image = self._clients.control().inspect_image(spec.image)["Id"]  # type: ignore[no-untyped-call]
+        digest = hashlib.sha256()
+        for part in (_MAKE, str(image), *_checked(spec.reachable)):
+            digest.update(part.encode() + b"\0")
+        return digest.hexdigest()[:40]
+
+    def _usable(self, json: ContainerJson, recipe: str) -> bool:
+        running = json["State"]["Status"] == "running"
+        return running and (json["Config"]["Labels"] or {}).get(_RECIPE) == recipe
+
+    def _create(self, spec: SandboxSpec, recipe: str) -> str:
+        client = self._clients.control()
+        labels = {**with_instance(spec.labels, self._instance), CONTAINER: spec.name, _RECIPE: recipe}
+        with _image_needed(spec.image, self._clients.url), translate(f"making the sandbox {spec.name}"):
+            made: str = client.create_container(
+                spec.image,
+                name=spec.name,
+                entrypoint=["sleep", "infinity"],
+                user="0:0",
+                working_dir="/",
+                labels=labels,
+                host_config=client.create_host_config(
+                    network_mode=spec.name,
+                    cap_drop=["ALL"],
+                    cap_add=["NET_ADMIN"],
+                    security_opt=["no-new-privileges:true"],
+                    read_only=True,
+                    tmpfs={_KEPT: "size=256k,mode=0700"},
+                    init=True,
+                    restart_policy={"Name": "no"},
+                    pids_limit=32,
+                    mem_limit=_MEMORY,
+                ),
+                use_config_proxy=False,
+            )["Id"]
+        with translate(f"starting the sandbox {spec.name}"):
+            client.start(made)
+        return made
+
+    def _shut(self, identity: str, spec: SandboxSpec) -> bool:
+        """Shut the ways; False when something in there was tampered with."""
+        arguments = [" ".join(_checked(spec.reachable)), *_checked(spec.prohibited)]
+        return self._run(identity, _MAKE, arguments) != _TAMPERED
+
+    def _run(self, identity: str, script: str, arguments: list[str]) -> int:
+        client = self._clients.control()
+        with translate("shutting the ways to the host in a sandbox"):
+            command = ["/bin/sh", "-c", script, "sandbox", *arguments]
+            run = client.exec_create(identity, command, user="0:0")["Id"]
+            said: bytes = client.exec_start(run)
+            code: int = client.exec_inspect(run)["ExitCode"]
+        if code not in (0, _TAMPERED):
+            raise EngineError(
+                f"the ways to the host cannot be shut on {self._clients.url} (exit code {code}):"
+                f" {said.decode(errors='replace').strip()[-500:]}",
+                "use an engine that lets its containers have NET_ADMIN and a helper image that has `ip`,"
+                " or say `protect: none` for this host where whoever pushes may reach it",
+            )
+        return code
+
+    def _evict(self, identity: str) -> None:
+        """Remove what still runs in a sandbox that nobody uses."""
+        ours = {"label": f"{INSTANCE}={self._instance}"}
+        with translate("looking for what runs in a sandbox"):
+            running = cast("list[_ListedJson]", self._clients.control().containers(filters=ours))
+        for container in running:
+            mode = container["HostConfig"].get("NetworkMode")
+            if mode == f"container:{identity}" and CONTAINER in (container["Labels"] or {}):
+                self._remove(container["Id"])
+
+    def _inspect(self, name: str) -> ContainerJson | None:
+        try:
+            with translate(f"looking at the sandbox {name}"):
+                json = cast(ContainerJson, self._clients.control().inspect_container(name))
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+        if not is_ours(json, self._instance):
+            raise foreign("container", name, self._clients.url)
+        return json
+
+    def _remove(self, identity: str) -> None:
+        client: APIClient = self._clients.control()
+        try:
+            with translate("removing a container"):
+                client.remove_container(identity, force=True, v=True)
+        except Refused as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+
+
+def addresses_in(told: str) -> tuple[str, ...]:
+    """The addresses, loopback and link-local ones apart, in /proc/net/fib_trie and /proc/net/if_inet6."""
+    found: set[str] = set()
+    leaf = ""
+    for line in told.splitlines():
+        if match := _LEAF.search(line):
+            leaf = match[1]
+        elif line.strip() == "/32 host LOCAL" and leaf:
+            found.add(leaf)
+        elif match := _SIX.fullmatch(line):
+            found.add(str(ipaddress.IPv6Address(int(match[1], 16))))
+    parsed = [ipaddress.ip_address(text) for text in found]
+    return tuple(sorted(str(a) for a in parsed if not a.is_loopback and not a.is_link_local))
+
+
+def _checked(addresses: Iterable[str]) -> list[str]:
+    """Addresses as ``ip`` takes them, and nothing else, for they become words of a shell script."""
+    try:
+        return [str(ipaddress.ip_network(address, strict=False)) for address in addresses]
+    except ValueError as error:
+        raise EngineError(f"{error}", "write an IP address or a network such as 10.0.0.0/8") from error
+
+
+@contextmanager
+def _image_needed(image: str, url: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise ImageNotFound(
+            f"{url} has no image {image}, without which a run's ways to its host cannot be shut",
+            "make it with `orchestrator images build base`, or name another as `helper_image` of the host",
+        ) from error

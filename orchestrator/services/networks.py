@@ -1,0 +1,174 @@
+"""The networks of runs: one sandbox for each slot of a host, in which the ways to the host are shut.
+
+A slot has one attempt at a time, so no two runs ever share a network. The sandbox outlives the attempt: to
+make one takes longer than all the rest of a trivial run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import ContainerGone, EngineError, EngineUnavailable
+from orchestrator.domain.pipeline import HostSpec, Protection
+from orchestrator.ports.engine import ContainerState, Engine, Sandbox, SandboxSpec
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock
+from orchestrator.services import naming
+
+log = logging.getLogger(__name__)
+
+LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
+"""Where clouds tell a machine its credentials, and what needs no router to be reached."""
+METADATA = ("fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32")
+"""Metadata services of clouds at addresses that are not link-local."""
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "fc00::/7")
+
+_NETWORKS_KNOWN = 15.0
+"""Seconds for which the list of an engine's networks counts."""
+_ADDRESSES_KNOWN = 300.0
+"""Seconds for which the addresses of a host count."""
+_AGAIN = 60.0
+"""Seconds after which a sandbox that could not be changed is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    sandbox: Sandbox
+    prohibited: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a host, and since when (monotonic seconds)."""
+
+    addresses: tuple[str, ...] = ()
+    addresses_at: float | None = None
+    ranges: tuple[str, ...] = ()
+    ranges_at: float | None = None
+
+
+class Networks:
+    """Gives attempts their network. Thread-safe; each slot is used by one attempt at a time."""
+
+    def __init__(self, instance: str, hosts: Sequence[HostSpec], clock: Clock) -> None:
+        self._instance = instance
+        self._hosts = {host.name: host for host in hosts}
+        self._clock = clock
+        self._known: defaultdict[str, _Known] = defaultdict(_Known)
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._kept: dict[tuple[str, int], _Kept] = {}
+        self._bridges: set[tuple[str, int]] = set()
+        self._shut: dict[tuple[str, int], frozenset[str]] = {}
+        self._not_before: dict[tuple[str, int], float] = {}
+
+    def join(self, engine: Engine, host: str, slot: int, *, as_root: bool = False) -> Sandbox | str:
+        """The network for the next container on a slot.
+
+        Costs the engine nothing while the slot's sandbox is known to be good. ``as_root``: something of it
+        runs as root, which owns files that all of a sandbox share; the next one looks at them first. Raises
+        ImageNotFound without the helper image: no run is ever unprotected by accident.
+        """
+        spec = self._hosts[host]
+        name = naming.slot_name(self._instance, host, slot)
+        labels = {naming.ROLE_LABEL: "sandbox"}
+        if spec.protection is Protection.NONE:
+            if (host, slot) not in self._bridges:
+                engine.ensure_network(name, labels)
+                self._bridges.add((host, slot))
+            return name
+        kept = self._kept.get((host, slot))
+        if kept is None:
+            # Its own range has to be in the list.
+            engine.ensure_network(name, labels)
+            self._known[host].ranges_at = None
+        prohibited = self._prohibited(engine, spec)
+        if kept is None or not prohibited <= kept.prohibited:
+            kept = _Kept(
+                engine.ensure_sandbox(
+                    SandboxSpec(name, spec.helper_image, labels, tuple(sorted(prohibited)), spec.reachable)
+                ),
+                prohibited,
+            )
+        if as_root:
+            self.doubt(host, slot)
+        else:
+            self._kept[host, slot] = kept
+        self._shut[host, slot] = prohibited
+        return kept.sandbox
+
+    def doubt(self, host: str, slot: int) -> None:
+        """Look at the slot's network before the next container joins it."""
+        self._kept.pop((host, slot), None)
+        self._bridges.discard((host, slot))
+
+    def renew(self, engine: Engine, host: str, slot: int) -> bool:
+        """Whether a container that could not be started failed for want of its sandbox; doubts it then."""
+        if self._hosts[host].protection is Protection.NONE:
+            return False
+        found = engine.find(naming.slot_name(self._instance, host, slot))
+        kept = self._kept.get((host, slot))
+        runs = found is not None and found.state is ContainerState.RUNNING
+        if runs and found is not None and kept is not None and kept.sandbox.id == found.id:
+            return False
+        self.doubt(host, slot)
+        # An engine that was started again may have other networks, on a host with other addresses.
+        self._known.pop(host, None)
+        return True
+
+    def keep_shut(self, engine: Engine, host: str, slot: int) -> None:
+        """Shut the ways that have opened since a running attempt joined: networks come and go."""
+        spec = self._hosts.get(host)
+        if spec is None or spec.protection is Protection.NONE:
+            return
+        before = self._shut.get((host, slot), frozenset())
+        prohibited, now = self._prohibited(engine, spec), self._clock.monotonic()
+        if prohibited <= before or now < self._not_before.get((host, slot), now):
+            return
+        name = naming.slot_name(self._instance, host, slot)
+        try:
+            engine.prohibit(name, sorted(prohibited - before))
+        except ContainerGone:
+            # An attempt without a network has none, and one whose sandbox was removed reaches nothing.
+            log.debug("host %s has no sandbox %s", host, name)
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            log.error("a run on %s may reach networks that are new there: %s", host, error)
+            self._not_before[host, slot] = now + _AGAIN
+            return
+        self._shut[host, slot] = before | prohibited
+
+    def _prohibited(self, engine: Engine, spec: HostSpec) -> frozenset[str]:
+        with self._locks[spec.name]:
+            known, now = self._known[spec.name], self._clock.monotonic()
+            if known.addresses_at is None or now - known.addresses_at > _ADDRESSES_KNOWN:
+                known.addresses = engine.host_addresses(spec.helper_image)
+                known.addresses_at = now
+            if known.ranges_at is None or now - known.ranges_at > _NETWORKS_KNOWN:
+                known.ranges = engine.network_ranges()
+                known.ranges_at = now
+            shut = {*LINK_LOCAL, *METADATA, *known.addresses, *known.ranges}
+        if spec.protection is Protection.PRIVATE:
+            shut |= set(PRIVATE)
+        return frozenset(shut - set(spec.reachable))
+
+
+def dismiss(store: Store, engines: Mapping[str, Engine]) -> None:
+    """Remove the sandboxes of slots that no attempt holds, as when a server stops.
+
+    An attempt that claims such a slot meanwhile makes its own again.
+    """
+    busy = {naming.slot_name(store.instance, host, slot) for host, slot in store.attempts.taken().values()}
+    prefix = naming.slot_prefix(store.instance)
+    for host, engine in engines.items():
+        try:
+            for network in engine.owned().networks:
+                if network.startswith(prefix) and network not in busy:
+                    engine.remove(network)
+                    engine.remove_network(network)
+        except EngineError as error:
+            log.info("the networks of %s stay for now: %s", host, error)
