@@ -122,18 +122,8 @@ class SqlActions(SqlOutbox):
         if not dead:
             return
         with self._database.writing() as session:
-            changed(
-                session,
-                update(ActionRow)
-                .where(ActionRow.state == ActionState.RUNNING, *_longer_held(ActionRow, dead, at))
-                .values(lease_expires_at=at),
-            )
-            changed(
-                session,
-                update(OutboxRow)
-                .where(OutboxRow.state == PENDING, *_longer_held(OutboxRow, dead, at))
-                .values(lease_expires_at=at),
-            )
+            _let_run_out(session, ActionRow, ActionRow.state == ActionState.RUNNING, dead, at)
+            _let_run_out(session, OutboxRow, OutboxRow.state == PENDING, dead, at)
 
     def finish_with_mail(
         self, lease: Lease, mail: OutboxMessage | None, message: str, at: datetime
@@ -154,8 +144,14 @@ def _held(lease: Lease) -> Update:
     )
 
 
-def _longer_held(row: LeasedRow, dead: Sequence[str], at: datetime) -> tuple[ColumnElement[bool], ...]:
-    return row.lease_owner.in_(dead), row.lease_expires_at > at
+def _let_run_out(
+    session: Session, row: LeasedRow, working: ColumnElement[bool], dead: Sequence[str], at: datetime
+) -> None:
+    held = (working, row.lease_owner.in_(dead), row.lease_expires_at > at)
+    # In the order of ids: two servers that do this at once wait for each other instead of both failing.
+    ids = session.scalars(select(row.id).where(*held).order_by(row.id).with_for_update()).all()
+    if ids:
+        changed(session, update(row).where(row.id.in_(ids), *held).values(lease_expires_at=at))
 
 
 def _require_final(lease: Lease, after: ActionState) -> None:

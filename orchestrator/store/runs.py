@@ -27,8 +27,16 @@ from orchestrator.domain.run import (
 from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
-from orchestrator.store.tables import AttemptRow, ChangeRow, DeploymentRow, MetricRow, PinRow, RunRow
-from orchestrator.store.transitions import Tokens, TooLate, changed, put, record, require_legal
+from orchestrator.store.tables import (
+    AttemptRow,
+    ChangeRow,
+    DeploymentRow,
+    JournalRow,
+    MetricRow,
+    PinRow,
+    RunRow,
+)
+from orchestrator.store.transitions import REMOVED, Tokens, TooLate, changed, put, record, require_legal
 
 _REFERENCE = re.compile(r"(?:(?P<pipeline>.+?)\s*#)?(?P<number>[1-9][0-9]{0,17})")
 _UNFINISHED = tuple(state for state in RunState if not state.final)
@@ -73,7 +81,7 @@ class SqlRuns:
         with self._database.reading() as session:
             if found := _fetch(session, named):
                 return found[0]
-        raise NotFound(f"there is no run {reference.strip()}")
+            raise _missing(session, reference.strip(), match["pipeline"], int(match["number"]))
 
     def definition(self, run_id: int) -> Pipeline:
         with self._database.reading() as session:
@@ -167,7 +175,7 @@ class SqlRuns:
 
     def unpin(self, pipeline: str, name: str, who: str, reason: str, at: datetime) -> None:
         with self._database.writing() as session:
-            pin = session.get(PinRow, (pipeline, name))
+            pin = session.get(PinRow, (pipeline, name), with_for_update=True)
             if pin is None:
                 raise NotFound(f"pipeline {pipeline} has no pin{f' {name}' if name else ''}")
             session.delete(pin)
@@ -280,8 +288,21 @@ def _fetch(session: Session, wanted: Select[RunRow, ChangeRow]) -> list[Run]:
 def _get(session: Session, run_id: int) -> Run:
     found = _fetch(session, _RUNS.where(RunRow.id == run_id))
     if not found:
-        raise NotFound(f"there is no run {run_id}")
+        raise _missing(session, str(run_id), None, run_id)
     return found[0]
+
+
+def _missing(session: Session, reference: str, pipeline: str | None, number: int) -> NotFound:
+    """The error for a run that is not there, which says so if it once was."""
+    if pipeline is None:
+        entry = select(JournalRow).where(JournalRow.run_id == number, JournalRow.after == REMOVED)
+    else:
+        title = JournalRow.reason.startswith(f"{pipeline}#{number} removed", autoescape=True)
+        entry = select(JournalRow).where(JournalRow.after == REMOVED, title)
+    gone = session.scalar(entry.limit(1))
+    if gone is None:
+        return NotFound(f"there is no run {reference}")
+    return NotFound(f"there is no run {reference} any more: {gone.reason}, on {gone.at:%Y-%m-%d}")
 
 
 def _run(row: RunRow, change: ChangeRow) -> Run:

@@ -1,0 +1,220 @@
+"""What only a database server does: writers that commit out of order, errors with a SQLSTATE, going away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url, text
+
+from orchestrator.domain.change import Cause
+from orchestrator.domain.errors import OrchestratorError, StoreError, StoreUnavailable
+from orchestrator.store import SqlStore, migrations, open_store
+from orchestrator.store.engine import Database, parse_url
+from orchestrator.store.transitions import record
+from tests.support.engine import built
+from tests.support.postgres import SERVER_FOLDER, PostgresServer, postgres_server
+from tests.unit.store.support import AT, at_once, enqueue, new_run, pipeline
+
+if TYPE_CHECKING:
+    import docker
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_database_says_what_it_is(store: SqlStore) -> None:
+    assert store.database_version().startswith("PostgreSQL 15.")
+
+
+def test_readers_write_nothing_and_see_one_moment(store: SqlStore, database: Database) -> None:
+    before = enqueue(store)
+    with database.reading() as session:
+        assert session.scalars(text("SELECT id FROM runs")).all() == [before.id]
+        enqueue(store)
+        assert session.scalars(text("SELECT id FROM runs")).all() == [before.id]
+        with pytest.raises(StoreUnavailable, match="cannot work now"), database.reading() as other:
+            other.execute(text("DELETE FROM journal"))
+
+
+def test_the_head_of_the_journal_moves_when_an_older_row_comes_late(
+    store: SqlStore, database: Database
+) -> None:
+    with database.writing() as slow:
+        record(slow, AT, "slow", "run 1", None, "", "")
+        slow.flush()
+        store.journal.note("quick", "run 2", "", AT)
+        before = store.journal.head()
+    assert [entry.who for entry in store.journal.latest()] == ["quick", "slow"]
+    assert store.journal.head() > before
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "told"),
+    [
+        ("SELECT pg_sleep(5)", StoreUnavailable, "statement timeout"),
+        ("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE", StoreUnavailable, "lock timeout"),
+        ("SELECT 1 FROM no_such_table", StoreError, "run `orchestrator db upgrade`"),
+        ("INSERT INTO meta (name, value) VALUES ('instance', 's3cret')", StoreError, "duplicate key"),
+    ],
+)
+def test_what_the_server_says_is_told_by_its_code_and_without_values(
+    url: str, store: SqlStore, database: Database, statement: str, error: type[StoreError], told: str
+) -> None:
+    options = {"options": "-c statement_timeout=400 -c lock_timeout=200"}
+    hasty = Database(parse_url(url).update_query_dict(options))
+    try:
+        with database.writing() as holder:
+            holder.execute(text("SELECT 1 FROM runs"))
+            with pytest.raises(error) as refusal, hasty.writing() as session:
+                session.execute(text(statement))
+        assert type(refusal.value) is error
+        assert told in f"{refusal.value.message} {refusal.value.remedy}"
+        assert "s3cret" not in str(refusal.value)
+    finally:
+        hasty.close()
+
+
+def test_a_deadlock_is_over_at_once_and_no_defect(store: SqlStore, database: Database, url: str) -> None:
+    for name in ("a", "b"):
+        enqueue(store, new_run(pipeline(name), cause=Cause.MANUAL))
+    first_has_both = threading.Barrier(2)
+    count = text("UPDATE pipelines SET last_number = last_number + 1 WHERE name = :name")
+
+    def count_both(index: int) -> str:
+        one, other = ("a", "b") if index else ("b", "a")
+        try:
+            with database.writing() as session:
+                session.execute(count, {"name": one})
+                first_has_both.wait(timeout=30)
+                session.execute(count, {"name": other})
+        except StoreUnavailable as error:
+            return error.message
+        return "done"
+
+    lost, done = sorted(at_once(2, count_both), key=lambda told: told == "done")
+    assert "deadlock detected" in lost
+    assert done == "done"
+
+
+def refused(url: str) -> OrchestratorError:
+    with pytest.raises(OrchestratorError) as refusal:
+        open_store(url)
+    return refusal.value
+
+
+def test_a_server_that_is_not_there_or_does_not_know_us_is_unavailable_and_hears_no_password_repeated(
+    postgres_server: PostgresServer,
+) -> None:
+    nobody = make_url(postgres_server.url("none")).set(port=1).render_as_string(hide_password=False)
+    for url in (nobody, postgres_server.url("no_such_database"), postgres_server.url("none", "wr0ng-word")):
+        error = refused(url)
+        assert isinstance(error, StoreUnavailable)
+        assert "storage.database" in error.remedy
+        password = make_url(url).password
+        assert isinstance(password, str)
+        assert password not in f"{error!r} {error} {error.remedy} {error.__cause__!r}"
+
+
+def test_without_its_driver_the_package_to_install_is_named(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    error = refused(url)
+    assert "psycopg" in error.message
+    assert "[postgres]" in error.remedy
+
+
+CLAIMER = """
+import sys
+from datetime import timedelta
+from orchestrator.store import open_store
+from tests.unit.store.support import AT, SECONDS, claim
+
+store, owner = open_store(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for attempt in store.attempts.queued(AT):
+    if claim(store, attempt, owner, "shared", slots=100) is not None:
+        print(attempt.id, flush=True)
+"""
+
+
+def test_two_servers_never_claim_the_same_attempt_and_leave_none(url: str, store: SqlStore) -> None:
+    for _ in range(30):
+        enqueue(store, new_run(cause=Cause.MANUAL))
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, url, owner],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
+        for owner in ("one", "two")
+    ]
+    for server in servers:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+    claimed = [server.communicate("go\n", timeout=60)[0].split() for server in servers]
+    assert [server.returncode for server in servers] == [0, 0]
+    assert sorted(int(number) for numbers in claimed for number in numbers) == list(range(1, 31))
+    assert sum(store.attempts.slots_in_use().values()) == 30
+
+
+STARTER = """
+import sys
+from orchestrator.store import open_store
+
+sys.stdin.readline()
+print(open_store(sys.argv[1]).instance)
+"""
+
+
+def test_two_servers_that_start_on_an_empty_database_make_one(empty_url: str) -> None:
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, empty_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    first, second = (process.communicate("go\n", timeout=60)[0] for process in starting)
+    assert first == second
+    assert len(first.strip()) == 32
+    assert migrations.is_current(empty_url)
+
+
+@pytest.fixture
+def own_server(docker_engine: docker.DockerClient, base_image: str) -> Iterator[PostgresServer]:
+    with postgres_server(docker_engine, built(docker_engine, SERVER_FOLDER)) as server:
+        yield server
+
+
+def test_a_server_that_goes_away_and_comes_back_loses_nothing(own_server: PostgresServer) -> None:
+    with own_server.database() as name, closing(open_store(own_server.url(name))) as store:
+        told: Counter[str] = Counter()
+        failed = 0
+        for number in range(1, 61):
+            if number == 20:
+                own_server.container.kill("SIGKILL")
+            if number == 40:
+                own_server.container.start()
+                own_server.wait_until_it_answers()
+            try:
+                store.journal.note("ann", "run 1", str(number), AT)
+                told[str(number)] += 1
+            except StoreUnavailable:
+                failed += 1
+        assert Counter(entry.reason for entry in store.journal.of_run(1)) == told
+        assert 1 <= failed <= 21
+        assert {str(number) for number in (*range(1, 20), *range(41, 61))} <= set(told)
