@@ -34,6 +34,8 @@ FULL = 5.0
 """Seconds after which a loop with open work takes a turn although no state changed: retries, expired leases.
 """
 SWEEP = 600.0
+RETAIN = 15.0
+"""Seconds between two looks whether retention has something to do."""
 DRAIN = 20.0
 
 
@@ -197,6 +199,7 @@ class Service:
         stopping: threading.Event,
         owner: str,
         url: str,
+        retain: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -212,6 +215,8 @@ class Service:
         self._execute = Loop("execute", self._execute_tick, TICK)
         self._act = Loop("act", self._act_tick, FULL)
         self._mail = Loop("mail", self._mail_tick, FULL)
+        # A loop of its own, because removing may take long, and nobody waits for it.
+        self._retain = Loop("retain", retain, RETAIN)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
         self._acting = Changes(store, clock, store.actions.any_owed)
         self._mailing = Changes(store, clock, store.actions.any_owed)
@@ -224,6 +229,7 @@ class Service:
         self._execute.start()
         self._act.start()
         self._mail.start()
+        self._retain.start()
         self.watcher.start()
 
     def wake(self) -> None:
@@ -235,7 +241,8 @@ class Service:
     @property
     def healthy(self) -> bool:
         """Whether all loops still turn."""
-        return all(loop.alive for loop in (self._execute, self._act, self._mail)) and self.watcher.running
+        loops = (self._execute, self._act, self._mail, self._retain)
+        return all(loop.alive for loop in loops) and self.watcher.running
 
     def stop(self) -> None:
         """Stop watching, let go of attempts (their containers go on), finish the act under way."""
@@ -247,6 +254,7 @@ class Service:
             log.warning("some attempts were not let go in time; the next server takes them over all the same")
         self._act.stop(DRAIN)
         self._mail.stop(DRAIN)
+        self._retain.stop(DRAIN)
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()

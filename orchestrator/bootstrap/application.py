@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from orchestrator.scheduler import Service
+    from orchestrator.services.retain import Retainer
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
@@ -321,12 +322,20 @@ class Application:
             )
         return ConfiguredServers(servers, f"orchestrator {self.store.instance[:8]}")
 
+    @cached_property
+    def retainer(self) -> Retainer:
+        """Removes what has had its time."""
+        from orchestrator.bootstrap.retention import retainer_of
+
+        return retainer_of(self)
+
     def service(self, url: str) -> Service:
         """Everything that ``serve`` runs beside the web server; not started yet.
 
         ``url`` is where it answers.
         """
         from orchestrator.scheduler import Service, Watcher
+        from orchestrator.services.retain_tick import RetainTick
 
         stopping = threading.Event()
         service: Service
@@ -348,6 +357,13 @@ class Application:
             stopping=stopping,
             owner=self.processes.this(),
             url=url,
+            retain=RetainTick(
+                self.retainer,
+                self.config.orchestrator.retention.every,
+                self.clock,
+                self.processes.this(),
+                stopping,
+            ),
         )
         return service
 

@@ -42,7 +42,11 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
         "took",
         Column("how it ended", fold=True),
     )
-    print_table(columns, [_attempt_row(a) for a in app.store.attempts.of_run(run.id)])
+    attempts = app.store.attempts.of_run(run.id)
+    print_table(columns, [_attempt_row(a) for a in attempts])
+    for attempt in attempts:
+        if attempt.log_removed:
+            screen.print(Text(f"the log of replicate {attempt.replicate} was {attempt.log_removed}"))
     actions = app.store.actions.of_run(run.id)
     if actions:
         _heading(screen, "actions")
@@ -56,8 +60,8 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     files = kept(app, run)
     if files:
         _heading(screen, "artifacts")
-        listed = [(f.path, format_size(f.size), f.sha256[:12]) for _, f in files]
-        print_table(("path", Column("size", right=True), "sha256"), listed)
+        listed = [(f.path, format_size(f.size), f.sha256[:12], f.removed) for _, f in files]
+        print_table(("path", Column("size", right=True), "sha256", Column("", fold=True)), listed)
     if journal:
         _heading(screen, "journal")
         entries = [

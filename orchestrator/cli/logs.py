@@ -44,6 +44,11 @@ def print_logs(
 
     printed = 0
     for attempt in attempts:
+        if attempt.log_removed:
+            which = f" [{attempt.replicate}]" if many else ""
+            say(f"the log of {reference(run)}{which} was {attempt.log_removed}")
+            printed += 1
+            continue
         lines = reader.new(attempt.id)
         for when, text in lines if tail is None else deque(lines, maxlen=tail):
             show(attempt, when, text)

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "deployments": ("orchestrator.cli.deployments", "deployments", "Show what was deployed where."),
     "images": ("orchestrator.cli.images", "images", "Make, list and remove the images that runs use."),
     "runners": ("orchestrator.cli.hosts", "runners", "Show the runners of the configuration."),
+    "retention": ("orchestrator.cli.retention", "retention", "Show and remove what has had its time."),
     "hosts": ("orchestrator.cli.hosts", "hosts", "Show and check the Docker engines."),
     "db": ("orchestrator.cli.db", "db", "Upgrade and back up the database."),
     "doctor": ("orchestrator.cli.doctor", "doctor", "Check everything that a run will need."),

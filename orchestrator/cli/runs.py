@@ -182,6 +182,67 @@ def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
 
 
 @_takes_reference
+@runs.command("keep")
+@click.option("--reason", required=True, help="Why; it stays in the journal.")
+@global_options
+def keep(ref: str, reason: str) -> int:
+    """Keep a run with all it has, whatever the rules of retention say."""
+    from orchestrator.cli.output import say
+    from orchestrator.cli.views import reference
+
+    with this().application() as app:
+        run = app.store.runs.find(ref)
+        app.store.retention.keep(run.id, who(), reason, app.clock.now())
+        say(f"{reference(run)} is kept")
+        return PASSED
+
+
+@_takes_reference
+@runs.command("unkeep")
+@global_options
+def unkeep(ref: str) -> int:
+    """Leave a run to the rules of retention again."""
+    from orchestrator.cli.output import say
+    from orchestrator.cli.views import reference
+
+    with this().application() as app:
+        run = app.store.runs.find(ref)
+        was_kept = app.store.retention.unkeep(run.id, who(), app.clock.now())
+        say(f"{reference(run)} is {'no longer' if was_kept else 'not'} kept")
+        return PASSED
+
+
+@runs.command("kept")
+@global_options
+def list_kept() -> int:
+    """The runs that people keep, with who and why."""
+    from orchestrator.cli.output import Column, iso, print_json, print_table, stamp
+    from orchestrator.cli.views import reference
+
+    settings = this()
+    with settings.application() as app:
+        kept = [(app.store.runs.get(each.run_id), each) for each in app.store.retention.keeps()]
+        if settings.json:
+            print_json(
+                [
+                    {
+                        "id": run.id,
+                        "reference": reference(run),
+                        "who": each.who,
+                        "reason": each.reason,
+                        "at": iso(each.at),
+                    }
+                    for run, each in kept
+                ]
+            )
+            return PASSED
+        rows = [(reference(run), each.who, stamp(each.at), each.reason) for run, each in kept]
+        columns = ("run", "who", "since", Column("why", fold=True))
+        print_table(columns, rows, "nobody keeps a run: `orchestrator runs keep REF --reason WHY`")
+        return PASSED
+
+
+@_takes_reference
 @runs.command("artifacts")
 @click.option(
     "--download",
@@ -203,13 +264,25 @@ def artifacts(ref: str, download: Path | None) -> int:
         run = app.store.runs.find(ref)
         found = kept(app, run)
         if download is not None:
-            saved = save(app, found, download, apart=run.replicates > 1)
+            there = [(replicate, file) for replicate, file in found if not file.removed]
+            saved = save(app, there, download, apart=run.replicates > 1)
             say(f"{count(saved, 'file')} of {reference(run)} written to {download}")
-            return PASSED if saved or not found else UNKNOWN
+            for _, file in found:
+                if file.removed:
+                    say(f"{file.path} was {file.removed}")
+            return PASSED if saved == len(found) else UNKNOWN
         if settings.json:
             print_json([{"replicate": replicate, **to_plain(file)} for replicate, file in found])
             return PASSED
-        columns = ("path", Column("size", right=True), "kind", "replicate", "sha256")
-        rows = [(f.path, format_size(f.size), f.kind, str(n), f.sha256[:12]) for n, f in found]
-        print_table(columns, rows, f"{reference(run)} left nothing behind")
+        columns: tuple[Column | str, ...] = (
+            "path",
+            Column("size", right=True),
+            "kind",
+            "replicate",
+            "sha256",
+        )
+        rows = [(f.path, format_size(f.size), f.kind, str(n), f.sha256[:12], f.removed) for n, f in found]
+        if any(file.removed for _, file in found):
+            columns = (*columns, Column("", fold=True))
+        print_table(columns, [row[: len(columns)] for row in rows], f"{reference(run)} left nothing behind")
         return PASSED

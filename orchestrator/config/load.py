@@ -101,6 +101,7 @@ def load(
             problems += check_pipeline(pipeline.document, known)
     problems += _state_in_datasets(main, pipelines)
     problems += _shared_servers(pipelines)
+    problems += _retained(main, pipelines)
     problems += _warnings(main, runners)
     problems += _unheard_errors(pipelines)
     if not pipelines:
@@ -233,6 +234,19 @@ def _state_in_datasets(
                 message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
                 expected = "a folder apart from storage.path"
                 yield file.document.problem(("datasets", name, "path"), message, expected)
+
+
+def _retained(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
+    """Rules of retention for pipelines that there are not."""
+    if main.document is None:
+        return
+    # One that cannot be read is taken by the name of its file, so that its rules are not blamed.
+    known = {file.model.pipeline if file.model is not None else file.path.stem for file in pipelines}
+    for name in sorted(keys_at(main.document.data, "retention", "pipelines") - known):
+        position = main.document.key_position(("retention", "pipelines", name))
+        expected = any_of(sorted(known)) if known else "a file under pipelines/"
+        message = f'there is no pipeline "{name}"'
+        yield Problem(main.document.file, position, message, expected, closest(name, known))
 
 
 def _shared_servers(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:

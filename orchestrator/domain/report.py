@@ -119,10 +119,11 @@ class DeploymentRow:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRow:
-    """One kept file; ``size`` in bytes."""
+    """One file that a run left; ``size`` in bytes. ``removed`` says that and why it is no longer kept."""
 
     path: str
     size: int
+    removed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

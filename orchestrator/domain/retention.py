@@ -42,6 +42,11 @@ class Limits:
     keep_last: int = 5
     keep_passed: bool = False
 
+    @property
+    def limited(self) -> bool:
+        """Whether any limit is set."""
+        return any(limit is not None for limit in (self.age, self.count, self.per_branch))
+
 
 @dataclass(frozen=True, slots=True)
 class Unused:

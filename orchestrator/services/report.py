@@ -72,7 +72,7 @@ class ReportBuilder:
             commits=self._commits(run, pipeline, baseline),
             data_changes=self._data_changes(run, pipeline, baseline),
             deployments=deployments,
-            artifacts=tuple(ArtifactRow(a.path, a.size) for a in artifacts),
+            artifacts=tuple(ArtifactRow(a.path, a.size, a.removed) for a in artifacts),
             warnings=self._warnings(attempts, checks),
             likely_cause=likely_cause(run.reason, [*run.message.splitlines(), *tail]),
             failure=_failure(run, attempts),
@@ -86,7 +86,11 @@ class ReportBuilder:
         """What the tables compare this run with: its first check's baseline, else the pass before it."""
         for check in checks:
             if check.baseline_run is not None:
-                return self._store.runs.get(check.baseline_run)
+                try:
+                    return self._store.runs.get(check.baseline_run)
+                except NotFound:
+                    # Removed since: the checks still say what it was compared with.
+                    return None
         branch = run.change.revision.branch
         before = [
             past
@@ -168,6 +172,8 @@ class ReportBuilder:
         chosen = bad or list(attempts)
         if not chosen:
             return ()
+        if chosen[0].log_removed:
+            return (f"The log was {chosen[0].log_removed}.",)
         # What failed before the container ran, a build or setup, left its output in the message.
         output = chosen[0].message.splitlines()[1:]
         return tuple(self._logs.tail(chosen[0].id, _LOG_LINES) or output[-_LOG_LINES:])

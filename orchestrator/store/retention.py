@@ -34,7 +34,7 @@ from orchestrator.store.tables import (
     RunRow,
     StagedRow,
 )
-from orchestrator.store.transitions import changed, put, record
+from orchestrator.store.transitions import REMOVED, changed, put, record
 
 _FINAL = tuple(state for state in RunState if state.final)
 _OWED = (ActionState.PENDING, ActionState.RUNNING)
@@ -188,7 +188,7 @@ class SqlRetention:
                         f"run {thing.key}",
                         int(thing.key),
                         before,
-                        "removed",
+                        REMOVED,
                         told_of(thing),
                     )
             return len(ids)

@@ -21,6 +21,8 @@ LeasedRow = type[AttemptRow] | type[ActionRow] | type[OutboxRow]
 Tokens = Callable[[], str]
 """Makes a new token: 32 hexadecimal digits that nobody has seen."""
 
+REMOVED = "removed"
+"""What the journal says a run became when retention took it away."""
 SYSTEM = "orchestrator"
 """Who, where it was no person and no worker with a lease."""
 

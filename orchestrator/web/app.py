@@ -169,6 +169,9 @@ def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> Non
             for attempt in attempts:
                 if len(attempts) > 1:
                     yield f"== replicate {attempt.replicate} ==\n".encode()
+                if attempt.log_removed:
+                    yield f"This log was {attempt.log_removed}.\n".encode()
+                    continue
                 for _, line in pages.logs.lines(attempt.id):
                     yield _visible(line.text.decode("utf-8", "replace")).encode() + b"\n"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrator.domain.gate import CheckResult, Outcome
-from orchestrator.domain.report import Report, Word, format_size
+from orchestrator.domain.report import ArtifactRow, Report, Word, format_size
 from orchestrator.domain.text import clean
 
 _LOG_LINES = 30
@@ -173,10 +173,15 @@ def view_of(report: Report, limits: Limits) -> View:
         warnings=cut.texts("warnings", report.warnings),
         likely_cause=cut.text(report.likely_cause),
         log=tuple(cut.line(line) for line in log),
-        artifacts=tuple((cut.text(row.path), format_size(row.size)) for row in artifacts),
+        artifacts=tuple((cut.text(row.path), _kept(row, cut)) for row in artifacts),
         facts=tuple((name, cut.text(value)) for name, value in _facts(report) if value),
         more=cut.more,
     )
+
+
+def _kept(row: ArtifactRow, cut: _Cutter) -> str:
+    size = format_size(row.size)
+    return f"{size}, {cut.text(row.removed)}" if row.removed else size
 
 
 def _check(check: CheckResult, cut: _Cutter, told: Iterable[str]) -> Check:
