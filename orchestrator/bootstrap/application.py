@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
-from orchestrator.bootstrap.configured import ConfiguredSecrets, host_of, pipeline_of, runner_of
+from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
+from orchestrator.bootstrap.masked import MaskedRenderer
+from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import EngineError, NotFound
 from orchestrator.domain.pipeline import (
@@ -58,6 +60,7 @@ from orchestrator.services.standing import doing, waiting
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
     from orchestrator.services.retain import Retainer
 
@@ -118,6 +121,18 @@ class Application:
         from orchestrator.store import open_store
 
         return open_store(self.database_url)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The encrypted store of secrets."""
+        from orchestrator.adapters.vault import Vault
+
+        return Vault(self.store.secrets, key_file(self.config.orchestrator, self.state), self.clock.now)
+
+    @cached_property
+    def secrets(self) -> ConfiguredSecrets:
+        """Secrets by name, from wherever they are; each is masked from when it is read."""
+        return ConfiguredSecrets(self.config, self.masker, lambda: self.vault)
 
     @cached_property
     def pipelines(self) -> Mapping[str, Pipeline]:
@@ -190,12 +205,8 @@ class Application:
         if email is None:
             return None
         from orchestrator.adapters.smtp import SmtpMailer
-        from orchestrator.config.interpolation import file_reader, resolve
 
-        password = None
-        if email.password is not None:
-            password = resolve(email.password, os.environ, file_reader(self.config.base))
-            self.masker.add(password)
+        password = None if email.password is None else self.secrets.value(email.password)
         return SmtpMailer(email.smtp, password, email.sender)
 
     @cached_property
@@ -203,7 +214,7 @@ class Application:
         """Reports as people read them."""
         from orchestrator.adapters.render import ReportRenderer
 
-        return ReportRenderer()
+        return MaskedRenderer(ReportRenderer(), self.masker, self.secrets)
 
     @cached_property
     def reports(self) -> ReportBuilder:
@@ -266,7 +277,7 @@ class Application:
             networks=self.networks,
             outputs=OutputCollector(self.blobs, default_collectors()),
             logs=self.logs,
-            secrets=ConfiguredSecrets(self.config, self.masker),
+            secrets=self.secrets,
             clock=self.clock,
         )
         return Dispatcher(ports, self.hosts, self.engines, self.processes, progress_for, wake, wants)
@@ -338,6 +349,8 @@ class Application:
         from orchestrator.services.retain_tick import RetainTick
 
         stopping = threading.Event()
+        self.secrets.learn()
+        self.secrets.warn()
         service: Service
 
         def wake() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
 from orchestrator.config.models.machines import Host
@@ -14,7 +13,7 @@ from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
 from orchestrator.domain.change import DatasetRole
-from orchestrator.domain.errors import InvalidInput, SecretMissing
+from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.gate import Gate, OnInconclusive
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (
@@ -35,7 +34,6 @@ from orchestrator.domain.pipeline import (
     Setup,
     SourceSpec,
 )
-from orchestrator.observe import Masker
 
 
 class ConfigurationInvalid(InvalidInput):
@@ -46,9 +44,16 @@ class ConfigurationInvalid(InvalidInput):
         self.result = result
 
 
-def read_configuration(folder: Path, *, check_paths: bool = True) -> Configuration:
-    """A valid configuration. Raises ConfigurationInvalid with every error."""
-    result = load(folder, check_paths=check_paths, check_references=False)
+def read_configuration(
+    folder: Path, *, check_paths: bool = True, check_stored: bool = False
+) -> Configuration:
+    """A valid configuration. Raises ConfigurationInvalid with every error.
+
+    Only with ``check_stored`` is a secret missed that neither an entry nor the encrypted store has: nothing
+    but its runs needs it.
+    """
+    stored = stored_names if check_stored else unasked
+    result = load(folder, check_paths=check_paths, check_references=False, stored=stored)
     if result.configuration is None:
         raise ConfigurationInvalid(result)
     return result.configuration
@@ -156,30 +161,3 @@ def host_of(name: str, host: Host) -> HostSpec:
         helper_image=host.helper_image,
     )
 
-
-class ConfiguredSecrets:
-    """Secrets by name, read from where the configuration points whenever they are needed."""
-
-    def __init__(self, config: Configuration, masker: Masker) -> None:
-        self._config = config
-        self._masker = masker
-
-    def resolve(self, names: Iterable[str]) -> Mapping[str, str]:
-        """The values. Raises SecretMissing naming every name without one."""
-        from orchestrator.config.interpolation import file_reader, resolve
-
-        known = self._config.orchestrator.secrets
-        values: dict[str, str] = {}
-        missing: list[str] = []
-        for name in names:
-            if name not in known:
-                missing.append(f"{name} is not under secrets: of orchestrator.yaml")
-                continue
-            try:
-                values[name] = resolve(known[name], os.environ, file_reader(self._config.base))
-            except SecretMissing as error:
-                missing.append(f"{name}: {error}")
-        if missing:
-            raise SecretMissing("; ".join(missing))
-        self._masker.add(*values.values())
-        return values

@@ -15,6 +15,7 @@ from orchestrator.cli.settings import PASSED, USAGE, global_options, this
 @global_options
 def validate(path: Path | None) -> int:
     """Report every mistake in the configuration folder PATH at once, as file:line:column."""
+    from orchestrator.bootstrap import stored_names
     from orchestrator.cli.output import count, print_json, say
     from orchestrator.config.load import MAIN_FILE, load
 
@@ -22,7 +23,7 @@ def validate(path: Path | None) -> int:
     folder = path or settings.folder
     if folder.name == MAIN_FILE and folder.is_file():
         folder = folder.parent
-    result = load(folder)
+    result = load(folder, stored=stored_names)
     if settings.json:
         print_json(
             [

@@ -54,12 +54,12 @@ def doctor(mail: str | None) -> int:
 
 
 def _examine(settings: Settings, mail: str | None) -> Iterator[Finding]:
-    from orchestrator.bootstrap import Application
+    from orchestrator.bootstrap import Application, stored_names
     from orchestrator.cli.output import count
     from orchestrator.config.load import load
     from orchestrator.observe import configure_logging
 
-    result = load(settings.folder)
+    result = load(settings.folder, stored=stored_names)
     config = result.configuration
     yield from (Finding("configuration", "warn", str(problem)) for problem in result.warnings)
     yield from (Finding("configuration", "fail", str(problem)) for problem in result.errors)
@@ -188,17 +188,13 @@ def _data(app: Application, dataset: DatasetSpec) -> Finding:
 
 
 def _secrets(app: Application) -> Iterator[Finding]:
-    from orchestrator.bootstrap import ConfiguredSecrets
-    from orchestrator.domain.errors import SecretMissing
-
-    resolver = ConfiguredSecrets(app.config, app.masker)
-    for name in app.config.orchestrator.secrets:
-        try:
-            resolver.resolve([name])
-        except SecretMissing as error:
-            yield Finding(f"secret {name}", "fail", error.message, error.remedy)
+    for secret in app.secrets.overview():
+        if secret.problem and (secret.used_by or not secret.stored):
+            yield Finding(f"secret {secret.name}", "fail", secret.problem, secret.remedy)
+        elif secret.problem:
+            yield Finding(f"secret {secret.name}", "warn", secret.problem, secret.remedy)
         else:
-            yield Finding(f"secret {name}", "ok", "has a value")
+            yield Finding(f"secret {secret.name}", "ok", f"has a value, from {secret.origin}")
 
 
 def _mail(app: Application, address: str | None) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "runners": ("orchestrator.cli.hosts", "runners", "Show the runners of the configuration."),
     "retention": ("orchestrator.cli.retention", "retention", "Show and remove what has had its time."),
     "hosts": ("orchestrator.cli.hosts", "hosts", "Show and check the Docker engines."),
+    "secrets": ("orchestrator.cli.secrets", "secrets", "Keep secrets encrypted; tell where each comes from."),
     "db": ("orchestrator.cli.db", "db", "Upgrade and back up the database."),
     "doctor": ("orchestrator.cli.doctor", "doctor", "Check everything that a run will need."),
     "version": ("orchestrator.cli.config", "version", "Print the version."),

@@ -49,7 +49,7 @@ def _read_only(settings: Settings) -> Iterator[Application]:
     from orchestrator.observe import configure_logging
     from orchestrator.store.engine import exists, parse_url
 
-    config = settings.configuration()
+    config = settings.configuration(check_stored=True)
     with tempfile.TemporaryDirectory(prefix="orchestrator-plan-") as scratch:
         storage = config.orchestrator.storage
         there = (Path(storage.path) / "orchestrator.db").exists()

@@ -36,7 +36,7 @@ def run(
     from orchestrator.domain.errors import NotFound
 
     settings = this()
-    with settings.application() as app:
+    with settings.application(check_stored=True) as app:
         wanted = app.pipeline(pipeline)
         if host is not None and host not in {h.name for h in app.hosts}:
             known = ", ".join(h.name for h in app.hosts)

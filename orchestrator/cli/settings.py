@@ -37,19 +37,24 @@ class Settings:
         """The configuration folder: the option, else ORCHESTRATOR_CONFIG, else ./config."""
         return Path(self.config or os.environ.get("ORCHESTRATOR_CONFIG") or "config")
 
-    def configuration(self) -> Configuration:
-        """The configuration. Raises ConfigurationInvalid with every mistake."""
+    def configuration(self, *, check_stored: bool = False) -> Configuration:
+        """The configuration. Raises ConfigurationInvalid with every mistake.
+
+        ``check_stored``: a pipeline that names a secret which is nowhere, not in the store either, is one.
+        """
         from orchestrator.bootstrap import read_configuration
 
-        return read_configuration(self.folder)
+        return read_configuration(self.folder, check_stored=check_stored)
 
     @contextmanager
-    def application(self, log_level: str | None = None) -> Iterator[Application]:
+    def application(
+        self, log_level: str | None = None, *, check_stored: bool = False
+    ) -> Iterator[Application]:
         """The product on this configuration; closed at the end. Logs go to standard error, masked."""
         from orchestrator.bootstrap import Application
         from orchestrator.observe import configure_logging
 
-        app = Application(self.configuration())
+        app = Application(self.configuration(check_stored=check_stored))
         level = log_level or ("INFO" if self.verbose else "WARNING")
         configure_logging(level, masker=app.masker)
         try:

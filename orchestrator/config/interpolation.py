@@ -1,4 +1,5 @@
-"""`${{ env.NAME }}` and `${{ file:PATH }}` in the administrator's files.
+"""`${{ env.NAME }}`, `${{ file:PATH }}`, `${{ credential:NAME }}` and `${{ secrets.NAME }}` in the
+administrator's files.
 
 Where a secret may stand, the references are kept as they are (`Text`) until `resolve` is called at start,
 so that no model, log line or traceback holds the value. Elsewhere only `${{ env.NAME }}` is read, at once.
@@ -17,21 +18,34 @@ from orchestrator.domain.errors import InvalidInput, SecretMissing
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _ENV = re.compile(r"env\.([A-Za-z_][A-Za-z0-9_]*)")
 _FILE = re.compile(r"file:\s*(\S.*)")
+_CREDENTIAL = re.compile(r"credential:\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _SECRET = re.compile(r"secrets\.([A-Za-z_][A-Za-z0-9_]*)")
 _LOOKS_LIKE_ENV = re.compile(r"(?:env[:. ]\s*|\$)?([A-Za-z_][A-Za-z0-9_]*)")
-EXPECTED: Final = "${{ env.NAME }} or ${{ file:PATH }}"
+EXPECTED: Final = "${{ env.NAME }}, ${{ file:PATH }}, ${{ credential:NAME }} or ${{ secrets.NAME }}"
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""The variable by which systemd tells a service the folder of its credentials."""
 MAX_SECRET_FILE: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A value that lives elsewhere: in an environment variable or in a file."""
+    """A value that lives elsewhere.
 
-    kind: Literal["env", "file"]
+    In an environment variable, in a file, among the credentials that systemd hands to the service, or in the
+    encrypted store.
+    """
+
+    kind: Literal["env", "file", "credential", "secret"]
     name: str
 
     def __str__(self) -> str:
-        return f"${{{{ env.{self.name} }}}}" if self.kind == "env" else f"${{{{ file:{self.name} }}}}"
+        match self.kind:
+            case "env":
+                return f"${{{{ env.{self.name} }}}}"
+            case "secret":
+                return f"${{{{ secrets.{self.name} }}}}"
+            case _:
+                return f"${{{{ {self.kind}:{self.name} }}}}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,40 +104,73 @@ def _reference(inner: str) -> Reference:
         return Reference("env", found.group(1))
     if found := _FILE.fullmatch(inner):
         return Reference("file", found.group(1))
+    if found := _CREDENTIAL.fullmatch(inner):
+        return Reference("credential", found.group(1))
     if found := _SECRET.fullmatch(inner):
-        name = found.group(1)
-        raise ReferenceSyntaxError(
-            f"${{{{ {inner} }}}} is not read; a run gets a secret as an environment variable of its name",
-            f"secrets: [{name}] under run:, and {name} under secrets: of orchestrator.yaml",
-        )
+        return Reference("secret", found.group(1))
     guess = _LOOKS_LIKE_ENV.fullmatch(inner)
     suggestion = f"${{{{ env.{guess.group(1)} }}}}" if guess else ""
     raise ReferenceSyntaxError(f"${{{{ {inner} }}}} is not understood", suggestion=suggestion)
 
 
-def resolve(value: Text | str, environ: Mapping[str, str], read_file: Callable[[str], str]) -> str:
+def resolve(
+    value: Text | str,
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str],
+    read_stored: Callable[[str], str | None] | None = None,
+) -> str:
     """The value, with every reference replaced by what it points to.
 
-    `read_file` gets the path as it is written; `file_reader` makes one. Raises SecretMissing for an unset or
-    empty variable, and whatever `read_file` raises.
+    `read_file` gets the path as it is written; `file_reader` makes one. `read_stored` gets a name in the
+    encrypted store; without it, none can be read. Raises SecretMissing for what is not there or empty, and
+    whatever the two raise.
     """
     if isinstance(value, str):
         return value
     return "".join(
-        part if isinstance(part, str) else _value_of(part, environ, read_file) for part in value.parts
+        part if isinstance(part, str) else _value_of(part, environ, read_file, read_stored)
+        for part in value.parts
     )
 
 
-def _value_of(reference: Reference, environ: Mapping[str, str], read_file: Callable[[str], str]) -> str:
-    if reference.kind == "file":
-        return read_file(reference.name)
-    value = environ.get(reference.name, "")
-    if not value:
+def _value_of(
+    reference: Reference,
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str],
+    read_stored: Callable[[str], str | None] | None,
+) -> str:
+    match reference.kind:
+        case "file":
+            return read_file(reference.name)
+        case "credential":
+            return read_file(str(credential_path(reference.name, environ)))
+        case "secret":
+            stored = read_stored(reference.name) if read_stored is not None else None
+            if stored is None:
+                raise SecretMissing(
+                    f"there is no stored secret {reference.name}",
+                    f"`orchestrator secrets set {reference.name}`",
+                )
+            return stored
+        case "env":
+            value = environ.get(reference.name, "")
+            if not value:
+                raise SecretMissing(
+                    f"the environment variable {reference.name} is not set",
+                    f"export {reference.name} before starting, or write ${{{{ file:PATH }}}}",
+                )
+            return value
+
+
+def credential_path(name: str, environ: Mapping[str, str]) -> Path:
+    """Where systemd puts a credential. Raises SecretMissing outside such a service."""
+    folder = environ.get(CREDENTIALS)
+    if not folder:
         raise SecretMissing(
-            f"the environment variable {reference.name} is not set",
-            f"export {reference.name} before starting, or write ${{{{ file:PATH }}}}",
+            f"the credential {name} is not there: systemd started no service with credentials here",
+            f"LoadCredential={name}:PATH in the unit, or ${{{{ file:PATH }}}} outside of systemd",
         )
-    return value
+    return Path(folder) / name
 
 
 def file_reader(base: Path) -> Callable[[str], str]:

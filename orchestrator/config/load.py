@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +18,8 @@ from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopbac
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import RunnerFile
 from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
-from orchestrator.config.references import Known, at, check_pipeline, check_runner, keys_at
+from orchestrator.config.references import Known, Stored, at, check_pipeline, check_runner, keys_at
+from orchestrator.config.secret_sources import check_sources
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_loader import MAX_BYTES, Document, read
 
@@ -28,6 +30,8 @@ DATABASE_VARIABLE: Final = "ORCHESTRATOR_DATABASE"
 _SUFFIXES: Final = (".yaml", ".yml")
 
 M = TypeVar("M", bound=Model)
+StoredSecrets = Callable[[OrchestratorFile, Path], Stored]
+"""Tells which secrets the encrypted store of a configuration holds; the path is the configuration folder."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     check_paths: bool = True,
     check_references: bool = True,
+    stored: StoredSecrets | None = None,
 ) -> LoadResult:
     """Read the configuration in `folder`. Relative paths count from it.
 
@@ -92,7 +97,8 @@ def load(
     problems += _strays(folder)
     problems += _duplicates(runners, "runner")
     problems += _duplicates(pipelines, "pipeline")
-    known = _known(main, runners)
+    look = partial(_look, main, base, context.environ, stored)
+    known = _known(main, runners, cache(look))
     for runner in runners:
         if runner.document is not None:
             problems += check_runner(runner.document, known)
@@ -103,6 +109,8 @@ def load(
     problems += _shared_servers(pipelines)
     problems += _retained(main, pipelines)
     problems += _warnings(main, runners)
+    if main.model is not None and main.document is not None:
+        problems += check_sources(main.model, main.document, context, known.stored)
     problems += _unheard_errors(pipelines)
     if not pipelines:
         message = "there is no pipeline yet, so nothing will run"
@@ -199,14 +207,27 @@ def _duplicates(files: list[_File[M]], key: str) -> Iterator[Problem]:
         first.setdefault(name, file.path)
 
 
-def _known(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Known:
+def _look(
+    main: _File[OrchestratorFile], base: Path, environ: Mapping[str, str], stored: StoredSecrets | None
+) -> Stored:
+    """Which secrets are stored; asked only when it matters, and once."""
+    if stored is None:
+        return Stored(frozenset())
+    if main.model is None:
+        return Stored(None)
+    return stored(_with_database(main.model, environ), base)
+
+
+def _known(
+    main: _File[OrchestratorFile], runners: list[_File[RunnerFile]], stored: Callable[[], Stored]
+) -> Known:
     names: set[str] = set()
     for file in runners:
         # A runner that cannot be read is taken by the name of its file, so that its users are not blamed.
         name = at(file.document.data, "runner") if file.document is not None else None
         names.add(name if isinstance(name, str) else file.path.stem)
     if main.document is None:
-        return Known(frozenset(names), None, None, None, has_email=True)
+        return Known(frozenset(names), None, None, None, stored, has_email=True)
     data = main.document.data
     hosts = at(data, "hosts")
     return Known(
@@ -214,6 +235,7 @@ def _known(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> K
         hosts if isinstance(hosts, dict) else {"local": {}},
         keys_at(data, "servers"),
         keys_at(data, "secrets"),
+        stored,
         has_email=at(data, "email") is not None,
     )
 

@@ -7,7 +7,7 @@ problems.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.config.models.pipeline import dataset_variable
@@ -19,6 +19,22 @@ from orchestrator.domain.metrics import infer_direction
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The names in the encrypted store; None where they are not known, and why not where somebody asked."""
+
+    names: frozenset[str] | None
+    why: str = ""
+
+    def unchecked(self, document: Document, path: ItemPath, name: str) -> Iterator[Problem]:
+        """That nobody could tell whether a secret is stored."""
+        if not self.why:
+            return
+        message = f'whether the secret "{name}" is stored could not be checked: {self.why}'
+        expected = f"`orchestrator secrets set {name}`, unless it was done"
+        yield Problem(document.file, document.value_position(path), message, expected, "", "warning")
+
+
+@dataclass(frozen=True)
 class Known:
     """Names that other files define; None where they are unknown because that file cannot be read."""
 
@@ -26,6 +42,8 @@ class Known:
     hosts: dict[str, Plain] | None
     servers: frozenset[str] | None
     secrets: frozenset[str] | None
+    stored: Callable[[], Stored]
+    """Secrets that need no entry; asked only where a name is in no file, for it may take a database."""
     has_email: bool
 
 
@@ -103,8 +121,13 @@ def _check_environment(document: Document, known: Known) -> Iterator[Problem]:
     variables = keys_at(document.data, "run", "env")
     for path, name in _texts(document.data, "run", "secrets"):
         if known.secrets is not None and name not in known.secrets:
-            remedy = f'{name}: "${{{{ env.{name} }}}}" under secrets: of orchestrator.yaml'
-            yield _unknown(document, path, "secret", name, known.secrets, remedy)
+            stored = known.stored()
+            if stored.names is None:
+                yield from stored.unchecked(document, path, name)
+            elif name not in stored.names:
+                remedy = f'{name}: "${{{{ env.{name} }}}}" under secrets: of orchestrator.yaml'
+                remedy += f", or `orchestrator secrets set {name}`"
+                yield _unknown(document, path, "secret", name, known.secrets | stored.names, remedy)
         if name in variables:
             yield document.problem(path, f"{name} stands under env, too", "each variable once")
         if name.startswith("MLCI_"):
