@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, select, text
 
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import OrchestratorError, StoreError, StoreUnavailable
 from orchestrator.store import SqlStore, migrations, open_store
 from orchestrator.store.engine import Database, parse_url
+from orchestrator.store.tables import PipelineRow
 from orchestrator.store.transitions import record
 from tests.support.engine import built
 from tests.support.postgres import SERVER_FOLDER, PostgresServer, postgres_server
@@ -218,3 +219,28 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(own_server: Postgr
         assert Counter(entry.reason for entry in store.journal.of_run(1)) == told
         assert 1 <= failed <= 21
         assert {str(number) for number in (*range(1, 20), *range(41, 61))} <= set(told)
+
+
+@pytest.mark.parametrize("locking", [True, False])
+def test_writers_that_read_first_need_the_lock_on_what_they_read(
+    store: SqlStore, url: str, locking: bool
+) -> None:
+    enqueue(store)
+    read = select(PipelineRow.last_number)
+    write = text("UPDATE pipelines SET last_number = :number")
+    all_have_read = threading.Barrier(20)
+
+    def count(_: int) -> None:
+        own = Database(parse_url(url))
+        try:
+            with own.writing() as session:
+                number = session.scalars(read.with_for_update() if locking else read).one()
+                if not locking:
+                    all_have_read.wait(timeout=60)
+                session.execute(write, {"number": number + 1})
+        finally:
+            own.close()
+
+    at_once(20, count)
+    with closing(Database(parse_url(url))) as database, database.reading() as session:
+        assert session.scalars(read).one() == (21 if locking else 2)
