@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -42,6 +43,7 @@ from orchestrator.ports.world import (
     Renderer,
     SourceControl,
 )
+from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
@@ -55,6 +57,7 @@ from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
 from orchestrator.services.report import ReportBuilder
+from orchestrator.services.room import Room
 from orchestrator.services.standing import doing, waiting
 
 if TYPE_CHECKING:
@@ -164,13 +167,33 @@ class Application:
     def engines(self) -> Mapping[str, Engine]:
         """Each host's engine; connected when it is first used."""
         from orchestrator.adapters.docker.engine import DockerEngine
+        from orchestrator.bootstrap.registries import logins_of
 
-        return {host.name: DockerEngine(host.engine, self.store.instance) for host in self.hosts}
+        logins = logins_of(self.config, self.secrets.value)
+        return {
+            host.name: DockerEngine(host.engine, self.store.instance, logins=logins) for host in self.hosts
+        }
 
     @cached_property
     def reach(self) -> Reach:
         """Which hosts answer, for whoever asks why a run waits."""
         return Reach(self.engines, self.clock)
+
+    @cached_property
+    def room(self) -> Room:
+        """Whether there is room for another run, here and on the hosts."""
+        from orchestrator.adapters.files.disk import LocalDisk
+
+        return Room(
+            LocalDisk(),
+            self.state,
+            self.config.orchestrator.storage.min_free,
+            self.hosts,
+            self.engines,
+            self.clock,
+            machine=socket.gethostname(),
+            helper=lambda host: naming.helper_name(self.store.instance, "room", host, self.processes.this()),
+        )
 
     @cached_property
     def sources(self) -> SourceControl:
@@ -279,8 +302,12 @@ class Application:
             logs=self.logs,
             secrets=self.secrets,
             clock=self.clock,
+            full=self.room.full,
         )
-        return Dispatcher(ports, self.hosts, self.engines, self.processes, progress_for, wake, wants)
+        self.room.loud = True
+        return Dispatcher(
+            ports, self.hosts, self.engines, self.processes, progress_for, wake, wants, self.room.why_not
+        )
 
     def actor(
         self,
@@ -396,13 +423,26 @@ class Application:
                     engine.info()
                 except EngineError as error:
                     problems[f"host {host}"] = str(error)
-            return problems
+                else:
+                    if (lack := self.room.host_lacks(host)) is not None:
+                        problems[f"room on {host}"] = lack
+            if (lack := self.room.state_lacks()) is not None:
+                problems["room"] = lack
+            return {what: self.masker.mask_text(told) for what, told in problems.items()}
 
         def standing(run: Run) -> list[str]:
             now = self.clock.now()
             return [
                 *doing(self.store, self.logs, now, run),
-                *waiting(self.store, self.hosts, now, run, served=True, why_silent=self.reach.why_not),
+                *waiting(
+                    self.store,
+                    self.hosts,
+                    now,
+                    run,
+                    served=True,
+                    why_silent=self.reach.why_not,
+                    no_room=self.room.why_not,
+                ),
             ]
 
         pages = Pages(

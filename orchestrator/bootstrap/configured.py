@@ -159,5 +159,6 @@ def host_of(name: str, host: Host) -> HostSpec:
         protection=Protection(host.protect),
         reachable=tuple(host.reachable),
         helper_image=host.helper_image,
+        min_free=host.min_free,
     )
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 
 from orchestrator.adapters.docker.registries import Login, Logins
-from orchestrator.config.interpolation import file_reader, resolve
+from orchestrator.config.interpolation import Text
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import SecretMissing
-from orchestrator.observe import Masker
 
 
-def logins_of(config: Configuration, masker: Masker) -> Logins:
-    """The administrator's logins; a password is read when it is needed, and masked from then on."""
+def logins_of(config: Configuration, value: Callable[[Text], str]) -> Logins:
+    """The administrator's logins. ``value`` reads a reference, when it is needed, and has it masked."""
     known = config.orchestrator.registries
 
     def at(host: str) -> Login:
         registry = known[host]
-        read = file_reader(config.base)
         try:
-            login = Login(
-                resolve(registry.username, os.environ, read), resolve(registry.password, os.environ, read)
-            )
+            return Login(value(registry.username), value(registry.password))
         except SecretMissing as error:
             raise SecretMissing(f"the login at the registry {host}: {error.message}", error.remedy) from error
-        masker.add(login.password)
-        return login
 
     return Logins(tuple(known), at)

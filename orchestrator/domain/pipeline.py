@@ -15,6 +15,7 @@ from orchestrator.domain.action import ActionSpec, Trigger
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction, infer_direction
+from orchestrator.domain.space import NO_RESERVE, Reserve
 
 GIB = 1 << 30
 
@@ -153,6 +154,8 @@ class HostSpec:
     protection: Protection = Protection.HOST
     reachable: tuple[str, ...] = ()
     helper_image: str = HELPER_IMAGE
+    min_free: Reserve = NO_RESERVE
+    """Room that is to stay free where the engine keeps its data."""
 
 
 def eligible_hosts(

@@ -28,6 +28,10 @@ class EngineInfo:
     memory: int
     operating_system: str
     warnings: tuple[str, ...] = ()
+    name: str = ""
+    """What its machine is called."""
+    data_root: str = ""
+    """The folder on that machine in which it keeps images, containers and volumes."""
 
 
 class ContainerState(StrEnum):
@@ -189,7 +193,11 @@ class Engine(Protocol):
         """The id (digest) of an image that is on the host, or None."""
 
     def pull(self, name: str, progress: ProgressSink) -> str:
-        """Fetch an image from its registry; its id. ImageNotFound when no registry has it or answers."""
+        """Fetch an image from its registry, with the administrator's login there; its id.
+
+        ImageNotFound when the registry does not have it, RegistryDenied when it wants another login,
+        RegistryUnavailable when it does not answer, SecretMissing when the login's password has no value.
+        """
 
     def build(
         self,
@@ -206,9 +214,11 @@ class Engine(Protocol):
         """Make an image from a folder; its id.
 
         A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
-        which engines cannot limit there), and without ``network`` reaches none. ``credentials`` lends it this
-        user's passwords of registries, for the images in FROM: never for a stranger's. ImageRejected with the
-        log's end when a line of the Dockerfile fails. What ``interrupt`` raises ends the build.
+        which engines cannot limit there), and reaches what ``network`` does: a sandbox, the engine's default
+        network or none. ``credentials`` lends it
+        the logins at registries, for the images in FROM: never for a stranger's. ImageRejected with the
+        log's end when a line of the Dockerfile fails; what ``pull`` raises when it is a FROM that fails and
+        the administrator's or the registry's fault. What ``interrupt`` raises ends the build.
         """
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:

@@ -46,6 +46,7 @@ class Dispatcher:
         progress_for: ProgressFor,
         wake: Callable[[], None],
         wants: Callable[[int], bool] = lambda run_id: True,
+        no_room: Callable[[str], str | None] = lambda host: None,
     ) -> None:
         self._ports = ports
         self._store: Store = ports.store
@@ -57,6 +58,7 @@ class Dispatcher:
         self._progress_for = progress_for
         self._wake = wake
         self._wants = wants
+        self._no_room = no_room
         self._stopping = threading.Event()
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
@@ -129,13 +131,17 @@ class Dispatcher:
             free = [h for h in hosts if taken[h.name] < h.slots]
             # A host is asked before an attempt is spent on it: an engine that is down makes runs wait.
             there = [h for h in free if self._reach.why_not(h.name) is None]
-            if any(self._claim(attempt, h, taken) for h in there):
+            lacks = {h.name: lack for h in there if (lack := self._no_room(h.name)) is not None}
+            if any(self._claim(attempt, h, taken) for h in there if h.name not in lacks):
                 continue
             names = ", ".join(f"{h.name} ({h.slots} slots)" for h in hosts)
             silent = ", ".join(h.name for h in free if h not in there)
-            waiting[attempt.id] = (
-                f"waits for {silent} to answer" if silent else f"waits for a free slot on {names}"
-            )
+            if silent:
+                waiting[attempt.id] = f"waits for {silent} to answer"
+            elif lacks:
+                waiting[attempt.id] = f"waits for room: {'; '.join(dict.fromkeys(lacks.values()))}"
+            else:
+                waiting[attempt.id] = f"waits for a free slot on {names}"
         self.waiting = waiting
 
     def _hosts_for(self, attempt: Attempt) -> tuple[HostSpec, ...]:
@@ -216,7 +222,8 @@ class Dispatcher:
         except LeaseLost as error:
             log.warning("attempt %d: %s", worker.lease.id, error)
         except StoreUnavailable as error:
-            # The lease runs out, and whoever finds the database again goes on from there.
+            # It goes on from there at a later tick; were we killed, whoever takes the lease over does.
+            worker.broke_off = True
             log.error("attempt %d: %s", worker.lease.id, error)
         except Exception as error:
             log.exception("attempt %d: defect", worker.lease.id)
@@ -236,9 +243,13 @@ class Dispatcher:
             log.error("attempt %d: %s", worker.lease.id, again)
 
     def _forget_finished(self) -> None:
-        for attempt_id, (thread, _) in list(self._workers.items()):
-            if not thread.is_alive():
-                del self._workers[attempt_id]
+        for attempt_id, (thread, worker) in list(self._workers.items()):
+            if thread.is_alive():
+                continue
+            del self._workers[attempt_id]
+            if worker.broke_off and not self._stopping.is_set():
+                # The lease is still ours; were it not, the database would say so.
+                self._work(worker.lease)
 
 
 def log_progress(attempt: Attempt) -> ProgressSink:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 LOST_AFTER = 600.0
 """Seconds without an answer after which a host's attempt is given up."""
 STOP_GRACE = 10.0
+_MAYBE_THE_DISK = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.INVALID_METRICS})
+"""How commands end that could not write."""
 _POLL = 1.0
 _LOG_PATIENCE = 60.0
 
@@ -67,6 +69,8 @@ class ExecutionPorts:
     logs: LogFiles
     secrets: Secrets
     clock: Clock
+    full: Callable[[str], str | None] = lambda host: None
+    """What is full where a host's engine keeps its data, or None."""
 
 
 class _Draining(Exception):
@@ -97,6 +101,8 @@ class AttemptWorker:
         self._stopping = stopping
         self._woken = threading.Event()
         self.fenced = threading.Event()
+        self.broke_off = False
+        """Whether it ended because the database, or the disk beside it, took nothing: it goes on later."""
         self._log_left_out = ""
         self._slot = 0
         self.lease = lease
@@ -226,6 +232,8 @@ class AttemptWorker:
             follower.abandon()
             raise
         if not follower.finish(_LOG_PATIENCE):
+            if follower.not_stored is not None:
+                raise follower.not_stored
             log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
         return self._store.attempts.advance(
             self.lease, AttemptState.RUNNING, AttemptState.COLLECTING, self._clock.now()
@@ -313,8 +321,19 @@ class AttemptWorker:
             ended, collected = withheld(ended, collected, pipeline, mask.missing)
         if self._log_left_out:
             collected.warnings.append(f"the end of the log was left out: {self._log_left_out}")
-        result = result_of(ended, attempt.stop_cause, collected, pipeline)
+        result = self._blaming_disk(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
         self._finish(attempt, masked(result, found) if found else result)
+
+    def _blaming_disk(self, attempt: Attempt, result: AttemptResult) -> AttemptResult:
+        """A command that failed while its host's disk was full is not the project's fault."""
+        if result.reason not in _MAYBE_THE_DISK:
+            return result
+        full = self._ports.full(attempt.host or "")
+        if full is None:
+            return result
+        said = f"the host's disk was full when the command ended: {full}; free some there. {result.message}"
+        state = CONSEQUENCES[Reason.DISK_FULL].state
+        return replace(result, state=state, reason=Reason.DISK_FULL, message=said)
 
     def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
         with told_apart(EngineUnavailable):

@@ -35,6 +35,8 @@ class LogFollower:
         self._abandoned = threading.Event()
         self._stream: LogStream | None = None
         self._writer: LogWriter | None = None
+        self.not_stored: StoreUnavailable | None = None
+        """Why the log could not be written at the last attempt to."""
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
 
     def start(self) -> None:
@@ -99,7 +101,13 @@ class LogFollower:
         except SecretMissing:
             # As complete as it may be: were this the end, there would be nothing to wait for.
             return True
-        except (EngineError, StoreUnavailable) as error:
+        except EngineError as error:
             log.info("log of %s interrupted: %s", self._container, error)
             return False
+        except StoreUnavailable as error:
+            if self.not_stored is None:
+                log.warning("log of %s interrupted: %s", self._container, error)
+            self.not_stored = error
+            return False
+        self.not_stored = None
         return True

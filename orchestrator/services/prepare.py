@@ -35,6 +35,7 @@ from orchestrator.services.archive import write_tar
 from orchestrator.services.cleanup import cleaned_up
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
+from orchestrator.services.scratch import using
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Preparer:
             container = engine.create(
                 self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
             )
-            with tempfile.TemporaryFile(dir=self._scratch) as tar:
+            with using(self._scratch), tempfile.TemporaryFile(dir=self._scratch) as tar:
                 write_tar(
                     checkout, tar, pipeline.runner.uid, pipeline.runner.gid, naming.WORKSPACE.lstrip("/")
                 )
@@ -146,8 +147,9 @@ class Preparer:
         source = pipeline.source_named(revision.source)
         if source is None:
             raise NotFound(f"pipeline {pipeline.name} has no source {revision.source} any more")
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="checkout-", dir=self._scratch))
+        with using(self._scratch):
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="checkout-", dir=self._scratch))
         try:
             self._sources.checkout(source, revision.commit, folder)
             yield folder

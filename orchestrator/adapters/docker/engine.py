@@ -22,6 +22,7 @@ from orchestrator.adapters.docker.convert import (
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
 from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.labels import INSTANCE
+from orchestrator.adapters.docker.registries import Logins
 from orchestrator.adapters.docker.sandboxes import Sandboxes
 from orchestrator.adapters.docker.storage import Networks, Volumes, foreign
 from orchestrator.adapters.docker.streams import Connection, LogLines, archive_stream
@@ -59,20 +60,23 @@ class _Info(TypedDict):
     NCPU: int
     MemTotal: int
     OperatingSystem: str
+    Name: str
+    DockerRootDir: str
     Warnings: list[str] | None
 
 
 class DockerEngine:
     """An engine at ``url`` (``unix:///run/docker.sock``), for what carries the label of ``instance``.
 
-    ``timeout`` is in seconds, for each answer of the engine. Connects on first use.
+    ``timeout`` is in seconds, for each answer of the engine. ``logins`` are lent to it for pulls and for the
+    administrator's own builds. Connects on first use.
     """
 
-    def __init__(self, url: str, instance: str, timeout: float = 30) -> None:
+    def __init__(self, url: str, instance: str, timeout: float = 30, logins: Logins | None = None) -> None:
         self._clients = Clients(url, timeout)
         self._instance = instance
         self._timeout = timeout
-        self._images = Images(self._clients, instance)
+        self._images = Images(self._clients, instance, logins or Logins())
         self._networks = Networks(self._clients, instance)
         self._sandboxes = Sandboxes(self._clients, instance, self._networks)
         self._usages = Usages(self._clients, instance)
@@ -90,6 +94,8 @@ class DockerEngine:
             memory=info["MemTotal"],
             operating_system=info["OperatingSystem"],
             warnings=tuple(info.get("Warnings") or ()),
+            name=info.get("Name") or "",
+            data_root=info.get("DockerRootDir") or "",
         )
 
     def find_image(self, name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -16,6 +17,8 @@ from orchestrator.config.models.common import (
     Items,
     Model,
     Name,
+    Reserved,
+    Secret,
     Str,
     plain_text,
     text_of,
@@ -44,6 +47,40 @@ def _engine(value: Plain, info: ValidationInfo) -> str:
         raise wrong(f"an engine on another machine is {NOT_YET}", DEFAULT_ENGINE)
     meant = f"unix://{url}" if url.startswith("/") else DEFAULT_ENGINE
     raise wrong(f'"{url}" is not the address of a Docker engine', "unix:///PATH/TO/SOCKET", meant)
+
+
+_REGISTRY = re.compile(r"(?=.{1,253}(:|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
+
+
+def _registry(value: Plain) -> str:
+    text = text_of(value)
+    bare = text.partition("://")[2] or text
+    host = bare.partition("/")[0].lower()
+    if host == "index.docker.io":
+        host = "docker.io"
+    if text != host or not _REGISTRY.fullmatch(text):
+        raise wrong(
+            f'"{text}" is not the name of a registry', "HOST or HOST:PORT, as image names begin", host
+        )
+    return text
+
+
+RegistryHost = Annotated[
+    Str, BeforeValidator(_registry), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9.:-]+$"})
+]
+
+
+class Registry(Model):
+    """A login at a registry of images, for the images of runners and for FROM of the administrator's builds.
+
+    It is never lent to a repository's own Dockerfile.
+    """
+
+    username: Secret = Field(description="Who to log in as.", examples=["ci"])
+    password: Secret = Field(
+        description="Password or token of that user; write a reference, not the password.",
+        examples=["${{ env.REGISTRY_PASSWORD }}", "${{ file:/run/secrets/registry }}"],
+    )
 
 
 def _way(value: Plain) -> str:
@@ -79,6 +116,13 @@ class Host(Model):
         description="How many attempts it executes at the same time.",
         examples=[2],
         json_schema_extra={"x-unit": "attempts"},
+    )
+    min_free: Reserved = Field(
+        default="2g",
+        validate_default=True,
+        description="Room that is to stay free where the engine keeps its data: a size, a percentage, or 0 to"
+        " switch it off. With less, runs wait.",
+        examples=["5g", "10%"],
     )
     protect: Literal["host", "private", "none"] = Field(
         default="host",

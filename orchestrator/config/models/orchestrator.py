@@ -94,13 +94,6 @@ class Storage(Model):
         "or `secret.key` under `path`. The variable ORCHESTRATOR_SECRET_KEY_FILE overrides all of these.",
         examples=["/etc/orchestrator/secret.key"],
     )
-    key: LocalPath | None = Field(
-        default=None,
-        description="File with the key of the encrypted secrets, readable for the orchestrator's user alone; "
-        "made by the first `orchestrator secrets set`. Without it, systemd's credential `orchestrator.key`, "
-        "or `secret.key` under `path`. The variable ORCHESTRATOR_SECRET_KEY_FILE overrides all of these.",
-        examples=["/etc/orchestrator/secret.key"],
-    )
     limits: ArtifactLimits = Field(default=ArtifactLimits(), description="What one attempt may leave behind.")
     min_free: Reserved = Field(
         default="1g",
