@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,29 @@ def test_other_expressions_are_refused_with_the_likely_one(text: str, suggestion
     assert caught.value.suggestion == suggestion
 
 
-def test_the_words_of_github_for_secrets_lead_to_ours() -> None:
-    with pytest.raises(ReferenceSyntaxError) as caught:
-        parse("${{ secrets.WANDB }}")
-    assert "secrets: [WANDB] under run:" in caught.value.expected
+def test_a_stored_secret_is_read_by_its_name_and_nothing_else_is() -> None:
+    stored = {"WANDB": "a value"}
+    value = parse("x-${{ secrets.WANDB }}-${{ secrets.WANDB }}")
+    assert resolve(value, {"WANDB": "another"}, no_files, stored.get) == "x-a value-a value"
+    assert repr(value) == "Text(***${{ secrets.WANDB }}***${{ secrets.WANDB }})"
+
+
+@pytest.mark.parametrize("read_stored", [None, {"OTHER": "a value"}.get])
+def test_a_secret_that_is_not_stored_is_missing(read_stored: Callable[[str], str | None] | None) -> None:
+    with pytest.raises(SecretMissing, match="no stored secret WANDB; `orchestrator secrets set WANDB`"):
+        resolve(parse("${{ secrets.WANDB }}"), {"WANDB": "another"}, no_files, read_stored)
+
+
+def test_a_credential_of_systemd_is_read_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "smtp.password").write_text("hunter2\n")
+    value = parse("${{ credential:smtp.password }}")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert resolve(value, environ, file_reader(tmp_path / "elsewhere")) == "hunter2"
+    with pytest.raises(SecretMissing, match="systemd started no service with credentials here"):
+        resolve(value, {}, file_reader(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", ""])
+def test_a_credential_cannot_lead_out_of_its_folder(name: str) -> None:
+    with pytest.raises(ReferenceSyntaxError):
+        parse(f"${{{{ credential:{name} }}}}")
