@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -56,8 +55,8 @@ def _forms(value: str) -> Iterator[bytes]:
         yield re.sub(r"%[0-9A-F]{2}", lambda m: m[0].lower(), quoted).encode()
     for markup in (html.escape(value), html.escape(value, quote=False), _numeric_quotes(value)):
         yield markup.encode("utf-8", "surrogateescape")
-    for inside in (shlex.quote(value)[1:-1], value.replace("'", "'\\''")):
-        yield inside.encode("utf-8", "surrogateescape")
+    for inside in ("'\"'\"'", "'\\''"):
+        yield value.replace("'", inside).encode("utf-8", "surrogateescape")
 
 
 def _numeric_quotes(value: str) -> str:
