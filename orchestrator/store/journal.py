@@ -15,7 +15,7 @@ from orchestrator.store.engine import Database
 from orchestrator.store.tables import ActionRow, AttemptRow, DeploymentRow, JournalRow, OutboxRow
 from orchestrator.store.transitions import record
 
-_LATE: Final = 256
+LATE: Final = 256
 """A writer commits before so many others have begun and committed after it."""
 _SUBJECT = re.compile(r"(?P<kind>run|attempt|action|deployment|mail) (?P<id>[0-9]{1,18})")
 _TABLES: Mapping[str, type[AttemptRow | ActionRow | DeploymentRow | OutboxRow]] = {
@@ -53,8 +53,8 @@ class SqlJournal:
             if not last or connection.dialect.name == "sqlite":
                 return last
             # Writers that are at work at once may commit a lower id after a higher one: it fills a gap.
-            filled = select(func.count()).where(JournalRow.id > last - _LATE)
-            return last * 2 * _LATE + int(connection.scalar(filled) or 0)
+            filled = select(func.count()).where(JournalRow.id > last - LATE)
+            return last * 2 * LATE + int(connection.scalar(filled) or 0)
 
     def note(self, who: str, subject: str, reason: str, at: datetime) -> None:
         with self._database.writing() as session:

@@ -18,6 +18,7 @@ from orchestrator.domain.retention import Going, RunFacts, told_of
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.ports.retention import Keep, PastRun
 from orchestrator.store.engine import Database
+from orchestrator.store.journal import LATE
 from orchestrator.store.outbox import PENDING
 from orchestrator.store.tables import (
     ActionRow,
@@ -268,7 +269,7 @@ class SqlRetention:
             rows = connection.execute(
                 select(AttemptRow.id, AttemptRow.run_id).where(AttemptRow.log_removed_at.is_(None))
             )
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def without_owner(self, attempts: Collection[int]) -> Collection[int]:
         with self._database.connected() as connection:
@@ -303,14 +304,14 @@ class SqlRetention:
 
     def current_data(self) -> Mapping[str, str]:
         with self._database.reading() as session:
-            return dict(session.execute(select(DataHeadRow.fingerprint, DataHeadRow.dataset)).tuples().all())
+            return dict(session.execute(select(DataHeadRow.fingerprint, DataHeadRow.dataset)).all())
 
     def live_releases(self) -> Collection[tuple[str, str]]:
         with self._database.reading() as session:
             live = select(DeploymentRow.server, DeploymentRow.release).where(
                 DeploymentRow.state == DeploymentState.ACTIVE
             )
-            return set(session.execute(live).tuples())
+            return set(session.execute(live))
 
     def staged(self) -> Mapping[tuple[str, str], datetime]:
         with self._database.reading() as session:
@@ -372,14 +373,12 @@ def _unneeded(session: Session, going: Sequence[Going]) -> dict[int, RunState]:
         )
         .with_for_update()
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _unrepeated(session: Session, ids: set[int]) -> set[int]:
     """Those of the runs that no run repeats which stays."""
-    repeats = (
-        session.execute(select(RunRow.id, RunRow.rerun_of).where(RunRow.rerun_of.in_(ids))).tuples().all()
-    )
+    repeats = session.execute(select(RunRow.id, RunRow.rerun_of).where(RunRow.rerun_of.in_(ids))).all()
     while stuck := {older for newer, older in repeats if newer not in ids} & ids:
         ids = ids - stuck
     return ids
@@ -400,11 +399,11 @@ def _record_all(session: Session, going: Sequence[Going], ids: set[int], who: st
 
 
 def _forgettable(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Entries of that age about no run, or one that is gone. The newest stays: all looks begin with it."""
+    """Entries of that age about no run, or one that is gone. The newest stay: their number is looked at."""
     gone = ~exists().where(RunRow.id == JournalRow.run_id)
     newest = select(func.max(JournalRow.id)).scalar_subquery()
     return (
         JournalRow.at < before,
         or_(JournalRow.run_id.is_(None), gone),
-        JournalRow.id < newest,
+        JournalRow.id <= newest - LATE,
     )
