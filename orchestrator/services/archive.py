@@ -73,9 +73,12 @@ def read_members(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member
         end_seen = False
 
         @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-            Header.end_seen = Header.end_seen or (len(buf) > 0 and not any(buf))
-            return super().frombuf(buf, encoding, errors)
+        def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+            try:
+                return super().fromtarfile(archive)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the stubs lack it
+                Header.end_seen = True
+                raise
 
     try:
         guarded.allow(_HEADERS)
