@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from orchestrator.adapters.files.failures import storing
+from orchestrator.adapters.files.maintenance import Maintenance
 
-MAINTENANCE_LOCK: Final = "maintenance.lock"
-"""Held shared by whoever copies the state folder, alone by whoever removes from it."""
 _INSTANCE: Final = "instance"
 
 
@@ -22,21 +19,9 @@ class LocalState:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Hold the maintenance lock; False at once when somebody else does. A kill gives it back."""
-        with storing("a lock", self._folder):
-            path = self._folder / MAINTENANCE_LOCK
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
+    def alone(self) -> AbstractContextManager[bool]:
+        """Keep others from copying and removing what is stored; False at once when somebody does."""
+        return Maintenance(self._folder).removing()
 
     def belongs_to(self, instance: str) -> bool:
         """Whether the files here are those of this database.
