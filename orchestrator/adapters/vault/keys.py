@@ -68,7 +68,10 @@ class KeyFile:
         return keys
 
     def create(self) -> tuple[bytes, ...]:
-        """Make the file with a new key, complete or not at all; the keys of whoever was faster."""
+        """Make the file with a new key, complete or not at all; else the keys that are there.
+
+        To be called, as ``replace`` is, by who is ``locked`` alone.
+        """
         self._not_managed()
         part = self._written([new_key()])
         try:
@@ -122,7 +125,7 @@ class KeyFile:
             )
 
     def _written(self, keys: Sequence[bytes]) -> Path:
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        part = self.path.with_name(f".{self.path.name}.part")
         with self._telling(self.path):
             with suppress(FileNotFoundError):
                 part.unlink()

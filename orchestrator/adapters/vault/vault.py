@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -51,14 +52,9 @@ class Vault:
 
     def set(self, name: str, value: str, who: str) -> SealedSecret:
         """Store a value; the first one of all makes the key."""
+        self._have_key()
         with self._keys.locked(alone=False):
-            try:
-                keys = self._keys.read()
-            except KeyFileMissing:
-                # With another key the rows that are there could never be read again.
-                if self._rows.all():
-                    raise
-                keys = self._keys.create()
+            keys = self._keys.read()
             sealed = _ciphers(keys).encrypt(json.dumps({"name": name, "value": value}).encode())
             return self._rows.put(name, sealed.decode("ascii"), who, self._now())
 
@@ -95,6 +91,17 @@ class Vault:
             if len(keys) > 1:
                 self._keys.replace(keys[:1])
             return len(keys) - 1
+
+    def _have_key(self) -> None:
+        with suppress(KeyFileMissing):
+            self._keys.read()
+            return
+        with self._keys.locked(alone=True):
+            # With another key the rows that are there could never be read again.
+            if self._rows.all():
+                self._keys.read()
+            else:
+                self._keys.create()
 
     def _older(self, rows: Sequence[SealedSecret], keys: Sequence[bytes]) -> list[SealedSecret]:
         """The rows that the newest key does not open."""
