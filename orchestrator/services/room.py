@@ -110,14 +110,19 @@ class Room:
         return Measured(place, self._disk.space(self._state), "the folder is not there")
 
     def host(self, host: str) -> Measured:
-        """The room where an engine keeps its data, measured now. Raises EngineError."""
+        """The room where an engine keeps its data, measured now: it counts from now. Raises EngineError."""
         engine = self._engines[host]
         info = engine.info()
         folder = self._folder(info.name, info.data_root)
         place = f"{info.data_root or 'the data root'} of the engine {host}"
         if folder is not None:
-            return Measured(place, self._disk.space(folder), "the folder is not there")
-        return self._by_container(engine, self._hosts[host], place)
+            measured = Measured(place, self._disk.space(folder), "the folder is not there")
+        else:
+            measured = self._by_container(engine, self._hosts[host], place)
+        with self._lock:
+            busy = host in self._known and self._known[host].busy
+            self._known[host] = _Known(self._clock.monotonic(), folder, measured, busy)
+        return measured
 
     def full(self, host: str) -> str | None:
         """What is full where an engine keeps its data, or None when it is not, or nobody knows."""
@@ -200,7 +205,8 @@ class Room:
         # What is still to be measured is old from the beginning.
         at = self._clock.monotonic() if folder is not None or wait else -KNOWN
         with self._lock:
-            known = self._known[host] = _Known(at, folder, measured)
+            busy = host in self._known and self._known[host].busy
+            known = self._known[host] = _Known(at, folder, measured, busy)
         return known
 
     def _folder(self, machine: str, data_root: str) -> Path | None:

@@ -126,6 +126,8 @@ class FakeEngine:
         self.calls: list[tuple[str, str]] = []
         self.starts: Counter[str] = Counter()
         self.closed = False
+        self.machine = ""
+        self.data_root = "/var/lib/fake"
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
         self._after: dict[str, deque[BaseException]] = {}
@@ -199,7 +201,7 @@ class FakeEngine:
 
     def info(self) -> EngineInfo:
         with self._call("info"):
-            return EngineInfo("fake", "0", 4, 16 << 30, "fake")
+            return EngineInfo("fake", "0", 4, 16 << 30, "fake", name=self.machine, data_root=self.data_root)
 
     def find_image(self, name: str) -> str | None:
         with self._call("find_image", name):

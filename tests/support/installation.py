@@ -75,6 +75,7 @@ class Installation:
     production: SshServer | None
     image: str
     engine: str = "unix:///var/run/docker.sock"
+    command: str = "python3 train.py"
     environment: dict[str, str] = field(default_factory=dict)
     checks: Sequence[str] = ("accuracy >= 0.5", "accuracy not worse than best by 1pp")
     main: dict[str, object] = field(default_factory=dict)
@@ -82,6 +83,9 @@ class Installation:
     pipeline: dict[str, object] = field(default_factory=dict)
     """Keys of the pipeline that replace what stands there."""
     retries: int = 2
+    state_free: str = "0"
+    engine_free: str = "0"
+    """Room that is to stay free at the orchestrator and at the engine: no test waits for a full machine."""
     servers: list[Server] = field(default_factory=list)
 
     @property
@@ -111,10 +115,10 @@ class Installation:
 
     def _main(self) -> dict[str, object]:
         main: dict[str, object] = {
-            "storage": {"path": "../var"},
+            "storage": {"path": "../var", "min_free": self.state_free},
             "web": {"port": 0},
             "email": {"smtp": f"smtp://{self.smtp.host}:{self.smtp.port}", "from": "ML CI <ci@example.org>"},
-            "hosts": {"local": {"engine": self.engine, "slots": 2}},
+            "hosts": {"local": {"engine": self.engine, "slots": 2, "min_free": self.engine_free}},
         }
         if self.production is not None:
             ssh = {
@@ -136,7 +140,7 @@ class Installation:
             "datasets": {"rows": {"path": "../data/rows", "poll": "1s", "settle": "1s"}},
             "run": {
                 "runner": "cpu",
-                "command": "python3 train.py",
+                "command": self.command,
                 "env": self.environment,
                 "timeout": "5m",
                 "retry": {"infrastructure": self.retries},

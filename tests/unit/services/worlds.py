@@ -347,6 +347,8 @@ class World:
         self.reports = ReportBuilder(self.store, self.sources, self.logs, "http://ci.example.org")
         self.stopping = threading.Event()
         self.progress: list[ProgressEvent] = []
+        self.no_room: Callable[[str], str | None] = lambda host: None
+        self.full: Callable[[str], str | None] = lambda host: None
         self._dispatchers: list[Dispatcher] = []
 
     def close(self) -> None:
@@ -405,6 +407,7 @@ class World:
             self.logs,
             self.secrets,
             self.clock,
+            lambda host: self.full(host),
         )
         made = Dispatcher(
             ports,
@@ -414,6 +417,7 @@ class World:
             self._progress_for,
             self.woken.set,
             wants,
+            lambda host: self.no_room(host),
         )
         self._dispatchers.append(made)
         return made
