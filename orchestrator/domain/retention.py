@@ -195,7 +195,7 @@ def removal(at: datetime | None, why: str | None) -> str:
 
 def told_of(thing: Going) -> str:
     """What the journal says of something that went."""
-    if thing.kind is Kind.RUNS:
+    if thing.kind in (Kind.RUNS, Kind.FILES, Kind.JOURNAL):
         what = f"{thing.title} removed"
     elif thing.kind in (Kind.ARTIFACTS, Kind.LOGS):
         noun = "artifact" if thing.kind is Kind.ARTIFACTS else "log"

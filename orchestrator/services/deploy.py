@@ -201,11 +201,6 @@ class Deployer:
                 raise NotFound(f"no artifact matches '{pattern}'", f"the run left: {have}")
         for artifact in artifacts:
             if matches(artifact.path, wanted):
-                if artifact.removed:
-                    raise NotFound(
-                        f"the artifact {artifact.path} was {artifact.removed}",
-                        f"train again: orchestrator runs retry {run.id}",
-                    )
                 if artifact.path.startswith(tuple(f"data/{name}/" for name in spec.data)):
                     raise InvalidInput(
                         f"the artifact {artifact.path} lies where the release holds a dataset",
