@@ -65,7 +65,7 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A network that a container may join, in which ways to the host are shut. ``id`` is the engine's."""
+    """A network that a container may join, in which ways are shut. ``id`` is the engine's."""
 
     id: str
     name: str
@@ -75,8 +75,9 @@ class Sandbox:
 class SandboxSpec:
     """A sandbox to be had.
 
-    ``image`` is the helper image, which has ``ip``. ``prohibited`` and ``reachable`` are IP addresses and
-    networks (``169.254.0.0/16``); the longest prefix counts, and DNS (port 53) is open to all of them.
+    ``image`` is the helper image, which has ``ip``. ``prohibited`` and ``reachable`` are IPv4 addresses and
+    networks (``169.254.0.0/16``); the longest prefix counts, and DNS (port 53) is open to all of them. An
+    address that is prohibited by itself is one of the host's, and is shut below IP as well. There is no IPv6.
     """
 
     name: str
@@ -281,14 +282,14 @@ class Engine(Protocol):
         """Shut more ways in the sandbox of that name, while containers are in it. ContainerGone."""
 
     def host_addresses(self, image: str) -> tuple[str, ...]:
-        """The addresses of the host itself, loopback apart, seen from a container of the helper image.
+        """The IPv4 addresses of the host itself, loopback apart, and the multicast groups that it listens to.
 
-        ImageNotFound without it.
+        Seen from a container of the helper image; ImageNotFound without it.
         """
 
     def network_ranges(self) -> tuple[str, ...]:
-        """The ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them: its host has an
-        address on each.
+        """The IPv4 ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them, and the host's
+        own address on each.
         """
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:

@@ -21,11 +21,11 @@ from orchestrator.services import naming
 
 log = logging.getLogger(__name__)
 
-LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
-"""Where clouds tell a machine its credentials, and what needs no router to be reached."""
-METADATA = ("fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32")
-"""Metadata services of clouds at addresses that are not link-local."""
-PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "fc00::/7")
+METADATA = ("169.254.0.0/16", "100.100.100.200", "168.63.129.16")
+"""Where clouds tell a machine its credentials: most at a link-local address, some at one of their own."""
+NOBODY_ELSE = ("255.255.255.255", "224.0.0.0/4", "224.0.0.1", "224.0.0.2", "224.0.0.251", "224.0.0.252")
+"""Broadcasts and multicasts, of which nobody but the host would hear; the usual groups one by one."""
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")
 
 _NETWORKS_KNOWN = 15.0
 """Seconds for which the list of an engine's networks counts."""
@@ -151,7 +151,7 @@ class Networks:
             if known.ranges_at is None or now - known.ranges_at > _NETWORKS_KNOWN:
                 known.ranges = engine.network_ranges()
                 known.ranges_at = now
-            shut = {*LINK_LOCAL, *METADATA, *known.addresses, *known.ranges}
+            shut = {*METADATA, *NOBODY_ELSE, *known.addresses, *known.ranges}
         if spec.protection is Protection.PRIVATE:
             shut |= set(PRIVATE)
         return frozenset(shut - set(spec.reachable))

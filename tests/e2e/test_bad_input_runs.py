@@ -176,9 +176,10 @@ def test_every_mistake_ends_its_run_with_the_right_fault_and_a_clear_message(
 
         def left() -> list[str]:
             containers = docker_engine.containers.list(all=True, filters=mine, ignore_removed=True)
-            things = [*containers, *docker_engine.networks.list(filters=mine)]
+            networks = docker_engine.networks.list(filters=mine)
+            names = [*(str(c.name) for c in containers), *(str(n.name) for n in networks)]
             # Those of the host's slots stay while the server is up.
-            return [name for thing in things if "-slot-" not in (name := str(thing.name))]
+            return [name for name in names if "-slot-" not in name]
 
         wait_until(lambda: not left(), "containers and networks to go", 30)
 

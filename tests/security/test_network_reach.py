@@ -1,23 +1,105 @@
-"""A run that reaches the host: what a network opens, and what having none closes."""
+"""A run that reaches the host, other runs or the cloud's metadata: what its network shuts."""
 
 from __future__ import annotations
 
+import json
 import socket
+import threading
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import docker
 import pytest
 
-from tests.support.containers import Bench, docker_bench
+from orchestrator.adapters.process import SystemClock
+from orchestrator.domain.errors import EngineError, ImageNotFound
+from orchestrator.domain.pipeline import HELPER_IMAGE, HostSpec, Protection
+from orchestrator.ports.engine import Sandbox, SandboxSpec
+from orchestrator.services.networks import Networks
+from tests.support.containers import SOCKET, Bench, docker_bench
 
-REACH = """python3 -c "
-import socket
-try:
-    socket.create_connection(('{address}', {port}), timeout=3)
-    print('reached')
-except OSError as error:
-    print('refused', error)
-" """
+# All ways that need no rights: plain, from a socket bound to its own address, and with the interface named,
+# which makes the kernel go on where there is no route.
+PROBE = """
+import json, socket, struct, sys
+port, word, *targets = json.loads(sys.argv[1])
+me = socket.gethostbyname(socket.gethostname())
+index = struct.pack("III", socket.if_nametoindex("eth0"), 0, 0)
+reached, errors = set(), set()
+for target in targets:
+    for bound in (False, True):
+        for named in (False, True):
+            with socket.socket() as tcp:
+                tcp.settimeout(0.4)
+                try:
+                    if named:
+                        tcp.setsockopt(socket.SOL_SOCKET, 25, b"eth0")
+                    if bound:
+                        tcp.bind((me, 0))
+                    tcp.connect((target, port))
+                    reached.add("tcp " + target)
+                except OSError as error:
+                    errors.add(f"{target} {bound} {named} {error.errno}")
+            with socket.socket(type=socket.SOCK_DGRAM) as udp:
+                udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                try:
+                    if bound:
+                        udp.bind((me, 0))
+                    data = f"{word} {target}".encode()
+                    extra = [(socket.IPPROTO_IP, 8, index)] if named else []
+                    udp.sendmsg([data], extra, 0, (target, port))
+                    if named:
+                        udp.setsockopt(socket.SOL_SOCKET, 25, b"eth0")
+                        udp.sendto(data, (target, port))
+                except OSError:
+                    pass
+print(json.dumps([sorted(reached), sorted(errors)]))
+"""
+
+
+class Service:
+    """A service of the host that listens on all addresses, as many do; TCP and UDP on one port."""
+
+    def __init__(self) -> None:
+        self.tcp = socket.create_server(("0.0.0.0", 0), backlog=64)  # noqa: S104 - that is what is tested
+        self.port: int = self.tcp.getsockname()[1]
+        self.udp = socket.socket(type=socket.SOCK_DGRAM)
+        self.udp.bind(("0.0.0.0", self.port))  # noqa: S104 - that is what is tested
+        self.heard: list[str] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while (said := self.udp.recv(1000)) != b"over":
+            self.heard.append(said.decode())
+
+    def close(self) -> None:
+        self.udp.sendto(b"over", ("127.0.0.1", self.port))
+        self._thread.join()
+        self.udp.close()
+        self.tcp.close()
+
+    def reached_from(
+        self, bench: Bench, network: Sandbox | str, *targets: str, port: int = 0
+    ) -> tuple[set[str], list[str]]:
+        """What a run in that network reached of the targets: "tcp ADDRESS" and "udp ADDRESS"; and errors."""
+        word = uuid.uuid4().hex
+        told = json.dumps([port or self.port, word, *targets])
+        bench.engine.remove(bench.name())
+        ending, lines = bench.shell("", command=("python3", "-c", PROBE, told), network=network)
+        assert ending.code == 0, lines
+        reached, errors = json.loads(lines[-1].text)
+        # What the run sent is here before its end was: the loopback keeps the order.
+        mark = uuid.uuid4().hex
+        with socket.socket(type=socket.SOCK_DGRAM) as own:
+            own.sendto(mark.encode(), ("127.0.0.1", self.port))
+        while mark not in self.heard:
+            threading.Event().wait(0.01)
+        heard = {"udp " + said.split()[1] for said in self.heard if said.startswith(word)}
+        return {*reached, *heard}, errors
 
 
 @pytest.fixture
@@ -27,10 +109,21 @@ def bench(docker_engine: docker.DockerClient, base_image: str) -> Iterator[Bench
 
 
 @pytest.fixture
-def service_port() -> Iterator[int]:
-    """A service of the host that listens on all addresses, as many do."""
-    with socket.create_server(("0.0.0.0", 0), backlog=16) as service:  # noqa: S104 - that is what is tested
-        yield service.getsockname()[1]
+def service() -> Iterator[Service]:
+    with closing(Service()) as made:
+        yield made
+
+
+def networks_of(bench: Bench, **changes: object) -> Networks:
+    """What gives runs their network on a host with two slots."""
+    host = replace(HostSpec("local", SOCKET, 2), **changes)  # type: ignore[arg-type]  # any field of the spec
+    return Networks(bench.prefix, [host], SystemClock())
+
+
+def joined(bench: Bench, slot: int = 0, **changes: object) -> Sandbox:
+    found = networks_of(bench, **changes).join(bench.engine, "local", slot)
+    assert isinstance(found, Sandbox)
+    return found
 
 
 def gateway(client: docker.DockerClient, network: str) -> str:
@@ -39,37 +132,273 @@ def gateway(client: docker.DockerClient, network: str) -> str:
     return found
 
 
-def test_a_run_without_a_network_reaches_neither_host_nor_metadata(
-    bench: Bench, docker_engine: docker.DockerClient, service_port: int
+def own_addresses(bench: Bench) -> list[str]:
+    return [a for a in bench.engine.host_addresses(bench.image) if not a.startswith("224.")]
+
+
+def test_a_run_reaches_no_service_of_the_host_in_any_way(
+    bench: Bench, docker_engine: docker.DockerClient, service: Service
 ) -> None:
-    bench.engine.ensure_network(bench.name("net"), {})
-    for address in (gateway(docker_engine, bench.name("net")), "169.254.169.254"):
-        _, lines = bench.shell(REACH.format(address=address, port=service_port))
-        assert lines[0].text.startswith(b"refused")
+    sandbox = joined(bench)
+    groups = ["255.255.255.255", "224.0.0.1"]
+    mine, own = gateway(docker_engine, sandbox.name), own_addresses(bench)
+    assert len(own) > 1
+    assert service.reached_from(bench, sandbox, mine, *own, *groups)[0] == set()
+    # The same on a network with nothing shut, so that the silence above means something.
+    bench.engine.ensure_network(bench.name("open"), {})
+    theirs = gateway(docker_engine, bench.name("open"))
+    reached, _ = service.reached_from(bench, bench.name("open"), theirs, *own, *groups)
+    assert reached >= {
+        f"tcp {theirs}",
+        f"udp {theirs}",
+        *(f"tcp {a}" for a in own),
+        *(f"udp {g}" for g in groups),
+    }
+
+
+def test_the_clouds_metadata_are_refused_before_anything_is_sent(bench: Bench, service: Service) -> None:
+    reached, errors = service.reached_from(bench, joined(bench), "169.254.169.254", "100.100.100.200")
+    assert reached == set()
+    plain = [error for error in errors if " False False " in error]
+    assert len(plain) == 2
+    assert all(error.endswith(" 13") for error in plain), "permission denied, by its own kernel"
+
+
+def test_a_run_without_a_network_reaches_neither_host_nor_metadata(
+    bench: Bench, docker_engine: docker.DockerClient
+) -> None:
+    _, lines = bench.shell("cat /proc/net/route; ip -4 -o addr", network=None)
+    told = "\n".join(line.text.decode() for line in lines[1:])
+    assert "127.0.0.1/8" in told
+    assert "eth" not in told
+
+
+LISTEN = "import http.server as h; print('ready', flush=True); h.test(h.SimpleHTTPRequestHandler, port=8000)"
+
+
+def test_a_run_reaches_neither_another_run_nor_other_containers_and_their_published_ports(
+    bench: Bench, docker_engine: docker.DockerClient, service: Service
+) -> None:
+    first, second = joined(bench, 0), joined(bench, 1)
+    listener = replace(bench.spec("", what="other"), command=("python3", "-u", "-c", LISTEN), network=second)
+    bench.engine.create(listener)
+    bench.engine.start(listener.name)
+    assert next(bench.engine.logs(listener.name, None)).text == b"ready"
+    ports = docker_engine.containers.get(second.name).attrs["NetworkSettings"]["Networks"]
+    run = ports[second.name]["IPAddress"]
+    labels = {"mlci.instance": bench.prefix, "mlci.container": bench.name("published")}
+    foreign = docker_engine.containers.run(
+        bench.image, ["python3", "-u", "-c", LISTEN], name=bench.name("published"), detach=True,
+        labels=labels, ports={"8000/tcp": None},
+    )  # fmt: skip
+    foreign.reload()
+    networks = foreign.attrs["NetworkSettings"]
+    address = networks["Networks"]["bridge"]["IPAddress"]
+    assert service.reached_from(bench, first, run, address, port=8000)[0] == set()
+    published = int(networks["Ports"]["8000/tcp"][0]["HostPort"])
+    probe = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+    host = own_addresses(bench)[0]
+    socket.create_connection((host, published), timeout=3).close()
+    bench.engine.remove(bench.name())
+    ending, lines = bench.shell("", command=("python3", "-c", probe, host, str(published)), network=first)
+    assert ending.code == 1
+    assert b"Permission denied" in lines[-1].text
+    bench.engine.remove(bench.name())
+    ending, _ = bench.shell("", command=("python3", "-c", probe, run, "8000"), network=second)
+    assert ending.code == 0, "the other run has to answer, or the silence above proves nothing"
+
+
+def test_a_run_reaches_the_outside_and_can_ask_for_names(bench: Bench) -> None:
+    try:
+        socket.create_connection(("pypi.org", 443), timeout=5).close()
+    except OSError as error:
+        pytest.skip(f"this machine does not reach the outside itself: {error}")
+    for protection in (Protection.HOST, Protection.PRIVATE):
+        probe = "import socket; socket.create_connection(('pypi.org', 443), timeout=10)"
+        network = joined(bench, protection=protection)
+        ending, lines = bench.shell("", command=("python3", "-c", probe), network=network)
+        assert ending.code == 0, lines
         bench.engine.remove(bench.name())
 
 
-def test_a_run_with_a_network_does_not_reach_what_listens_on_loopback_only(
+def test_an_address_that_the_administrator_names_is_reached_and_no_other(
+    bench: Bench, service: Service
+) -> None:
+    named, *others = own_addresses(bench)
+    sandbox = joined(bench, reachable=(named,))
+    assert service.reached_from(bench, sandbox, named, *others)[0] == {f"tcp {named}", f"udp {named}"}
+
+
+def test_private_networks_are_shut_where_the_administrator_says_so(bench: Bench, service: Service) -> None:
+    sandbox = joined(bench, protection=Protection.PRIVATE)
+    _, errors = service.reached_from(bench, sandbox, "10.1.2.3", "192.168.250.1", "172.31.9.9")
+    assert len([error for error in errors if error.endswith("False False 13")]) == 3
+
+
+CHANGES = """
+ip route flush table 77; ip rule del pref 20; ip rule add pref 1 lookup main
+ip route replace default via 10.0.0.1 dev eth0 onlink; ip neigh flush all; ip neigh del 192.0.0.8 dev eth0
+ip link set dev eth0 brd ff:ff:ff:ff:ff:ff; ip addr add 10.9.9.9/8 dev eth0; ip link set dev eth0 down
+unshare -n true; unshare -r true; grep CapEff /proc/self/status
+"""
+STATE = "ip rule; ip route show table all; ip neigh show nud permanent; ip link show eth0; ip addr show eth0"
+
+
+@pytest.mark.parametrize("user", ["1000:1000", "0:0"])
+def test_a_run_cannot_open_what_is_shut(bench: Bench, docker_engine: docker.DockerClient, user: str) -> None:
+    sandbox = joined(bench)
+    held = docker_engine.containers.get(sandbox.id)
+    before = held.exec_run(["sh", "-c", STATE], user="0").output
+    assert b"prohibit" in before
+    _, lines = bench.shell(CHANGES, network=sandbox, user=user)
+    assert lines[-1].text.split() == [b"CapEff:", b"0" * 16]
+    assert held.exec_run(["sh", "-c", STATE], user="0").output == before
+
+
+def test_no_run_is_given_what_its_sandbox_has(bench: Bench, docker_engine: docker.DockerClient) -> None:
+    sandbox = joined(bench)
+    bench.engine.create(replace(bench.spec("true"), network=sandbox))
+    run = docker_engine.containers.get(bench.name()).attrs
+    held = docker_engine.containers.get(sandbox.id).attrs
+    assert run["HostConfig"]["NetworkMode"] == f"container:{sandbox.id}"
+    assert (run["HostConfig"]["CapAdd"], run["HostConfig"]["CapDrop"]) == (None, ["ALL"])
+    assert (held["HostConfig"]["CapAdd"], held["HostConfig"]["CapDrop"]) == (["NET_ADMIN"], ["ALL"])
+    assert held["HostConfig"]["ReadonlyRootfs"] is True
+    assert held["HostConfig"]["Privileged"] is False
+    assert not held["HostConfig"]["Binds"]
+    assert not held["HostConfig"]["PortBindings"]
+    assert (held["Path"], held["Args"]) == ("sleep", ["infinity"]), "nothing of a project's runs there"
+
+
+def test_only_a_sandbox_of_ours_can_be_joined(bench: Bench, docker_engine: docker.DockerClient) -> None:
+    other = bench.engine.create(bench.spec("true", what="other"))
+    for identity in (other.id, "host", f"{other.id} "):
+        with pytest.raises(EngineError, match="sandbox"):
+            bench.engine.create(replace(bench.spec("true"), network=Sandbox(identity, "made-up")))
+
+
+def test_what_a_root_user_changes_for_the_next_run_is_gone(bench: Bench) -> None:
+    first = joined(bench)
+    said, _ = bench.shell("echo 192.0.2.1 pypi.org >> /etc/hosts", network=first, user="0:0")
+    assert said.code == 0, "or there was nothing to defend against"
+    bench.engine.remove(bench.name())
+    second = joined(bench)
+    assert second != first
+    _, lines = bench.shell("cat /etc/hosts", network=second)
+    assert b"pypi.org" not in b"".join(line.text for line in lines)
+
+
+def test_what_still_runs_in_a_slots_network_is_ended_before_the_next_joins(bench: Bench) -> None:
+    first = joined(bench)
+    bench.engine.create(replace(bench.spec("sleep 600", what="left"), network=first))
+    bench.engine.start(bench.name("left"))
+    bench.engine.create(replace(bench.spec("true", what="waiting"), network=first))
+    assert joined(bench) == first
+    assert bench.engine.find(bench.name("left")) is None
+    waiting = bench.engine.find(bench.name("waiting"))
+    assert waiting is not None, "one that has not been started harms nobody"
+
+
+def test_a_sandbox_that_was_killed_is_made_anew_and_nothing_starts_without_one(
     bench: Bench, docker_engine: docker.DockerClient
 ) -> None:
-    network = bench.name("net")
-    bench.engine.ensure_network(network, {})
-    with socket.create_server(("127.0.0.1", 0)) as service:
-        port = service.getsockname()[1]
-        _, lines = bench.shell(
-            REACH.format(address=gateway(docker_engine, network), port=port), network=network
-        )
-    assert lines[0].text.startswith(b"refused")
+    networks = networks_of(bench)
+    first = networks.join(bench.engine, "local", 0)
+    assert networks.join(bench.engine, "local", 0) == first
+    assert not networks.renew(bench.engine, "local", 0)
+    assert isinstance(first, Sandbox)
+    docker_engine.containers.get(first.id).remove(force=True)
+    bench.engine.create(replace(bench.spec("true"), network=first))
+    with pytest.raises(EngineError, match=first.id):
+        bench.engine.start(bench.name())
+    assert networks.renew(bench.engine, "local", 0)
+    bench.engine.remove(bench.name())
+    second = networks.join(bench.engine, "local", 0)
+    assert second != first
+    assert bench.shell("true", network=second)[0].code == 0
+    assert isinstance(second, Sandbox)
+    docker_engine.containers.get(second.id).kill()
+    assert networks.renew(bench.engine, "local", 0)
+    assert networks.join(bench.engine, "local", 0) not in (first, second)
 
 
-# Not strict: where the host's own firewall stands in the way, it passes.
-@pytest.mark.xfail(strict=False, reason="not defended yet; docs/security.md says what to do meanwhile")
-def test_a_run_with_a_network_does_not_reach_the_hosts_services(
-    bench: Bench, docker_engine: docker.DockerClient, service_port: int
+def test_a_network_that_appears_later_is_shut_under_the_run(
+    bench: Bench, docker_engine: docker.DockerClient, service: Service
 ) -> None:
-    network = bench.name("net")
-    bench.engine.ensure_network(network, {})
-    _, lines = bench.shell(
-        REACH.format(address=gateway(docker_engine, network), port=service_port), network=network
+    clock = Hurried()
+    networks = Networks(bench.prefix, [HostSpec("local", SOCKET)], clock)
+    sandbox = networks.join(bench.engine, "local", 0)
+    bench.engine.ensure_network(bench.name("later"), {})
+    new = gateway(docker_engine, bench.name("later"))
+    networks.keep_shut(bench.engine, "local", 0)
+    _, errors = service.reached_from(bench, sandbox, new)
+    assert f"{new} False False 13" not in errors, "the list of networks is asked for now and then only"
+    clock.ahead = 20.0
+    networks.keep_shut(bench.engine, "local", 0)
+    reached, errors = service.reached_from(bench, sandbox, new)
+    assert reached == set()
+    assert f"{new} False False 13" in errors
+
+
+class Hurried(SystemClock):
+    """A clock that a test can put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+def test_a_repositorys_dockerfile_is_built_behind_the_same_walls(
+    bench: Bench, docker_engine: docker.DockerClient, service: Service, tmp_path: Path
+) -> None:
+    sandbox = joined(bench)
+    targets = [gateway(docker_engine, sandbox.name), *own_addresses(bench), "255.255.255.255"]
+    (tmp_path / "probe.py").write_text(PROBE)
+    told = json.dumps([service.port, "build", *targets])
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {bench.image}\nUSER root\nCOPY probe.py /\nRUN python3 /probe.py '{told}' && id -u\n"
     )
-    assert lines[0].text.startswith(b"refused")
+    said: list[str] = []
+    bench.engine.build(
+        tmp_path,
+        "Dockerfile",
+        f"{bench.prefix}:probe",
+        {},
+        lambda event: said.append(event.line),
+        network=sandbox,
+    )
+    (answer,) = [line for line in said if line.startswith("[[")]
+    assert json.loads(answer)[0] == []
+    assert "0" in said, "it ran as root"
+    assert not [heard for heard in service.heard if heard.startswith("build")]
+
+
+def test_without_the_helper_image_nothing_runs_unprotected(bench: Bench) -> None:
+    with pytest.raises(ImageNotFound, match="helper_image"):
+        joined(bench, helper_image=f"{bench.prefix}:missing")
+    open_to_all = networks_of(bench, protection=Protection.NONE)
+    network = open_to_all.join(bench.engine, "local", 0)
+    assert isinstance(network, str)
+    assert network in bench.engine.owned().networks
+
+
+def test_what_would_be_words_of_a_shell_is_refused(bench: Bench) -> None:
+    for trick in ("10.0.0.1; reboot", "$(id)", "default", "", "::1"):
+        spec = SandboxSpec(bench.name("slot"), HELPER_IMAGE, {}, (trick,))
+        with pytest.raises(EngineError):
+            bench.engine.ensure_sandbox(spec)
+        assert bench.engine.find(bench.name("slot")) is None
+
+
+def test_a_run_does_not_reach_what_listens_on_loopback_only(
+    bench: Bench, docker_engine: docker.DockerClient
+) -> None:
+    sandbox = joined(bench)
+    probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        for address in ("127.0.0.1", gateway(docker_engine, sandbox.name)):
+            ending, _ = bench.shell("", command=("python3", "-c", probe, address, port), network=sandbox)
+            assert ending.code == 1
+            bench.engine.remove(bench.name())

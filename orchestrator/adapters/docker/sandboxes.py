@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,57 +30,87 @@ _RECIPE = "mlci.sandbox"
 """On a sandbox's container; the value tells from what it was made."""
 _KEPT = "/run/mlci"
 _TABLE = 77
+_HOP = "192.0.0.8"
+"""The dummy address of RFC 7600 as next hop: nothing on the host has it."""
+_NOBODY = "02:00:00:00:00:01"
+"""A hardware address that nobody has."""
 _TAMPERED = 9
 _MEMORY = 32 << 20
 _PATIENCE = 30
 """Seconds for the helper that reads addresses."""
 
-# Numbers of protocols, not names: a small image has no /etc/protocols. A lookup that finds nothing in our
-# table, or "throw", goes on to the network's own routes.
+# A route that is prohibited is not enough: of a program that names the interface (SO_BINDTODEVICE, IP_PKTINFO
+# need no rights) the kernel then takes the address for one on the link, and the host answers for all of its
+# addresses on each link; and broadcasts and multicasts need no route. So no frame goes anywhere but to the
+# gateway's hardware address, and that belongs to a made-up next hop alone: broadcasts, the questions of ARP
+# among them, go to a hardware address that nobody has, and so does what is for an address of the host itself.
+# There is no IPv6 within. Protocols go by number: a small image has no /etc/protocols. A lookup that finds
+# nothing in our table, or "throw", goes on to the main one.
 _SHUT = f"""set -eu
-shut() {{
-  version=$1; shift
-  [ $# -gt 0 ] || return 0
-  printf 'route replace prohibit %s table {_TABLE}\\n' "$@" | ip "$version" -batch -
+device() {{
+  set -- $(ip -4 route show default)
+  [ "${{4:-}}" = dev ] || {{ echo 'there is no default route'; exit 1; }}
+  gateway=$3 device=$5
 }}
-shut_all() {{
-  four= six=
-  for address; do case $address in *:*) six="$six $address";; *) four="$four $address";; esac; done
-  shut -4 $four
-  if [ -e /proc/net/if_inet6 ]; then shut -6 $six; fi
+shut() {{
+  device
+  for address; do
+    echo "route replace prohibit $address table {_TABLE}"
+    case $address in
+      */32) echo "neigh replace ${{address%/32}} lladdr {_NOBODY} nud permanent dev $device";;
+    esac
+  done | ip -4 -batch -
 }}
 """
-_ADD = _SHUT + 'shut_all "$@"\n'
+_ADD = _SHUT + 'shut "$@"\n'
 # Those files are shared with all that join, and a root user without capabilities still owns them: what a
 # build or a run changed there would reach the next one.
 _FILES = "/etc/hosts /etc/resolv.conf /etc/hostname"
 _MAKE = (
     _SHUT
-    + f"""cd {_KEPT}
-reachable=$1; shift
+    + f"""reachable=$1; shift
+cd {_KEPT}
 if [ -e ready ]; then
   for file in {_FILES}; do cmp -s "$file" "${{file##*/}}" || exit {_TAMPERED}; done
-  shut_all "$@"
+  shut "$@"
   exit 0
 fi
-for version in -4 -6; do
-  [ "$version" = -4 ] || [ -e /proc/net/if_inet6 ] || continue
-  ip "$version" rule add pref 10 ipproto 17 dport 53 lookup main
-  ip "$version" rule add pref 11 ipproto 6 dport 53 lookup main
-  ip "$version" rule add pref 20 lookup {_TABLE}
+find_mac() {{
+  mac=
+  set -- $(ip -4 neigh show "$gateway" dev "$device")
+  while [ $# -gt 1 ]; do if [ "$1" = lladdr ]; then mac=$2; fi; shift; done
+}}
+device
+ip neigh replace "$gateway" dev "$device" use
+tries=0
+until find_mac; [ -n "$mac" ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 60 ] || {{ echo "the gateway $gateway does not answer"; exit 1; }}
+  sleep 0.05
 done
-shut_all "$@"
-for address in $reachable; do
-  case $address in *:*) version=-6;; *) version=-4;; esac
-  ip "$version" route replace throw "$address" table {_TABLE}
+ip link set dev "$device" brd {_NOBODY}
+ip neigh replace {_HOP} lladdr "$mac" nud permanent dev "$device"
+ip -4 route replace default via {_HOP} dev "$device" onlink
+ip -4 route show scope link | while read -r range rest; do
+  case $range in default) ;; *) ip -4 route del "$range" dev "$device";; esac
 done
+if [ -e /proc/net/if_inet6 ]; then
+  ip -6 addr flush dev "$device"
+  ip link set dev "$device" addrgenmode none
+  ip -6 rule add pref 20 prohibit
+fi
+ip -4 rule add pref 10 ipproto 17 dport 53 lookup main
+ip -4 rule add pref 11 ipproto 6 dport 53 lookup main
+ip -4 rule add pref 20 lookup {_TABLE}
+shut "$gateway/32" "$@"
+for address in $reachable; do ip -4 route replace throw "$address" table {_TABLE}; done
 cp {_FILES} .
 : > ready
 """
 )
-_LOOK = "cat /proc/net/fib_trie; echo; if [ -e /proc/net/if_inet6 ]; then cat /proc/net/if_inet6; fi"
-_LEAF = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\s*$")
-_SIX = re.compile(r"([0-9a-f]{32}) [0-9a-f]+ [0-9a-f]+ [0-9a-f]+ +[0-9a-f]+ +\S+\s*$")
+_LOOK = "cat /proc/net/fib_trie /proc/net/igmp"
+_LEAF = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\s*")
+_GROUP = re.compile(r"\s+([0-9A-F]{8})\s+\d+ \d:[0-9A-F]{8}\s+\d+\s*")
 
 
 class _HostConfigJson(TypedDict, total=False):
@@ -103,18 +134,18 @@ class Sandboxes:
 
     def ensure(self, spec: SandboxSpec) -> Sandbox:
         """Have the sandbox, as described and untouched by what was in it before."""
+        recipe, prohibited = self._recipe(spec), _checked(spec.prohibited)
         self._networks.ensure(spec.name, spec.labels)
-        recipe = self._recipe(spec)
         for _ in range(2):
             json = self._inspect(spec.name)
             if json is not None:
                 if self._usable(json, recipe):
                     self._evict(json["Id"])
-                    if self._shut(json["Id"], spec):
+                    if self._shut(json["Id"], spec, prohibited):
                         return self._known(json["Id"], spec.name)
                 self._remove(json["Id"])
             made = self._create(spec, recipe)
-            if self._shut(made, spec):
+            if self._shut(made, spec, prohibited):
                 return self._known(made, spec.name)
         raise EngineError(f"the sandbox {spec.name} on {self._clients.url} does not stay as it was made")
 
@@ -135,7 +166,10 @@ class Sandboxes:
         self._run(json["Id"], _ADD, _checked(addresses))
 
     def host_addresses(self, image: str) -> tuple[str, ...]:
-        """The addresses of the host itself, seen from a container in its network; loopback apart."""
+        """The IPv4 addresses of the host itself, loopback apart, and the groups that it listens to.
+
+        Seen from a container in the host's network, which has no rights there.
+        """
         client = self._clients.control()
         name = f"mlci-{self._instance[:8]}-addresses-{uuid.uuid4().hex[:12]}"
         labels = {**with_instance({"mlci.role": "helper"}, self._instance), CONTAINER: name}
@@ -214,9 +248,9 @@ class Sandboxes:
             client.start(made)
         return made
 
-    def _shut(self, identity: str, spec: SandboxSpec) -> bool:
+    def _shut(self, identity: str, spec: SandboxSpec, prohibited: list[str]) -> bool:
         """Shut the ways; False when something in there was tampered with."""
-        arguments = [" ".join(_checked(spec.reachable)), *_checked(spec.prohibited)]
+        arguments = [" ".join(_checked(spec.reachable)), *prohibited]
         return self._run(identity, _MAKE, arguments) != _TAMPERED
 
     def _run(self, identity: str, script: str, arguments: list[str]) -> int:
@@ -268,24 +302,24 @@ class Sandboxes:
 
 
 def addresses_in(told: str) -> tuple[str, ...]:
-    """The addresses, loopback and link-local ones apart, in /proc/net/fib_trie and /proc/net/if_inet6."""
-    found: set[str] = set()
+    """The IPv4 addresses, loopback apart, in /proc/net/fib_trie, and the groups in /proc/net/igmp."""
+    found: set[ipaddress.IPv4Address] = set()
     leaf = ""
     for line in told.splitlines():
         if match := _LEAF.search(line):
             leaf = match[1]
         elif line.strip() == "/32 host LOCAL" and leaf:
-            found.add(leaf)
-        elif match := _SIX.fullmatch(line):
-            found.add(str(ipaddress.IPv6Address(int(match[1], 16))))
-    parsed = [ipaddress.ip_address(text) for text in found]
-    return tuple(sorted(str(a) for a in parsed if not a.is_loopback and not a.is_link_local))
+            found.add(ipaddress.IPv4Address(leaf))
+        elif match := _GROUP.fullmatch(line):
+            # The kernel prints the four bytes as one number of the machine's own byte order.
+            found.add(ipaddress.IPv4Address(int(match[1], 16).to_bytes(4, sys.byteorder)))
+    return tuple(sorted(str(address) for address in found if not address.is_loopback))
 
 
 def _checked(addresses: Iterable[str]) -> list[str]:
-    """Addresses as ``ip`` takes them, and nothing else, for they become words of a shell script."""
+    """IPv4 addresses as ``ip`` takes them, and nothing else, for they become words of a shell script."""
     try:
-        return [str(ipaddress.ip_network(address, strict=False)) for address in addresses]
+        return [str(ipaddress.IPv4Network(address, strict=False)) for address in addresses]
     except ValueError as error:
         raise EngineError(f"{error}", "write an IP address or a network such as 10.0.0.0/8") from error
 

@@ -91,11 +91,12 @@ class Networks:
         return tuple(sorted(network["Name"] for network in cast("list[_Named]", found)))
 
     def ranges(self) -> tuple[str, ...]:
-        """The address ranges of all networks, whoever made them; without a range, the gateway."""
+        """The IPv4 ranges of all networks, whoever made them, and the host's addresses there."""
         with translate("listing networks"):
             found = cast("list[_NetworkJson]", self._clients.control().networks())
         ranges = [part for network in found for part in (network["IPAM"] or {}).get("Config") or ()]
-        return tuple(sorted({part.get("Subnet") or part.get("Gateway") or "" for part in ranges} - {""}))
+        told = {part.get("Subnet") for part in ranges} | {part.get("Gateway") for part in ranges}
+        return tuple(sorted(text for text in told if text and ":" not in text))
 
     def _present(self, name: str) -> bool:
         with translate(f"looking for the network {name}"):

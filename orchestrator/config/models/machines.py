@@ -86,14 +86,14 @@ class Registry(Model):
 def _way(value: Plain) -> str:
     text = text_of(value).strip()
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        network = ipaddress.IPv4Network(text, strict=False)
     except ValueError:
         raise wrong(
-            f'"{text}" is neither an IP address nor a network', "such as 172.17.0.1 or 10.0.0.0/24"
+            f'"{text}" is neither an IPv4 address nor a network', "such as 172.17.0.1 or 10.0.0.0/24"
         ) from None
     if network.prefixlen == 0:
         raise wrong("this opens every way to the host", "the addresses that runs need, or `protect: none`")
-    return str(network)
+    return str(network).removesuffix("/32")
 
 
 Way = Annotated[Str, BeforeValidator(_way), WithJsonSchema({"type": "string"})]
