@@ -143,6 +143,8 @@ class AttemptWorker:
         except Ended as end:
             current = self._store.attempts.get(attempt.id)
             result = AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message)
+            if end.reason is Reason.DISK_FULL and (full := self._ports.full(attempt.host or "")):
+                result = replace(result, message=f"{end.message}: {full}")
             # Without a mask, too: the words are ours and the engine's, and may be why there is none.
             found = mask.find()
             self._finish(current, masked(result, found) if found else result)
