@@ -273,9 +273,10 @@ class Engine(Protocol):
     def ensure_sandbox(self, spec: SandboxSpec) -> Sandbox:
         """Have a sandbox of that name, as described and untouched by what was in it before.
 
-        For a caller who alone uses the name, and none of whose containers is in it now: what still runs there
-        of ours is removed. ImageNotFound without its image; EngineError where the engine cannot do it. No
-        container made by ``create`` is ever given what a sandbox needs to keep the ways shut.
+        For a caller who alone uses the name, and none of whose containers is in it now: where something still
+        runs in it, it is made anew, and that is left without a network. ImageNotFound without its image;
+        EngineError where the engine cannot do it. No container made by ``create`` is ever given what a
+        sandbox needs to keep the ways shut.
         """
 
     def prohibit(self, name: str, addresses: Iterable[str]) -> None:
@@ -288,8 +289,8 @@ class Engine(Protocol):
         """
 
     def network_ranges(self) -> tuple[str, ...]:
-        """The IPv4 ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them, and the host's
-        own address on each.
+        """The IPv4 ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them, and the
+        host's own address on each.
         """
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:

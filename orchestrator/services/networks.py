@@ -61,6 +61,7 @@ class Networks:
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._kept: dict[tuple[str, int], _Kept] = {}
+        self._doubted: set[tuple[str, int]] = set()
         self._bridges: set[tuple[str, int]] = set()
         self._shut: dict[tuple[str, int], frozenset[str]] = {}
         self._not_before: dict[tuple[str, int], float] = {}
@@ -82,27 +83,27 @@ class Networks:
             return name
         kept = self._kept.get((host, slot))
         if kept is None:
-            # Its own range has to be in the list.
+            # Its own range has to be in the list of what is prohibited.
             engine.ensure_network(name, labels)
             self._known[host].ranges_at = None
         prohibited = self._prohibited(engine, spec)
-        if kept is None or not prohibited <= kept.prohibited:
+        if kept is None or (host, slot) in self._doubted or not prohibited <= kept.prohibited:
             kept = _Kept(
                 engine.ensure_sandbox(
                     SandboxSpec(name, spec.helper_image, labels, tuple(sorted(prohibited)), spec.reachable)
                 ),
                 prohibited,
             )
+        self._kept[host, slot] = kept
+        self._doubted.discard((host, slot))
         if as_root:
             self.doubt(host, slot)
-        else:
-            self._kept[host, slot] = kept
         self._shut[host, slot] = prohibited
         return kept.sandbox
 
     def doubt(self, host: str, slot: int) -> None:
         """Look at the slot's network before the next container joins it."""
-        self._kept.pop((host, slot), None)
+        self._doubted.add((host, slot))
         self._bridges.discard((host, slot))
 
     def renew(self, engine: Engine, host: str, slot: int) -> bool:
@@ -115,6 +116,7 @@ class Networks:
         if runs and found is not None and kept is not None and kept.sandbox.id == found.id:
             return False
         self.doubt(host, slot)
+        self._kept.pop((host, slot), None)
         # An engine that was started again may have other networks, on a host with other addresses.
         self._known.pop(host, None)
         return True

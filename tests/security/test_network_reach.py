@@ -288,15 +288,18 @@ def test_what_a_root_user_changes_for_the_next_run_is_gone(bench: Bench) -> None
     assert b"pypi.org" not in b"".join(line.text for line in lines)
 
 
-def test_what_still_runs_in_a_slots_network_is_ended_before_the_next_joins(bench: Bench) -> None:
+def test_what_still_runs_in_a_slots_network_is_not_joined_by_the_next_run(
+    bench: Bench, docker_engine: docker.DockerClient
+) -> None:
     first = joined(bench)
+    bench.engine.create(replace(bench.spec("true", what="waiting"), network=first))
+    assert joined(bench) == first, "one that has not been started harms nobody"
     bench.engine.create(replace(bench.spec("sleep 600", what="left"), network=first))
     bench.engine.start(bench.name("left"))
-    bench.engine.create(replace(bench.spec("true", what="waiting"), network=first))
-    assert joined(bench) == first
-    assert bench.engine.find(bench.name("left")) is None
-    waiting = bench.engine.find(bench.name("waiting"))
-    assert waiting is not None, "one that has not been started harms nobody"
+    assert joined(bench) != first
+    left = docker_engine.containers.get(bench.name("left"))
+    assert left.status == "running", "nobody here knows whose it is"
+    assert b"eth0" not in left.exec_run(["cat", "/proc/net/dev"]).output
 
 
 def test_a_sandbox_that_was_killed_is_made_anew_and_nothing_starts_without_one(

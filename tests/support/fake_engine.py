@@ -193,6 +193,12 @@ class FakeEngine:
         return {name: c for name, c in self.containers.items() if c.id not in self.sandboxes}
 
     @property
+    def current_sandboxes(self) -> list[Sandbox]:
+        """The sandboxes that containers can join now."""
+        held = {identity: box.spec.name for identity, box in self.sandboxes.items()}
+        return [Sandbox(identity, name) for identity, name in held.items() if self._is_running(identity)]
+
+    @property
     def double_starts(self) -> list[str]:
         """Names under which something ran more than once."""
         return sorted(name for name, count in self.starts.items() if count > 1)
@@ -391,17 +397,15 @@ class FakeEngine:
             self.networks.setdefault(spec.name, {**spec.labels, INSTANCE_LABEL: self.instance})
             found = self._ours(spec.name) if spec.name in self.containers else None
             if found is not None:
-                for name, other in list(self.containers.items()):
-                    joined = other.spec.network
-                    in_it = isinstance(joined, Sandbox) and joined.id == found.id
-                    if in_it and other.state is ContainerState.RUNNING:
-                        del self.containers[name]
+                held_by = Sandbox(found.id, spec.name)
+                inside = [c for c in self.containers.values() if c.spec.network == held_by]
                 before = self.sandboxes.get(found.id)
                 good = (
                     before is not None
                     and not before.tampered
                     and before.spec.reachable == spec.reachable
                     and found.state is ContainerState.RUNNING
+                    and not any(c.state is ContainerState.RUNNING for c in inside)
                 )
                 if not good:
                     del self.containers[spec.name]

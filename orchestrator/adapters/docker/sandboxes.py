@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from orchestrator.adapters.docker.clients import Clients
 from orchestrator.adapters.docker.convert import ContainerJson, is_ours
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
-from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
+from orchestrator.adapters.docker.labels import CONTAINER, with_instance
 from orchestrator.adapters.docker.storage import Networks, foreign
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.ports.engine import Sandbox, SandboxSpec
@@ -118,9 +118,7 @@ class _HostConfigJson(TypedDict, total=False):
 
 
 class _ListedJson(TypedDict):
-    Id: str
     HostConfig: _HostConfigJson
-    Labels: dict[str, str] | None
 
 
 class Sandboxes:
@@ -139,10 +137,9 @@ class Sandboxes:
         for _ in range(2):
             json = self._inspect(spec.name)
             if json is not None:
-                if self._usable(json, recipe):
-                    self._evict(json["Id"])
-                    if self._shut(json["Id"], spec, prohibited):
-                        return self._known(json["Id"], spec.name)
+                free = self._usable(json, recipe) and not self._in_use(json["Id"])
+                if free and self._shut(json["Id"], spec, prohibited):
+                    return self._known(json["Id"], spec.name)
                 self._remove(json["Id"])
             made = self._create(spec, recipe)
             if self._shut(made, spec, prohibited):
@@ -269,15 +266,11 @@ class Sandboxes:
             )
         return code
 
-    def _evict(self, identity: str) -> None:
-        """Remove what still runs in a sandbox that nobody uses."""
-        ours = {"label": f"{INSTANCE}={self._instance}"}
+    def _in_use(self, identity: str) -> bool:
+        """Whether something runs there that nobody waits for any more."""
         with translate("looking for what runs in a sandbox"):
-            running = cast("list[_ListedJson]", self._clients.control().containers(filters=ours))
-        for container in running:
-            mode = container["HostConfig"].get("NetworkMode")
-            if mode == f"container:{identity}" and CONTAINER in (container["Labels"] or {}):
-                self._remove(container["Id"])
+            running = cast("list[_ListedJson]", self._clients.control().containers())
+        return any(c["HostConfig"].get("NetworkMode") == f"container:{identity}" for c in running)
 
     def _inspect(self, name: str) -> ContainerJson | None:
         try:

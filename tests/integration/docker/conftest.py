@@ -10,6 +10,7 @@ import docker
 import pytest
 
 from orchestrator.adapters.docker.engine import DockerEngine
+from orchestrator.domain.pipeline import HELPER_IMAGE
 from tests.support.containers import SOCKET, Bench, docker_bench
 from tests.support.fake_engine import FakeEngine
 
@@ -41,7 +42,7 @@ def either(request: pytest.FixtureRequest) -> Bench:
         bench: Bench = request.getfixturevalue("bench")
         return bench
     prefix = f"mlci-test-{uuid.uuid4().hex[:8]}"
-    return Bench(FakeEngine(instance=prefix, images=["image:1"]), "image:1", prefix)
+    return Bench(FakeEngine(instance=prefix, images=["image:1", HELPER_IMAGE]), "image:1", prefix)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
+from orchestrator.domain.pipeline import HELPER_IMAGE
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import ContainerState, LogLine, VolumeMount
+from orchestrator.ports.engine import ContainerState, LogLine, Sandbox, SandboxSpec, VolumeMount
 from tests.support.containers import HOME, Bench, files_in, tar_of
 from tests.support.fake_engine import Script
 
@@ -236,6 +237,66 @@ def test_a_network_may_be_asked_for_and_removed_twice(either: Bench) -> None:
     either.engine.remove_network(name)
     either.engine.remove_network(name)
     assert either.engine.owned().networks == ()
+
+
+def sandbox_spec(either: Bench, *prohibited: str, **changes: object) -> SandboxSpec:
+    spec = SandboxSpec(
+        either.name("slot"), HELPER_IMAGE, {"mlci.role": "sandbox"}, prohibited or ("10.1.2.3",)
+    )
+    return replace(spec, **changes)  # type: ignore[arg-type]  # any field of the spec
+
+
+def test_a_sandbox_is_made_once_and_joined_by_containers(either: Bench) -> None:
+    spec = sandbox_spec(either)
+    sandbox = either.engine.ensure_sandbox(spec)
+    assert either.engine.ensure_sandbox(replace(spec, prohibited=("10.9.9.9", "10.1.2.3"))) == sandbox
+    held = either.engine.find(sandbox.name)
+    assert held is not None
+    assert (held.id, held.state) == (sandbox.id, ContainerState.RUNNING)
+    assert either.engine.owned().networks == (sandbox.name,)
+    ending = either.run(replace(either.spec("true"), network=sandbox))
+    assert ending.code == 0
+    either.engine.prohibit(sandbox.name, ["10.9.9.8", "10.8.0.0/16"])
+
+
+def test_a_sandbox_is_made_anew_when_it_was_stopped_or_should_be_another(either: Bench) -> None:
+    first = either.engine.ensure_sandbox(sandbox_spec(either))
+    either.engine.stop(first.name, 0)
+    with pytest.raises(ContainerGone):
+        either.engine.prohibit(first.name, ["10.9.9.8"])
+    second = either.engine.ensure_sandbox(sandbox_spec(either))
+    assert second.id != first.id
+    third = either.engine.ensure_sandbox(sandbox_spec(either, reachable=("10.1.2.0/24",)))
+    assert third.id != second.id
+    assert third.name == first.name
+
+
+def test_a_container_does_not_start_without_its_sandbox(either: Bench) -> None:
+    sandbox = either.engine.ensure_sandbox(sandbox_spec(either))
+    either.engine.create(replace(either.spec("true"), network=sandbox))
+    either.engine.remove(sandbox.name)
+    with pytest.raises(EngineError):
+        either.engine.start(either.name())
+    with pytest.raises(EngineError, match="no sandbox"):
+        either.engine.create(replace(either.spec("true", what="d"), network=Sandbox("0" * 64, "gone")))
+
+
+def test_a_sandbox_wants_an_image_and_its_network_goes_with_it(either: Bench) -> None:
+    with pytest.raises(ImageNotFound):
+        either.engine.ensure_sandbox(sandbox_spec(either, image="mlci/none-such:1"))
+    with pytest.raises(ImageNotFound):
+        either.engine.host_addresses("mlci/none-such:1")
+    sandbox = either.engine.ensure_sandbox(sandbox_spec(either))
+    either.engine.remove(sandbox.name)
+    either.engine.remove_network(sandbox.name)
+    assert either.engine.owned().networks == ()
+
+
+def test_the_addresses_of_the_host_and_the_ranges_of_its_networks_are_known(either: Bench) -> None:
+    assert either.engine.host_addresses(HELPER_IMAGE)
+    before = set(either.engine.network_ranges())
+    either.engine.ensure_network(either.name("net"), {})
+    assert set(either.engine.network_ranges()) - before
 
 
 def test_a_container_wants_a_network_and_volumes_that_are_there(either: Bench) -> None:
