@@ -150,7 +150,10 @@ def _tables(found: Plan, *, each: bool, gone: bool) -> None:
         )
         print_table(
             ("kind", "where", Column("stays", elastic=True), size, why, Column("although", fold=True)),
-            [(t.kind.value, t.place, t.title, _size(t.size), t.why, t.because) for t in found.staying],
+            [
+                (t.kind.value, t.place, t.title, _size(t.size), f"{t.why} {t.by}".strip(), t.because)
+                for t in found.staying
+            ],
         )
         return
     for title, things in ((went, found.going), ("stays", found.staying)):
@@ -214,6 +217,7 @@ def _staying_json(thing: Staying) -> dict[str, Json]:
         "title": thing.title,
         "where": thing.place,
         "because": thing.why,
+        "by": thing.by,
         "although": thing.because,
         "bytes": thing.size,
     }

@@ -157,6 +157,8 @@ class Staying:
     because: str
     size: int = 0
     place: str = ""
+    by: str = ""
+    """The run on whose account it stays, where that is another."""
 
 
 @dataclass(frozen=True, slots=True)

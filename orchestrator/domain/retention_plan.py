@@ -289,19 +289,19 @@ def _plan_runs(
     by_id = {run.id: run for run in runs}
     spared: list[Staying] = []
 
-    def spare(run_id: int, why: str) -> None:
+    def spare(run_id: int, why: str, by: RunFacts) -> None:
         thing = going.pop(run_id)
-        spared.append(Staying(Kind.RUNS, run_id, thing.title, why, thing.why, thing.size))
+        spared.append(Staying(Kind.RUNS, run_id, thing.title, why, thing.why, thing.size, by=by.title))
 
     kept = [run for run in runs if run.id not in going]
     for run in kept:
         for other in run.compared_with:
             if other in going:
-                spare(other, f"{run.title} was compared with it")
+                spare(other, "a run that stays was compared with it", run)
     for run in [*kept, *(by_id[int(stays.key)] for stays in spared)]:
         for older, newer in _chain(run, by_id):
             if older.id in going:
-                spare(older.id, f"{newer.title} repeats it")
+                spare(older.id, "a run that stays repeats it", newer)
     return Plan(tuple(going.values()), (*first.staying, *spared))
 
 

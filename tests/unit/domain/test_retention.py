@@ -128,14 +128,17 @@ def test_what_a_kept_run_was_compared_with_stays_as_a_row_alone() -> None:
     # What the second was compared with is not needed to show the third.
     assert keys(plan) == {1}
     assert keys(plan, Kind.ARTIFACTS) == {2}
-    assert [(s.key, s.why) for s in plan.staying] == [(2, "wine#3 was compared with it")]
+    assert [(s.key, s.why, s.by) for s in plan.staying] == [
+        (2, "a run that stays was compared with it", "wine#3")
+    ]
 
 
 def test_all_that_a_kept_run_repeats_stays() -> None:
     history = [run(1, 99), run(2, 80, rerun_of=1), run(3, 5, rerun_of=2)]
     plan = plan_state(history, NOBODY, runs_by(AGE), NOW)
     assert plan.going == ()
-    assert {s.key: s.why for s in plan.staying} == {2: "wine#3 repeats it", 1: "wine#2 repeats it"}
+    assert {s.why for s in plan.staying} == {"a run that stays repeats it"}
+    assert {s.key: s.by for s in plan.staying} == {2: "wine#3", 1: "wine#2"}
 
 
 def test_the_files_of_a_run_that_goes_are_not_counted_twice() -> None:
