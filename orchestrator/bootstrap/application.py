@@ -19,7 +19,7 @@ from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
-from orchestrator.bootstrap.masked import MaskedRenderer
+from orchestrator.bootstrap.masked import MaskedRenderer, MaskedSources
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import EngineError, NotFound
@@ -200,7 +200,7 @@ class Application:
         """Watched repositories, mirrored under the state folder."""
         from orchestrator.adapters.git import GitCommand
 
-        return GitCommand(self.state / "mirrors")
+        return MaskedSources(GitCommand(self.state / "mirrors"), self.masker, self.secrets)
 
     @cached_property
     def datasets(self) -> DatasetSource:

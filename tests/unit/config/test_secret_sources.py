@@ -35,8 +35,8 @@ def test_a_name_that_is_nowhere_is_an_error_with_the_likely_one(folder: ConfigFo
     folder.write("pipelines/wine.yaml", PIPELINE)
     assert problems(folder, "HF_TOKENS") == [
         (
-            'pipelines/wine.yaml:3:42: there is no secret "HF_TOKEN"; expected one of HF_TOKENS, WANDB_API_KEY; '
-            'did you mean "HF_TOKENS"?'
+            'pipelines/wine.yaml:3:42: there is no secret "HF_TOKEN"; expected one of HF_TOKENS, '
+            'WANDB_API_KEY; did you mean "HF_TOKENS"?'
         )
     ]
 
@@ -45,8 +45,8 @@ def test_where_nobody_knows_what_is_stored_a_name_is_a_warning(folder: ConfigFol
     folder.write("pipelines/wine.yaml", PIPELINE)
     assert problems(folder, why="the database did not answer") == [
         (
-            'pipelines/wine.yaml:3:42: warning: whether the secret "HF_TOKEN" is stored could not be checked: '
-            "the database did not answer; expected `orchestrator secrets set HF_TOKEN`, unless it was done"
+            'pipelines/wine.yaml:3:42: warning: whether the secret "HF_TOKEN" is stored could not be checked'
+            ": the database did not answer; expected `orchestrator secrets set HF_TOKEN`, unless it was done"
         )
     ]
 
