@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
+_TOLD: Final = 10
+
 
 @click.group(cls=CommandGroup)
 @global_options
 def db() -> None:
-    """Upgrade and back up the database."""
+    """Upgrade the database, back up and restore the installation."""
 
 
 @db.command("upgrade")
@@ -53,19 +56,88 @@ def current() -> int:
 
 
 @db.command("backup")
+@click.option(
+    "--no-artifacts", is_flag=True, help="Leave artifacts out; those of the past cannot be deployed."
+)
+@click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
+@global_options
+def backup(target: Path, *, no_artifacts: bool) -> int:
+    """Back up database, logs and artifacts, as they are at one moment, while runs execute."""
+    from orchestrator.bootstrap.backups import backups_of
+    from orchestrator.bootstrap.secrets import key_file
+    from orchestrator.cli.output import count, print_json, say
+    from orchestrator.cli.progress import ProgressLine
+    from orchestrator.domain.report import format_size
+
+    settings = this()
+    with settings.application() as app:
+        with ProgressLine() as progress:
+            made = backups_of(app).make(target, progress, artifacts=not no_artifacts)
+        if settings.json:
+            print_json(
+                {
+                    "file": str(made.file),
+                    "bytes": made.size,
+                    "files": made.facts.files,
+                    "database": made.facts.database,
+                    "revision": made.facts.revision,
+                    "absent": list(made.absent),
+                    "damaged": list(made.damaged),
+                }
+            )
+        else:
+            click.echo(made.file)
+        say(f"{format_size(made.size)}, {count(made.facts.files, 'file')}, from {made.facts.database}")
+        _tell_bad(made.absent, "is missing, and so not in the backup")
+        _tell_bad(made.damaged, "is not what was stored; a restore leaves it out")
+        key = key_file(app.config.orchestrator, app.state).path
+        say(f"stored secrets are in it encrypted; their key is not: keep {key} in another place")
+        return PASSED
+
+
+@db.command("restore")
+@click.option("--force", is_flag=True, help="Replace an installation that holds something already.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @global_options
-def backup(file: Path) -> int:
-    """Copy the database to FILE as it is at one moment, while a server goes on."""
-    from orchestrator.cli.output import say
-    from orchestrator.domain.report import format_size
-    from orchestrator.store import open_store
+def restore(file: Path, *, force: bool) -> int:
+    """Put a backup in the place of this configuration's database, logs and artifacts."""
+    from orchestrator.bootstrap.backups import backups_of
+    from orchestrator.bootstrap.secrets import key_file
+    from orchestrator.cli.output import count, print_json, say, stamp
+    from orchestrator.cli.progress import ProgressLine
 
-    with this().application() as app:
-        store = open_store(app.database_url, create=False)
-        try:
-            store.backup(file)
-        finally:
-            store.close()
-        say(f"{file}: {format_size(file.stat().st_size)}")
+    settings = this()
+    with settings.application() as app:
+        with ProgressLine() as progress:
+            done = backups_of(app).restore(file, progress, force=force)
+        facts = done.facts
+        if settings.json:
+            print_json(
+                {
+                    "made": facts.created_at.isoformat(),
+                    "attempts": done.attempts,
+                    "absent": list(done.absent),
+                    "aside": done.aside,
+                }
+            )
+        say(
+            f"restored: {facts.database} of {stamp(facts.created_at)}, "
+            f"{count(done.attempts, 'attempt')}, {count(facts.files, 'file')}"
+        )
+        if not facts.artifacts:
+            say("the backup was made without artifacts")
+        _tell_bad(done.absent, "is not in the backup")
+        if done.aside:
+            say(f"what was here before has {done.aside} in its name; remove it when you do not need it")
+        key = key_file(app.config.orchestrator, app.state).path
+        say(f"stored secrets need the key that they were encrypted with, in {key}")
         return PASSED
+
+
+def _tell_bad(contents: tuple[str, ...], what: str) -> None:
+    from orchestrator.cli.output import say
+
+    for content in contents[:_TOLD]:
+        say(f"warning: the artifact {content} {what}")
+    if len(contents) > _TOLD:
+        say(f"warning: the same holds for {len(contents) - _TOLD} others")

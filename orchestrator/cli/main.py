@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "retention": ("orchestrator.cli.retention", "retention", "Show and remove what has had its time."),
     "hosts": ("orchestrator.cli.hosts", "hosts", "Show and check the Docker engines."),
     "secrets": ("orchestrator.cli.secrets", "secrets", "Keep secrets encrypted; tell where each comes from."),
-    "db": ("orchestrator.cli.db", "db", "Upgrade and back up the database."),
+    "db": ("orchestrator.cli.db", "db", "Upgrade the database, back up and restore the installation."),
     "doctor": ("orchestrator.cli.doctor", "doctor", "Check everything that a run will need."),
     "version": ("orchestrator.cli.config", "version", "Print the version."),
 }

@@ -9,6 +9,7 @@ The tree::
     ├── NotFound                 no such run, pipeline, host, file
     ├── SecretMissing            a referenced secret has no value
     ├── DiskFull                 our own disk, while something is made that can be made again
+    ├── BackupInvalid            a backup is cut off, changed, or of a newer version
     ├── StoreError
     │   ├── StoreUnavailable     the database did not answer in time
     │   ├── IllegalTransition    a state may not follow another: a defect of the caller
@@ -76,6 +77,10 @@ class SecretMissing(OrchestratorError):
 
 class DiskFull(OrchestratorError):
     """The orchestrator's own disk is full, while something is made that can be made again."""
+
+
+class BackupInvalid(OrchestratorError):
+    """A backup is cut off, changed, of a newer version, or none at all."""
 
 
 class StoreError(OrchestratorError):

@@ -386,5 +386,8 @@ class Store(Protocol):
     @property
     def retention(self) -> Retention: ...
 
+    def was_lost(self, attempt_id: int) -> bool:
+        """Whether only a database that was lost, and replaced by a backup, can have known that attempt."""
+
     def close(self) -> None:
         """Free connections."""

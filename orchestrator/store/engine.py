@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -133,7 +133,7 @@ def make_room(url: URL) -> None:
     """Create the SQLite file and its folder, for our user alone; else do nothing. Raises StoreUnavailable."""
     if url.get_backend_name() != "sqlite":
         return
-    path = _file(url)
+    path = file_of(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -143,7 +143,7 @@ def make_room(url: URL) -> None:
 
 def exists(url: URL) -> bool:
     """Whether there is anything to connect to; a database server is taken to be there."""
-    return url.get_backend_name() != "sqlite" or _file(url).exists()
+    return url.get_backend_name() != "sqlite" or file_of(url).exists()
 
 
 def lock_for_migration(connection: Connection) -> None:
@@ -194,49 +194,23 @@ class Database:
     def size(self) -> int:
         """Bytes that the database occupies."""
         if self.url.get_backend_name() == "sqlite":
-            path = _file(self.url)
+            path = file_of(self.url)
             files = (path, path.with_name(f"{path.name}-wal"))
             return sum(file.stat().st_size for file in files if file.exists())
         with self.reading() as session:
             return int(session.scalar(text("SELECT pg_database_size(current_database())")) or 0)
 
-    def backup(self, path: Path) -> None:
-        """Copy a SQLite database as it is at one moment, while others write.
-
-        The file appears complete or not at all, readable by our user alone. Raises StoreError when the
-        database is not SQLite, or the file exists or cannot be written.
-        """
-        if self.url.get_backend_name() != "sqlite":
-            raise StoreError("this database is not a SQLite file", "use its own tool: pg_dump")
-        if path.exists():
-            raise StoreError(f"{path} exists already", "name a new file")
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            with (
-                translated(),
-                closing(self._engine.raw_connection()) as source,
-                closing(_plain(part)) as copy,
-            ):
-                cast(sqlite3.Connection, source.driver_connection).backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.rename(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"the backup {path} could not be written: {error}") from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
+    @contextmanager
+    def driver_connection(self) -> Iterator[sqlite3.Connection]:
+        """SQLite's own connection, outside of any transaction."""
+        with translated(), closing(self._engine.raw_connection()) as connection:
+            yield cast(sqlite3.Connection, connection.driver_connection)
 
     def close(self) -> None:
         """Free all connections."""
         self._engine.dispose()
 
 
-def _file(url: URL) -> Path:
+def file_of(url: URL) -> Path:
+    """The file of a SQLite database."""
     return Path(cast(str, url.database))
-
-
-def _plain(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import select
@@ -19,7 +18,7 @@ from orchestrator.store.retention import SqlRetention
 from orchestrator.store.runs import SqlRuns
 from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.servers import SqlServers
-from orchestrator.store.tables import MetaRow
+from orchestrator.store.tables import LOST_ATTEMPTS, MetaRow, lost_ranges
 from orchestrator.store.transitions import Tokens, inserted
 
 
@@ -84,13 +83,6 @@ class SqlStore:
     def retention(self) -> SqlRetention:
         return self._retention
 
-    def backup(self, path: Path) -> None:
-        """Copy the database as it is at one moment to a new file, while runs execute.
-
-        Raises StoreError when the database is not SQLite, or the file exists or cannot be written.
-        """
-        self._database.backup(path)
-
     def database_version(self) -> str:
         """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``."""
         return self._database.version()
@@ -98,6 +90,11 @@ class SqlStore:
     def database_size(self) -> int:
         """Bytes that the database occupies."""
         return self._database.size()
+
+    def was_lost(self, attempt_id: int) -> bool:
+        with self._database.reading() as session:
+            told = session.scalar(select(MetaRow.value).where(MetaRow.name == LOST_ATTEMPTS))
+        return any(attempt_id in ids for ids in lost_ranges(told))
 
     def close(self) -> None:
         """Free connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -63,6 +63,16 @@ class MetaRow(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str]
+
+
+LOST_ATTEMPTS: Final = "lost_attempts"
+"""The fact that names the ids of attempts which only a lost database knew, as ``6-100000,100123-200000``."""
+
+
+def lost_ranges(told: str | None) -> tuple[range, ...]:
+    """The ids that ``LOST_ATTEMPTS`` names."""
+    pairs = (part.split("-") for part in (told or "").split(",") if part)
+    return tuple(range(int(first), int(last) + 1) for first, last in pairs)
 
 
 class PipelineRow(Base):

@@ -39,16 +39,24 @@ def is_current(url: str) -> bool:
     return current(url) == HEAD
 
 
-def upgrade(url: str) -> None:
+def is_known(revision: str) -> bool:
+    """Whether this version has that revision."""
+    return any(
+        path.name.startswith(f"{revision}_") for path in (Path(__file__).parent / "versions").iterdir()
+    )
+
+
+def upgrade(url: str, to: str = HEAD) -> None:
     """Bring a database to this version, creating it where there is none: all or nothing, one at a time.
 
-    Raises StoreUnavailable, and StoreError when the database is newer than the program.
+    An older revision ``to`` is for copies of databases that have it. Raises StoreUnavailable, and StoreError
+    when the database is newer than the program.
     """
     make_room(parse_url(url))
     with connected(url) as connection:
         lock_for_migration(connection)
-        if _revision(connection) != HEAD:
-            _migrate(connection)
+        if _revision(connection) != to:
+            migrate(connection, to)
 
 
 @contextmanager
@@ -69,7 +77,8 @@ def _revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, to: str = HEAD) -> None:
+    """Bring the tables of a connection's database to a revision, in its transaction. Raises StoreError."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -79,7 +88,7 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise StoreError(
             f"the database is at revision {_revision(connection)}, which this version does not know",

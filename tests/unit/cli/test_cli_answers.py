@@ -311,14 +311,26 @@ def test_the_runners_are_listed_with_their_hosts(command: Command, folder: Path)
     assert ended.out.splitlines()[1].split() == ["cpu", "python:3.12-slim", "-", "bridge", "desk"]
 
 
-def test_the_database_is_made_upgraded_and_copied(command: Command, folder: Path, tmp_path: Path) -> None:
+def test_the_database_is_made_upgraded_backed_up_and_restored(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
     assert command("db", "current").code == 3
     assert command("db", "upgrade").code == 0
     assert json.loads(command("db", "current", "--json").out)["revision"] is not None
-    copy = tmp_path / "copy.db"
-    assert command("db", "backup", str(copy)).code == 0
-    assert copy.read_bytes().startswith(b"SQLite format 3")
-    assert command("db", "backup", str(copy)).code == 3
+    copy = tmp_path / "backup.tar"
+    made = command("db", "backup", "--json", str(copy))
+    assert json.loads(made.out)["bytes"] == copy.stat().st_size
+    assert "their key is not" in made.err
+    assert command("db", "backup", str(copy)).code == 2
+    restored = command("db", "restore", str(copy))
+    assert restored.code == 0
+    assert "stored secrets need the key" in restored.err
+    assert command("db", "restore", str(copy)).code == 3
+    assert command("db", "restore", "--force", str(copy)).code == 0
+    copy.write_bytes(copy.read_bytes()[:-20_000])
+    damaged = command("db", "restore", "--force", str(copy))
+    assert (damaged.code, damaged.out) == (3, "")
+    assert "cut off" in damaged.err
 
 
 def test_schema_prints_one_kind_or_writes_all(command: Command, tmp_path: Path) -> None:

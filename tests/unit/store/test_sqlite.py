@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 from orchestrator.domain.errors import StoreError, StoreUnavailable
 from orchestrator.store import SqlStore, open_store
 from orchestrator.store.failures import translated
-from tests.unit.store.support import AT, enqueue, file_of, passed
+from tests.unit.store.support import AT, enqueue, file_of
 
 
 def path_of(url: str) -> Path:
@@ -86,47 +86,6 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"something else, long enough to be looked at" * 100)
     with pytest.raises(StoreError, match="not a database"):
         open_store(f"sqlite:///{tmp_path}/x.db")
-
-
-def test_a_backup_taken_while_others_write_is_whole(store: SqlStore, tmp_path: Path) -> None:
-    passed(store)
-    stop = threading.Event()
-
-    def write() -> None:
-        while not stop.is_set():
-            enqueue(store)
-
-    writers = [threading.Thread(target=write) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    try:
-        for number in range(5):
-            store.backup(tmp_path / f"{number}.db")
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
-    counts = []
-    for number in range(5):
-        path = tmp_path / f"{number}.db"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with closing(open_store(f"sqlite:///{path}", create=False)) as copy:
-            runs = copy.runs.listing(limit=100_000)
-            assert copy.instance == store.instance
-            assert [run.number for run in runs] == list(range(len(runs), 0, -1))
-            assert len(copy.attempts.queued(AT)) == len(runs) - 1
-            counts.append(len(runs))
-    assert counts == sorted(counts)
-
-
-def test_a_backup_overwrites_nothing_and_leaves_no_part_behind(store: SqlStore, tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("mine")
-    with pytest.raises(StoreError, match="exists already"):
-        store.backup(tmp_path / "precious")
-    with pytest.raises(StoreError, match="could not be written"):
-        store.backup(tmp_path / "precious" / "x.db")
-    assert (tmp_path / "precious").read_text() == "mine"
-    assert [p.name for p in tmp_path.iterdir() if p.name != "store"] == ["precious"]
 
 
 def test_a_full_database_is_unavailable_and_says_what_to_do() -> None:
