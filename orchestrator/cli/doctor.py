@@ -16,7 +16,7 @@ from orchestrator.cli.settings import PASSED, UNKNOWN, USAGE, Settings, global_o
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap import Application
-    from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
+    from orchestrator.domain.pipeline import DatasetSpec, HostSpec, SourceSpec
 
 _LITTLE_SPACE: Final = 5 << 30
 _MAIL_TIMEOUT = 10.0
@@ -77,6 +77,7 @@ def _examine(settings: Settings, mail: str | None) -> Iterator[Finding]:
             yield found
             if found.result != "fail":
                 yield _guarded(f"disk of {host.name}", partial(_host_disk, app, host.name))
+                yield _guarded(f"network of {host.name}", partial(_host_network, app, host))
         yield from _watched(app)
         yield from _secrets(app)
         yield from _mail(app, mail)
@@ -136,6 +137,13 @@ def _host_disk(app: Application, name: str) -> Finding:
     if (lack := app.room.lacks(name, measured)) is not None:
         return Finding(what, "fail", lack, "runs wait until there is room")
     return Finding(what, "ok" if measured.space is not None else "warn", str(measured))
+
+
+def _host_network(app: Application, host: HostSpec) -> Finding:
+    from orchestrator.cli.hostcheck import check_network
+
+    found = check_network(app, host)
+    return Finding(f"network of {host.name}", found.result, found.told)
 
 
 def _git() -> Finding:

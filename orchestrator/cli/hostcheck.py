@@ -8,14 +8,17 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.images import BASE_IMAGE
 from orchestrator.domain.errors import EngineError, ImageNotFound
-from orchestrator.domain.pipeline import NamedImage, Resources
+from orchestrator.domain.pipeline import HostSpec, NamedImage, Resources
 from orchestrator.domain.report import format_size
 from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine
 from orchestrator.services import naming
+from orchestrator.services.cleanup import cleaned_up
+from orchestrator.services.networkcheck import Finding, try_out
 
 _PATIENCE = 30.0
 _OUT = "/tmp/out"  # noqa: S108 - inside the container
@@ -65,8 +68,8 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
         part("limits", lambda: _limits(engine))
         part("room", lambda: _room(app, host))
         part("image", choose_image)
-        part("network", lambda: _network(engine, name))
-        part("create", lambda: _create(engine, name, chosen))
+        part("network", lambda: _network(app, host, name))
+        part("create", lambda: _create(app, host, name, chosen))
         part("put", lambda: _put(engine, name))
         part("start", lambda: _start(engine, name))
         part("log", lambda: _log(engine, name))
@@ -81,9 +84,22 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
     return results
 
 
-def _network(engine: Engine, name: str) -> tuple[str, str]:
-    engine.ensure_network(name, _LABELS)
-    return "ok", "a network of its own"
+def _network(app: Application, host: str, name: str) -> tuple[str, str]:
+    (spec,) = [known for known in app.hosts if known.name == host]
+    found = try_out(app.networks, app.engines[host], spec, _network_name(name), app.clock)
+    return found.result, found.told
+
+
+def _network_name(name: str) -> str:
+    return f"{name}-network"
+
+
+def check_network(app: Application, host: HostSpec) -> Finding:
+    """Only whether runs are kept from a host, proven by a container. Raises EngineError."""
+    engine = app.engines[host.name]
+    name = _network_name(f"mlci-{app.store.instance[:8]}-doctor-{os.getpid()}")
+    with cleaned_up(partial(engine.remove, name), partial(engine.remove_network, name)):
+        return try_out(app.networks, engine, host, name, app.clock)
 
 
 def _put(engine: Engine, name: str) -> tuple[str, str]:
@@ -128,7 +144,8 @@ def _image(app: Application, engine: Engine, wanted: str | None) -> str:
     )
 
 
-def _create(engine: Engine, name: str, image: str) -> tuple[str, str]:
+def _create(app: Application, host: str, name: str, image: str) -> tuple[str, str]:
+    engine = app.engines[host]
     made = engine.create(
         ContainerSpec(
             name=name,
@@ -143,7 +160,7 @@ def _create(engine: Engine, name: str, image: str) -> tuple[str, str]:
             user="1000:1000",
             workdir="/",
             resources=Resources(cpus=0.5, memory=64 << 20, pids=64),
-            network=name,
+            network=app.networks.make(engine, host, _network_name(name)),
         )
     )
     return "ok", made.id[:12]
@@ -200,5 +217,6 @@ def _files(tar: tarfile.TarFile) -> Iterator[str]:
 
 def _remove(engine: Engine, name: str) -> tuple[str, str]:
     engine.remove(name)
-    engine.remove_network(name)
+    engine.remove(_network_name(name))
+    engine.remove_network(_network_name(name))
     return "ok", ""

@@ -300,6 +300,12 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
         if database is not None and holds_password(database):
             told = "the database's password is written in the file"
             yield _warning(main.document, ("storage", "database"), told, "DATABASE_PASSWORD")
+        for name, host in main.model.hosts.items():
+            if host.protect == "none":
+                position = main.document.value_position(("hosts", name, "protect"))
+                message = "runs reach this host's own services and the cloud's metadata"
+                expected = "host, with what runs need there under `reachable`"
+                yield Problem(main.document.file, position, message, expected, "", "warning")
         for name, secret in main.model.secrets.items():
             if secret.is_literal:
                 yield _warning(main.document, ("secrets", name), "a secret is written in the file", name)

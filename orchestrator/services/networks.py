@@ -33,6 +33,7 @@ _ADDRESSES_KNOWN = 300.0
 """Seconds for which the addresses of a host count."""
 _AGAIN = 60.0
 """Seconds after which a sandbox that could not be changed is tried again."""
+_LABELS = {naming.ROLE_LABEL: "sandbox"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,6 @@ class Networks:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._kept: dict[tuple[str, int], _Kept] = {}
         self._doubted: set[tuple[str, int]] = set()
-        self._bridges: set[tuple[str, int]] = set()
         self._shut: dict[tuple[str, int], frozenset[str]] = {}
         self._not_before: dict[tuple[str, int], float] = {}
 
@@ -75,36 +75,46 @@ class Networks:
         """
         spec = self._hosts[host]
         name = naming.slot_name(self._instance, host, slot)
-        labels = {naming.ROLE_LABEL: "sandbox"}
-        if spec.protection is Protection.NONE:
-            if (host, slot) not in self._bridges:
-                engine.ensure_network(name, labels)
-                self._bridges.add((host, slot))
-            return name
         kept = self._kept.get((host, slot))
         if kept is None:
-            # Its own range has to be in the list of what is prohibited.
-            engine.ensure_network(name, labels)
-            self._known[host].ranges_at = None
-        prohibited = self._prohibited(engine, spec)
-        if kept is None or (host, slot) in self._doubted or not prohibited <= kept.prohibited:
-            kept = _Kept(
-                engine.ensure_sandbox(
-                    SandboxSpec(name, spec.helper_image, labels, tuple(sorted(prohibited)), spec.reachable)
-                ),
-                prohibited,
-            )
+            made = self.make(engine, host, name)
+            if not isinstance(made, Sandbox):
+                return made
+            kept = _Kept(made, self._prohibited(engine, spec))
+        else:
+            prohibited = self._prohibited(engine, spec)
+            if (host, slot) in self._doubted or not prohibited <= kept.prohibited:
+                kept = _Kept(self._sandbox(engine, spec, name, prohibited), prohibited)
         self._kept[host, slot] = kept
         self._doubted.discard((host, slot))
         if as_root:
             self.doubt(host, slot)
-        self._shut[host, slot] = prohibited
+        self._shut[host, slot] = kept.prohibited
         return kept.sandbox
+
+    def make(self, engine: Engine, host: str, name: str) -> Sandbox | str:
+        """A network of that name, sandbox or, without protection, a plain one. Raises EngineError."""
+        spec = self._hosts[host]
+        # Its own range has to be in the list of what is prohibited.
+        engine.ensure_network(name, _LABELS)
+        if spec.protection is Protection.NONE:
+            return name
+        self._known[host].ranges_at = None
+        return self._sandbox(engine, spec, name, self._prohibited(engine, spec))
+
+    def addresses_shut(self, engine: Engine, host: str) -> tuple[str, ...]:
+        """The host's own addresses that its sandboxes shut, groups apart."""
+        prohibited = self._prohibited(engine, self._hosts[host])
+        known = set(self._known[host].addresses) | set(self._known[host].ranges)
+        return tuple(a for a in sorted(known & prohibited) if "/" not in a and not a.startswith("224."))
+
+    def _sandbox(self, engine: Engine, spec: HostSpec, name: str, prohibited: frozenset[str]) -> Sandbox:
+        wanted = SandboxSpec(name, spec.helper_image, _LABELS, tuple(sorted(prohibited)), spec.reachable)
+        return engine.ensure_sandbox(wanted)
 
     def doubt(self, host: str, slot: int) -> None:
         """Look at the slot's network before the next container joins it."""
         self._doubted.add((host, slot))
-        self._bridges.discard((host, slot))
 
     def renew(self, engine: Engine, host: str, slot: int) -> bool:
         """Whether a container that could not be started failed for want of its sandbox; doubts it then."""

@@ -421,6 +421,13 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
         ),
         ("hosts: {}\n", "1:1: hosts is empty, so nothing can run"),
         ("hosts: {a: {slots: yes}}\n", '1:20: "yes" is not possible here; expected a whole number'),
+        (
+            "hosts: {a: {reachable: [172.17.0.1, db]}}\n",
+            '1:37: "db" is neither an IPv4 address nor a network',
+        ),
+        ("hosts: {a: {reachable: ['::1']}}\n", '1:25: "::1" is neither an IPv4 address nor a network'),
+        ("hosts: {a: {reachable: [0.0.0.0/0]}}\n", "1:25: this opens every way to the host"),
+        ("hosts: {a: {protect: all}}\n", '1:22: "all" is not'),
         ("servers: {a: {path: /srv}}\n", '1:11: the key "ssh" is missing'),
         ("servers: {a: {health: x}}\n", '1:15: "health" is not available in this version'),
         ("servers: {a: {path: srv/x}}\n", '1:21: "srv/x" is no folder for releases'),
@@ -635,3 +642,14 @@ def test_a_name_has_no_end_of_line(folder: ConfigFolder, name: str) -> None:
         DEPLOYING.format(name="wine", actions="").replace("wine\n", f"{name}\n", 1)
     )
     assert "is not a name" in problem
+
+
+def test_a_host_that_runs_may_reach_is_a_warning(folder: ConfigFolder) -> None:
+    folder.write("orchestrator.yaml", "hosts: {a: {protect: none}, b: {reachable: [10.1.2.3/16]}}\n")
+    result = folder.load()
+    (warning,) = [problem for problem in result.warnings if "metadata" in problem.message]
+    assert (warning.line, warning.column) == (1, 22)
+    assert result.configuration is not None
+    hosts = result.configuration.orchestrator.hosts
+    assert (hosts["a"].protect, hosts["b"].protect) == ("none", "host")
+    assert hosts["b"].reachable == ("10.1.0.0/16",)
