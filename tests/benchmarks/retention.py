@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,29 +14,8 @@ from pathlib import Path
 from orchestrator.store import open_store
 from orchestrator.store.engine import Database, parse_url
 from tests.benchmarks.harness import Figures, Parameters
-from tests.support.history import NAMES, History, inconsistencies, leftovers
+from tests.support.history import History, configure, inconsistencies, leftovers
 
-_CHECKS = '["accuracy >= 0.1", "accuracy not worse than best by 0.5pp", "accuracy better than previous"]'
-_CONFIGURATION = {
-    "orchestrator.yaml": """
-storage: {{path: {state}, database: "{url}"}}
-hosts: {{desk: {{engine: "unix://{state}/no.sock"}}}}
-retention:
-  runs: {{age: 270d}}
-  artifacts: {{age: 90d, per_branch: 500}}
-  logs: 120d
-  journal: 300d
-  images: keep
-  volumes: keep
-""",
-    "runners/cpu.yaml": "runner: cpu\nimage: python:3.12-slim\n",
-}
-_PIPELINE = """
-pipeline: {name}
-source: {{git: "https://git.example.org/{name}.git"}}
-run: {{runner: cpu, command: python train.py}}
-gate: {{checks: {checks}}}
-"""
 _PROGRAM = """
 import json, resource, sys, time
 from orchestrator.cli.main import execute
@@ -62,7 +42,8 @@ def _measured(folder: Path, runs: int, given: str) -> Figures:
     history = History(database, state, datetime.now(UTC), runs).write()
     sys.stdout.write(f"\na year of {runs} runs, made in {time.perf_counter() - began:.0f} s\n")
     _table(history)
-    _configure(folder / "config", state, url)
+    configure(folder / "config", state, url)
+    os.sync()
     samples: dict[str, list[float]] = {}
     peaks: dict[str, float] = {}
     plans: dict[str, object] = {}
@@ -92,18 +73,6 @@ def _measured(folder: Path, runs: int, given: str) -> Figures:
     return Figures({"apply": samples["apply"][0] / samples["unlink"][0]}, samples, details)
 
 
-def _configure(config: Path, state: Path, url: str) -> None:
-    files = {
-        name: text.format(state=state, url=url) if "{" in text else text
-        for name, text in _CONFIGURATION.items()
-    }
-    files |= {f"pipelines/{name}.yaml": _PIPELINE.format(name=name, checks=_CHECKS) for name in NAMES}
-    for name, text in files.items():
-        path = config / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
 def _run(config: Path, command: str) -> tuple[object, float, float]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, "retention", command, "--json", "--config", str(config)],
@@ -118,12 +87,16 @@ def _run(config: Path, command: str) -> tuple[object, float, float]:
 
 
 def _unlinked(folder: Path, count: int) -> float:
-    """Seconds to remove that many small files one after the other, as plainly as can be."""
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number}").write_bytes(b"x" * 2048)
+    """Seconds to remove that many small files from 256 folders, one after the other, as plainly as can be."""
+    for part in range(256):
+        (folder / f"{part}").mkdir(parents=True)
+    paths = [folder / f"{number % 256}" / f"{number}" for number in range(count)]
+    for path in paths:
+        path.write_bytes(b"x" * 2048)
+    # What was never written to the disk is removed for nothing.
+    os.sync()
     began = time.perf_counter()
-    for path in list(folder.iterdir()):
+    for path in paths:
         path.unlink()
     return time.perf_counter() - began
 

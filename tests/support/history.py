@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,27 @@ from orchestrator.store.tables import (
 )
 
 NAMES = ("wine", "beer", "cider", "perry")
+_CHECKS = '["accuracy >= 0.1", "accuracy not worse than best by 0.5pp", "accuracy better than previous"]'
+_CONFIGURATION = {
+    "orchestrator.yaml": """
+storage: {{path: {state}, database: "{url}"}}
+hosts: {{desk: {{engine: "unix://{state}/no.sock"}}}}
+retention:
+  runs: {{age: 270d}}
+  artifacts: {{age: 90d, per_branch: 500}}
+  logs: 120d
+  journal: 300d
+  images: keep
+  volumes: keep
+""",
+    "runners/cpu.yaml": "runner: cpu\nimage: python:3.12-slim\n",
+}
+_PIPELINE = """
+pipeline: {name}
+source: {{git: "https://git.example.org/{name}.git"}}
+run: {{runner: cpu, command: python train.py}}
+gate: {{checks: {checks}}}
+"""
 _BRANCHES = ("main", "main", "main", "dev", "release/1")
 _STATES = (*[RunState.PASSED] * 6, *[RunState.REJECTED] * 2, RunState.FAILED, RunState.CANCELLED)
 _CHUNK = 500
@@ -340,6 +361,14 @@ def leftovers(database: Database, state: Path) -> list[str]:
     return blobs + [p.name for p in (state / "logs").iterdir() if p.name not in logs]
 
 
-def utc(year: int, month: int, day: int) -> datetime:
-    """A day's beginning."""
-    return datetime(year, month, day, tzinfo=UTC)
+def configure(config: Path, state: Path, url: str) -> None:
+    """Write a configuration for the history's pipelines, with rules of retention that all have to do."""
+    files = {
+        name: text.format(state=state, url=url) if "{" in text else text
+        for name, text in _CONFIGURATION.items()
+    }
+    files |= {f"pipelines/{name}.yaml": _PIPELINE.format(name=name, checks=_CHECKS) for name in NAMES}
+    for name, text in files.items():
+        path = config / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)

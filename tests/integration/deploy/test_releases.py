@@ -137,6 +137,7 @@ def test_releases_are_as_old_as_their_names_say(site: Site) -> None:
         site.deploy(release, {"model": b"x"})
     site.deploy(TWO, {"model": b"x"})
     with site.target() as target:
+        assert target.verified() == (ninth, tenth, TWO)
         assert target.prune(2) == (ninth,)
 
 
