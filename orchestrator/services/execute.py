@@ -123,9 +123,10 @@ class AttemptWorker:
     def _work(self) -> None:
         attempt = self._store.attempts.get(self.lease.id)
         taken = self._store.attempts.taken().get(attempt.id)
-        if taken is None:
+        if taken is not None:
+            self._slot = taken[1]
+        elif attempt.state.active:
             raise LeaseLost(f"attempt {attempt.id} has no slot any more")
-        self._slot = taken[1]
         run = self._store.runs.get(attempt.run_id)
         pipeline = self._store.runs.definition(attempt.run_id)
         mask = AttemptMask(self._ports.secrets, pipeline.execution.secrets)

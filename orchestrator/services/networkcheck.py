@@ -46,7 +46,8 @@ def try_out(networks: Networks, engine: Engine, host: HostSpec, name: str, clock
     refused = sum(line.startswith("shut ") for line in said)
     if still_open or refused != len(addresses):
         return Finding("fail", f"runs reach {', '.join(still_open) or 'the host'}, which should be shut")
-    told = f"{refused - 1} addresses of the host and the cloud's metadata are shut"
+    count = "1 address" if refused == 2 else f"{refused - 1} addresses"
+    told = f"{count} of the host and the cloud's metadata are shut"
     if "names" not in said:
         return Finding("warn", f"{told}; names such as {_NAME} are not found")
     return Finding("ok", told)
