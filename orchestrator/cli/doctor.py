@@ -196,7 +196,14 @@ def _data(app: Application, dataset: DatasetSpec) -> Finding:
 
 
 def _secrets(app: Application) -> Iterator[Finding]:
-    for secret in app.secrets.overview():
+    from orchestrator.domain.errors import StoreError
+
+    try:
+        known = app.secrets.overview()
+    except StoreError as error:
+        yield Finding("secrets", "fail", f"cannot be looked at: {error.message}", error.remedy)
+        return
+    for secret in known:
         if secret.problem and (secret.used_by or not secret.stored):
             yield Finding(f"secret {secret.name}", "fail", secret.problem, secret.remedy)
         elif secret.problem:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import commands, dispatch, logs, retention
+from tests.benchmarks import commands, dispatch, logs, masking, retention
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "commands": commands.measure,
     "logs": logs.measure,
+    "masking": masking.measure,
     "dispatch": dispatch.measure,
     "retention": retention.measure,
 }
