@@ -314,15 +314,15 @@ def _has_ended(store: Store, attempt_id: int) -> bool:
     try:
         return store.attempts.get(attempt_id).state.final
     except NotFound:
+        if store.was_lost(attempt_id):
+            # It began after the backup that this database was restored from: nobody will ever collect it.
+            return True
         # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.
         log.warning("attempt %d is on a host and not in this database; it is left alone", attempt_id)
         return False
 
 
 def _run_has_ended(store: Store, run_id: int) -> bool:
-        if store.was_lost(attempt_id):
-            # It began after the backup that this database was restored from: nobody will ever collect it.
-            return True
     try:
         return store.runs.get(run_id).state.final
     except NotFound:
