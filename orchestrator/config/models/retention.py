@@ -14,7 +14,6 @@ from orchestrator.config.problems import closest
 from orchestrator.config.yaml_loader import Plain
 
 _EXPECTED: Final = "a duration such as 90d, `keep` to keep all, or a mapping such as {age: 90d}"
-_UNUSED: Final = timedelta(days=30)
 
 
 def _age(value: Plain) -> timedelta:
@@ -144,12 +143,14 @@ class Retention(Model):
     )
     logs: LimitsRule = Field(default="keep", description="The logs of runs.", examples=["180d"])
     images: HostRule = Field(
-        default=_UNUSED,
+        default="30d",
+        validate_default=True,
         description="Images that were made on hosts for runs, setups included. Those of runners stay.",
         examples=["14d", {"unused": "14d", "budget": "50g"}],
     )
     volumes: HostRule = Field(
-        default=_UNUSED,
+        default="30d",
+        validate_default=True,
         description="Copies of dataset versions on hosts. Those of the current versions stay.",
         examples=["30d", {"unused": "30d", "budget": "100g"}],
     )

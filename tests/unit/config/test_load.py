@@ -437,7 +437,7 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
             f'1:31: the host name stands before the key; expected TYPE and KEY as `ssh-keyscan -t ed25519 HOST` prints them after the host\'s name; did you mean "{HOST_KEY}"?',
         ),
         ("servers: {a: {ssh: {identity_file: nokey}}}\n", "1:36: "),
-        ("retention: {runs: 1d}\n", '1:1: "retention" is not available in this version'),
+        ("grants: {}\n", '1:1: "grants" is not available in this version'),
         (
             "secrets: {A: 3}\n",
             "1:14: a number is not possible here; expected text in quotes, or ${{ env.NAME }}",
