@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 LOST_AFTER = 600.0
 """Seconds without an answer after which a host's attempt is given up."""
 STOP_GRACE = 10.0
+_GRACE = {StopCause.LOG_LIMIT: 1.0}
+"""A command that floods its log fills the host's disk meanwhile, where nothing else bounds it."""
 _MAYBE_THE_DISK = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.INVALID_METRICS})
 """How commands end that could not write."""
 _POLL = 1.0
@@ -172,9 +174,7 @@ class AttemptWorker:
             image_digest=digest,
         )
 
-    def _start(
-        self, run: Run, pipeline: Pipeline, attempt: Attempt, secrets: Mapping[str, str]
-    ) -> Prepared:
+    def _start(self, run: Run, pipeline: Pipeline, attempt: Attempt, secrets: Mapping[str, str]) -> Prepared:
         host = attempt.host or ""
         for last in (False, True):
             prepared = self._ports.preparer.prepare(
@@ -227,6 +227,7 @@ class AttemptWorker:
             attempt.container,
             partial(self._open_log, attempt, mask),
             self._woken,
+            pipeline.execution.log_limit,
         )
         follower.start()
         try:
@@ -238,6 +239,9 @@ class AttemptWorker:
             if follower.not_stored is not None:
                 raise follower.not_stored
             log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
+        if follower.overflowed:
+            # Also one that ended by itself: whether it was stopped in time must not decide.
+            self._store.attempts.note_stop(self.lease, StopCause.LOG_LIMIT, self._clock.now())
         return self._store.attempts.advance(
             self.lease, AttemptState.RUNNING, AttemptState.COLLECTING, self._clock.now()
         )
@@ -275,7 +279,7 @@ class AttemptWorker:
                 if cause is not None:
                     self._store.attempts.note_stop(self.lease, cause, self._clock.now())
                     # Repeated until the container is seen to have ended: a stop can get lost.
-                    self._engine.stop(attempt.container, STOP_GRACE)
+                    self._engine.stop(attempt.container, _GRACE.get(cause, STOP_GRACE))
                     self._woken.set()
                 elif pipeline.runner.network is not Network.NONE:
                     self._ports.networks.keep_shut(self._engine, attempt.host or "", self._slot)
@@ -303,7 +307,7 @@ class AttemptWorker:
             lasted = (self._clock.now() - attempt.started_at).total_seconds()
             if lasted > pipeline.execution.timeout:
                 return StopCause.TIMEOUT
-        return StopCause.LOG_LIMIT if follower.size > pipeline.execution.log_limit else None
+        return StopCause.LOG_LIMIT if follower.overflowed else None
 
     def _collect(self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> None:
         attempt = self._store.attempts.get(attempt.id)

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from contextlib import closing
 
 from orchestrator.domain.errors import ContainerGone, EngineError, SecretMissing, StoreUnavailable
-from orchestrator.ports.engine import Engine, LogStream
+from orchestrator.ports.engine import Engine, LogLine, LogStream
 from orchestrator.ports.world import LogWriter
 
 log = logging.getLogger(__name__)
 
 _PAUSE = 0.5
+_LEFT_OUT = (
+    b"[orchestrator] the rest is left out: the log is longer than %d bytes, the pipeline's run.log_limit"
+)
 
 
 class LogFollower:
@@ -21,12 +24,19 @@ class LogFollower:
 
     The end of a stream never means the end of the container: the log is resumed, each time by a writer of its
     own, until :meth:`finish` is called, which reads what is left and waits for the thread. While
-    ``open_writer`` raises SecretMissing nothing is read, for it could not be masked.
+    ``open_writer`` raises SecretMissing nothing is read, for it could not be masked. Of a log of more than
+    ``limit`` bytes the rest is left out, and the log's end says so.
     """
 
     def __init__(
-        self, engine: Engine, container: str, open_writer: Callable[[], LogWriter], woken: threading.Event
+        self,
+        engine: Engine,
+        container: str,
+        open_writer: Callable[[], LogWriter],
+        woken: threading.Event,
+        limit: int,
     ) -> None:
+        self._limit = limit
         self._engine = engine
         self._container = container
         self._open_writer = open_writer
@@ -34,7 +44,8 @@ class LogFollower:
         self._ended = threading.Event()
         self._abandoned = threading.Event()
         self._stream: LogStream | None = None
-        self._writer: LogWriter | None = None
+        self.overflowed = False
+        """Whether the log is longer than it may be."""
         self.not_stored: StoreUnavailable | None = None
         """Why the log could not be written at the last attempt to."""
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
@@ -42,12 +53,6 @@ class LogFollower:
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the log so far, over all resumptions."""
-        writer = self._writer
-        return 0 if writer is None else writer.size
 
     def finish(self, timeout: float) -> bool:
         """The container has ended: read the rest; False when that took longer than ``timeout`` seconds."""
@@ -71,7 +76,9 @@ class LogFollower:
         try:
             while not self._abandoned.is_set():
                 ended = self._ended.is_set()
-                if self._copy() and ended:
+                if self._copy() and (ended or self.overflowed):
+                    # Where there is too much, whoever watches the container ends it now.
+                    self._woken.set()
                     return
                 # Tell whoever watches the container that it may have ended.
                 self._woken.set()
@@ -83,19 +90,23 @@ class LogFollower:
     def _copy(self) -> bool:
         """Copy what there is; False when that was cut short."""
         try:
-            self._writer = writer = self._open_writer()
+            writer = self._open_writer()
             with (
                 closing(writer),
                 closing(self._engine.logs(self._container, writer.last_timestamp)) as stream,
             ):
+                self.overflowed = writer.size > self._limit
                 self._stream = stream
                 if self._abandoned.is_set():
                     # Whoever abandoned us did not see this stream, so could not close it.
                     return False
-                for line in stream:
+                while not self.overflowed and (line := next(stream, None)) is not None:
                     if self._abandoned.is_set():
                         return False
                     writer.write(line)
+                    if writer.size > self._limit:
+                        self.overflowed = True
+                        writer.write(LogLine(line.timestamp, _LEFT_OUT % self._limit))
         except ContainerGone:
             raise
         except SecretMissing:
