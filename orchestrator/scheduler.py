@@ -129,6 +129,7 @@ class Loop:
         self._period = period
         self._woken = threading.Event()
         self._stopping = threading.Event()
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -154,8 +155,12 @@ class Loop:
         while not self._stopping.is_set():
             try:
                 self._tick()
+                self._trouble = ""
             except OrchestratorError as error:
-                log.error("%s: %s", self._thread.name, error)
+                # Said once, not at every turn: a full disk may stay full for long.
+                if self._trouble != str(error):
+                    log.error("%s: %s", self._thread.name, error)
+                self._trouble = str(error)
             except Exception:
                 log.exception("%s: defect", self._thread.name)
             self._woken.wait(self._period)

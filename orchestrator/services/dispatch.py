@@ -64,6 +64,8 @@ class Dispatcher:
         self._last_heartbeat = 0.0
         self._reach = Reach(engines, ports.clock, loud=True)
         self._eligible: dict[int, tuple[HostSpec, ...]] = {}
+        self._trouble: dict[int, str] = {}
+        """What kept attempts from being gone on with, so that it is said once."""
         self.waiting: dict[int, str] = {}
         """Why each queued attempt still waits, for people."""
 
@@ -224,7 +226,9 @@ class Dispatcher:
         except StoreUnavailable as error:
             # It goes on from there at a later tick; were we killed, whoever takes the lease over does.
             worker.broke_off = True
-            log.error("attempt %d: %s", worker.lease.id, error)
+            if self._trouble.get(worker.lease.id) != str(error):
+                log.error("attempt %d: %s", worker.lease.id, error)
+            self._trouble[worker.lease.id] = str(error)
         except Exception as error:
             log.exception("attempt %d: defect", worker.lease.id)
             self._record_defect(worker, error)
@@ -247,6 +251,8 @@ class Dispatcher:
             if thread.is_alive():
                 continue
             del self._workers[attempt_id]
+            if not worker.broke_off:
+                self._trouble.pop(attempt_id, None)
             if worker.broke_off and not self._stopping.is_set():
                 # The lease is still ours; were it not, the database would say so.
                 self._work(worker.lease)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.space import NO_ROOM
 from orchestrator.ports.retention import FileFacts
 
 
@@ -19,8 +20,9 @@ def storing(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "free space on its disk" if error.errno in NO_ROOM else "check its owner and permissions"
         raise StoreUnavailable(
-            f"cannot store {what} in {folder}: {error.strerror or error}", "check its free space and owner"
+            f"cannot store {what} in {folder}: {error.strerror or error}", remedy
         ) from error
 
 
