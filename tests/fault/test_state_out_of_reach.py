@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import docker
 import pytest
 from docker.models.containers import Container
 
 from tests.support.installation import COMMAND, Installation, Server
+from tests.support.smalldisk import SmallDisk, mounted
 from tests.support.waiting import wait_until
 
 PATIENCE = 90.0
 
 
 @pytest.fixture
-def small_disk(plain: Installation) -> Iterator[Path]:
+def small_disk(plain: Installation) -> Iterator[SmallDisk]:
     """The state folder as a disk of 4 MB."""
-    state = plain.folder / "var"
-    state.mkdir(mode=0o700)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(state)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield state
-    finally:
+    with mounted(plain.folder / "var", "4m") as disk:
+        yield disk
         plain.close()
-        subprocess.run(["umount", "--lazy", str(state)], check=True)
 
 
 def test_two_servers_on_one_database_do_everything_once(
@@ -96,18 +83,17 @@ def test_a_server_that_is_stopped_while_it_prepares_leaves_the_run_to_the_next(
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
-    plain: Installation, small_disk: Path
+    plain: Installation, small_disk: SmallDisk
 ) -> None:
     plain.commit(0.8)
     server = plain.serve()
     plain.wait_for_mails(1)
-    filler = small_disk / "filler"
-    fill(filler)
+    small_disk.fill()
     plain.commit(0.81)
     wait_until(lambda: says_full(server), "the full disk to be said", 60)
     assert server.process.poll() is None
     assert "Traceback" not in server.log.read_text()
-    filler.unlink()
+    small_disk.empty()
     plain.smtp.wait_for(2, PATIENCE)
     runs = plain.json("runs", "list")
     assert [(r["cause"], r["state"]) for r in runs] == [("push", "passed"), ("first_sight", "passed")]
@@ -121,23 +107,11 @@ def says_full(server: Server) -> bool:
     return any("free space on the disk" in line or "No space left" in line for line in lines)
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        while True:
-            os.write(descriptor, b"\0" * 4096)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
-
 def test_a_database_that_cannot_be_written_is_said_with_the_remedy(
-    plain: Installation, small_disk: Path
+    plain: Installation, small_disk: SmallDisk
 ) -> None:
     plain.orchestrator("db", "upgrade")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk.path)], check=True)
     plain.commit(0.8)
     for arguments in (["serve", "--port", "0"], ["run", "line"]):
         done = subprocess.run(
@@ -149,7 +123,7 @@ def test_a_database_that_cannot_be_written_is_said_with_the_remedy(
         )
         assert done.returncode == 3, done.stderr
         assert "Traceback" not in done.stderr
-        assert f"{small_disk}/orchestrator.db cannot be" in done.stderr
+        assert f"{small_disk.path}/orchestrator.db cannot be" in done.stderr
         assert "Read-only file system" in done.stderr
 
 
