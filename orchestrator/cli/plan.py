@@ -47,14 +47,14 @@ def _read_only(settings: Settings) -> Iterator[Application]:
     from orchestrator.bootstrap import Application
     from orchestrator.domain.space import NO_RESERVE
     from orchestrator.observe import configure_logging
-    from orchestrator.store.engine import exists, parse_url
+    from orchestrator.store import migrations
 
     config = settings.configuration(check_stored=True)
     with tempfile.TemporaryDirectory(prefix="orchestrator-plan-") as scratch:
         storage = config.orchestrator.storage
         there = (Path(storage.path) / "orchestrator.db").exists()
         if storage.database is not None:
-            there = exists(parse_url(Application(config).database_url))
+            there = migrations.current(Application(config).database_url) is not None
         if not there:
             nothing = {"path": scratch, "database": None, "min_free": NO_RESERVE}
             empty = storage.model_copy(update=nothing)

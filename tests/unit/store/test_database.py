@@ -12,13 +12,75 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, insert, inspect, text
 
+from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import InvalidInput, StoreError
+from orchestrator.domain.run import AttemptState
+from orchestrator.ports.records import StoredArtifact
 from orchestrator.store import SqlStore, migrations, open_store
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import Base
-from tests.unit.store.support import enqueue, file_of
+from tests.unit.store.support import AT, enqueue, file_of, new_run, pipeline
+
+FIRST_ROWS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("pipelines", {"name": "wine", "last_number": 7}),
+    (
+        "changes",
+        {
+            "id": 4,
+            "pipeline": "wine",
+            "key": "head code:main@1",
+            "cause": "push",
+            "branch": "main",
+            "revision": to_plain(new_run().revision),
+            "datasets": [],
+            "note": "",
+            "requested_by": "",
+            "rank": 4,
+        },
+    ),
+    (
+        "runs",
+        {
+            "id": 5,
+            "number": 7,
+            "pipeline": "wine",
+            "project": "shop",
+            "purpose": "train",
+            "state": "queued",
+            "change_id": 4,
+            "created_at": AT,
+            "replicates": 1,
+            "seed_run_id": 5,
+            "message": "",
+            "definition": to_plain(pipeline()),
+        },
+    ),
+    (
+        "attempts",
+        {
+            "id": 6,
+            "run_id": 5,
+            "replicate": 0,
+            "number": 1,
+            "seed": 42,
+            "state": "queued",
+            "container": "",
+            "container_id": "",
+            "image_digest": "",
+            "message": "",
+            "warnings": [],
+            "left_out": [],
+            "created_at": AT,
+        },
+    ),
+    (
+        "artifacts",
+        {"attempt_id": 6, "kind": "artifact", "path": "model.txt", "size": 3, "sha256": "b" * 64},
+    ),
+)
+"""Rows as the first revision had them, parents before their children."""
 
 
 def test_migrations_make_from_nothing_what_the_tables_say(empty_url: str) -> None:
@@ -49,6 +111,27 @@ def test_an_upgrade_of_what_is_current_keeps_the_rows(url: str, store: SqlStore)
     run = enqueue(store)
     migrations.upgrade(url)
     assert store.runs.get(run.id) == run
+
+
+def test_a_database_of_the_first_revision_is_upgraded_with_its_rows(empty_url: str) -> None:
+    migrations.upgrade(empty_url, "0001")
+    first = MetaData()
+    with migrations.connected(empty_url) as connection:
+        first.reflect(connection)
+        for name, row in FIRST_ROWS:
+            connection.execute(insert(first.tables[name]), row)
+    assert migrations.current(empty_url) == "0001"
+    with pytest.raises(StoreError, match="at revision 0001"):
+        open_store(empty_url)
+    migrations.upgrade(empty_url)
+    assert migrations.is_current(empty_url)
+    with closing(open_store(empty_url)) as store:
+        (run,) = store.runs.listing()
+        assert (run.id, run.number, run.change.revision.commit) == (5, 7, "a" * 40)
+        (attempt,) = store.attempts.of_run(5)
+        assert (attempt.state, attempt.created_at) == (AttemptState.QUEUED, AT)
+        assert store.attempts.artifacts(attempt.id) == [StoredArtifact("model.txt", 3, "b" * 64, "artifact")]
+        assert enqueue(store).number == 8
 
 
 def test_a_database_keeps_its_id_and_has_its_own(url: str, store: SqlStore, tmp_path: Path) -> None:
