@@ -63,6 +63,7 @@ def apply(dry_run: bool, only: tuple[str, ...], each: bool) -> int:
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.progress import ProgressLine
     from orchestrator.domain.report import format_size
+    from orchestrator.domain.retention import counted
 
     settings = this()
     with settings.application() as app:
@@ -76,7 +77,7 @@ def apply(dry_run: bool, only: tuple[str, ...], each: bool) -> int:
             print_json({**told, "removed": went, "freed_bytes": done.freed})
         else:
             _tables(done.plan, each=each, gone=True)
-            parts = [f"{number} {kind}" for kind, number in went.items()]
+            parts = [counted(kind, number) for kind, number in done.went.items() if number]
             say(
                 f"removed {', '.join(parts)}; {format_size(done.freed)} freed here"
                 if parts

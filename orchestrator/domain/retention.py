@@ -195,13 +195,20 @@ def removal(at: datetime | None, why: str | None) -> str:
     return "" if at is None else f"removed by retention on {at:%Y-%m-%d} ({why or 'no reason was written'})"
 
 
+def counted(kind: Kind, number: int) -> str:
+    """``1 run``, ``2 runs``, ``3 journal entries``."""
+    one, many = kind.value.removesuffix("s"), kind.value
+    if kind is Kind.JOURNAL:
+        one, many = "journal entry", "journal entries"
+    return f"{number} {one if number == 1 else many}"
+
+
 def told_of(thing: Going) -> str:
     """What the journal says of something that went."""
     if thing.kind in (Kind.RUNS, Kind.FILES, Kind.JOURNAL):
         what = f"{thing.title} removed"
     elif thing.kind in (Kind.ARTIFACTS, Kind.LOGS):
-        noun = "artifact" if thing.kind is Kind.ARTIFACTS else "log"
-        what = f"{thing.count} {noun}{'' if thing.count == 1 else 's'} removed"
+        what = f"{counted(thing.kind, thing.count)} removed"
     else:
         what = f"{thing.kind.value.removesuffix('s')} {thing.title} removed"
     size = f", {format_size(thing.size)}" if thing.size else ""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.retention import Going, Kind, Plan, Policy, RunFacts, told, told_of
+from orchestrator.domain.retention import Going, Kind, Plan, Policy, RunFacts, counted, told, told_of
 from orchestrator.domain.retention_plan import plan_state, relieve
 from orchestrator.domain.space import Space
 from orchestrator.ports.engine import Interrupt
@@ -195,7 +195,8 @@ class StateKeeper:
             freed = self._ports.logs.drop(int(file.name))
             count, size = count + (freed is not None), size + (freed or 0)
         if count:
-            thing = Going(Kind.FILES, "files", f"{count} files", "nothing refers to them", size, count)
+            why = "nothing refers to them"
+            thing = Going(Kind.FILES, "files", counted(Kind.FILES, count), why, size, count)
             self._store.journal.note(who, "files", told_of(thing), self._ports.clock.now())
         return count, size
 
@@ -207,7 +208,8 @@ class StateKeeper:
             progress(ProgressEvent("removing entries of the journal", count, None, "entries"))
             interrupt()
         if count:
-            thing = Going(Kind.JOURNAL, "journal", f"{count} entries", f"older than {told(age)}", 0, count)
+            title = counted(Kind.JOURNAL, count)
+            thing = Going(Kind.JOURNAL, "journal", title, f"older than {told(age)}", 0, count)
             self._store.journal.note(who, "journal", told_of(thing), now)
         return count
 

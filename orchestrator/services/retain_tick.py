@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.report import format_size
-from orchestrator.domain.retention import Kind
+from orchestrator.domain.retention import Kind, counted
 from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.world import Clock
 from orchestrator.services.retain import STATE, Done, Retainer, Stopped
@@ -62,7 +62,7 @@ class RetainTick:
 
     def _tell(self, done: Done) -> None:
         if any(done.went.values()):
-            went = ", ".join(f"{count} {kind.value}" for kind, count in done.went.items() if count)
+            went = ", ".join(counted(kind, count) for kind, count in done.went.items() if count)
             log.info("retention removed %s; %s were freed here", went, format_size(done.freed))
         # Said once, not at every pass.
         for problem in done.problems:
