@@ -240,8 +240,6 @@ class Service:
     def wake(self) -> None:
         """Look at the database now."""
         self._execute.wake()
-        self._act.wake()
-        self._mail.wake()
 
     @property
     def healthy(self) -> bool:
@@ -267,10 +265,12 @@ class Service:
 
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():
-            self.dispatcher.tick()
+            # What has ended first: its verdict is waited for.
             self._evaluator.tick()
-            self._act.wake()
-            self._mail.wake()
+            self.dispatcher.tick()
+            if self._store.actions.any_owed():
+                self._act.wake()
+                self._mail.wake()
         self.dispatcher.keep_alive()
         now = self._clock.monotonic()
         if now - self._last_seen > 10:

@@ -130,6 +130,10 @@ class LogStream(Iterator[LogLine], Protocol):
     One thread reads; any thread may close, which wakes the reader.
     """
 
+    @property
+    def ended(self) -> Container | None:
+        """After the last line: the container as it ended, when all that it said has been read."""
+
     def close(self) -> None:
         """Free the connection; the iteration ends. Repeating is fine."""
 
@@ -260,6 +264,12 @@ class Engine(Protocol):
 
     def get(self, name: str, path: str) -> AbstractContextManager[BinaryIO] | None:
         """A stream of a plain tar of ``path``, or None when the path is not there. Closing early is fine."""
+
+    def modified(self, name: str, path: str) -> datetime | None:
+        """When a file or folder was last modified; None when it is not there, or the engine does not tell.
+
+        A folder is modified when an entry is made in it or removed from it.
+        """
 
     def remove(self, name: str) -> None:
         """Remove a container of ours with its anonymous volumes, running or not."""

@@ -9,7 +9,7 @@ from orchestrator.domain.action import ActionSpec, Trigger
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason
+from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,28 @@ class DatasetWatch:
     fingerprint: str | None
     pending: str | None = None
     pending_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedAttempt:
+    """An attempt that may be claimed; ``host_wish`` is the host that a person wants its run on."""
+
+    id: int
+    run_id: int
+    host_wish: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a run that has begun, or is to end, moves on.
+
+    ``ended`` is how many of its attempts have ended.
+    """
+
+    run_id: int
+    state: RunState
+    cancelling: bool
+    ended: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ from orchestrator.ports.records import (
     NewAction,
     NewRun,
     OutboxMessage,
+    QueuedAttempt,
     ServerRow,
+    Standing,
     StoredArtifact,
 )
 from orchestrator.ports.retention import Retention
@@ -105,6 +107,9 @@ class Runs(Protocol):
     def unfinished(self) -> Sequence[Run]:
         """All runs that are not final, oldest first."""
 
+    def moving(self) -> Sequence[Standing]:
+        """The unfinished runs that have begun or are asked to end, oldest first."""
+
     def previous_state(self, run: Run) -> RunState | None:
         """The state of the last train run before it on the same pipeline and branch that passed, was rejected
         or failed.
@@ -164,7 +169,7 @@ class Attempts(Protocol):
     def get(self, attempt_id: int) -> Attempt:
         """NotFound when there is none."""
 
-    def queued(self, at: datetime) -> Sequence[Attempt]:
+    def queued(self, at: datetime) -> Sequence[QueuedAttempt]:
         """Attempts that may be claimed now, oldest first."""
 
     def claim(

@@ -13,6 +13,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final, Self
 from unicodedata import category
@@ -23,6 +24,9 @@ from orchestrator.domain.text import escaped
 
 CHECKOUT_TIME: Final = 946_684_800
 """Modification time (seconds) of a checkout's files: what still has it in a container is as it was put."""
+
+EMPTY_SINCE: Final = datetime(1999, 12, 31, 23, 58, 57, tzinfo=UTC)
+"""Modification time of the output folder as it is put: one that still has it holds nothing."""
 
 LONGEST_PATH: Final = 1024
 """Bytes of the longest path that is accepted from a container."""

@@ -19,13 +19,15 @@ from orchestrator.ports.engine import Engine
 from orchestrator.ports.records import StoredArtifact
 from orchestrator.ports.world import BlobStore, Collector, TooLarge
 from orchestrator.services import naming
-from orchestrator.services.archive import CHECKOUT_TIME, LeftOut, Member, read_members
+from orchestrator.services.archive import CHECKOUT_TIME, EMPTY_SINCE, LeftOut, Member, read_members
 
 _METRICS_FILE_LIMIT = 4 << 20
 _METRICS_LIMIT = 50_000
 """So many values one attempt may leave, over all files."""
 _LISTED = 1000
 """So many entries that were left out are named; a container can make any number of them."""
+_FETCHED_ALONE = 4
+"""So many files of a folder are fetched one by one; more, with all that lies beside them."""
 _NAMED = 10
 """So many names are listed in a message."""
 _MOST_READ = 100_000
@@ -93,11 +95,13 @@ class OutputCollector:
         """
         found = Collected()
         budget = pipeline.limits
-        budget = self._folder(engine, container, naming.OUTPUT, ("**",), pipeline, budget, found)
+        # To look is far cheaper than to fetch, and most runs leave nothing there.
+        if engine.modified(container, naming.OUTPUT) != EMPTY_SINCE:
+            budget = self._folder(engine, container, naming.OUTPUT, ("**",), pipeline, budget, found)
         patterns = (*pipeline.collect, *(AUTODETECTED if not pipeline.collect else ()), *pipeline.artifacts)
-        for folder, wanted in _by_folder(patterns).items():
-            path = f"{naming.WORKSPACE}/{folder}".rstrip("/")
-            budget = self._folder(engine, container, path, wanted, pipeline, budget, found)
+        for path, wanted in _by_path(patterns).items():
+            where = f"{naming.WORKSPACE}/{path}".rstrip("/")
+            budget = self._folder(engine, container, where, wanted, pipeline, budget, found)
         if found.unlisted:
             found.left_out.append(f"{found.unlisted} more entries were left out")
         _judge_metrics(pipeline, found)
@@ -113,9 +117,9 @@ class OutputCollector:
         limits: Limits,
         found: Collected,
     ) -> Limits:
-        """Read one folder; what is left of the limits."""
+        """Read one folder, or one file when that is all that is wanted; what is left of the limits."""
         output = path == naming.OUTPUT
-        prefix = "" if output else path.removeprefix(naming.WORKSPACE).strip("/")
+        prefix = "" if output else _before(path.removeprefix(naming.WORKSPACE).strip("/"), patterns)
         opened = engine.get(container, path)
         if opened is None:
             return limits
@@ -250,6 +254,28 @@ def required_metrics(pipeline: Pipeline) -> list[str]:
     """The metrics that a run must leave: those declared and those that a check judges, in that order."""
     judged = [check.metric for check in pipeline.gate.checks]
     return list(dict.fromkeys([*(metric.name for metric in pipeline.metrics), *judged]))
+
+
+def _by_path(patterns: Iterable[str]) -> dict[str, list[str]]:
+    """Patterns by what must be read for them: a few files by their names, else the folders they are in."""
+    found: dict[str, list[str]] = {}
+    for folder, wanted in _by_folder(patterns).items():
+        names = [_plain(pattern) for pattern in dict.fromkeys(wanted)]
+        if len(names) <= _FETCHED_ALONE and all(names):
+            found |= {name: [name] for name in names}
+        else:
+            found[folder] = wanted
+    return found
+
+
+def _before(path: str, patterns: Iterable[str]) -> str:
+    """What stands before the names in the archive of a path: the folder itself, or that of the one file."""
+    return path.rpartition("/")[0] if path and path in map(_plain, patterns) else path
+
+
+def _plain(pattern: str) -> str:
+    """The one file that a pattern names; empty when it may be several."""
+    return "" if any(c in pattern for c in "*?[") else pattern.removeprefix("./")
 
 
 def _by_folder(patterns: Iterable[str]) -> dict[str, list[str]]:

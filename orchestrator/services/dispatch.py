@@ -7,6 +7,7 @@ do.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from orchestrator.domain.pipeline import HostSpec, eligible_hosts
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.engine import Engine, Owned
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
-from orchestrator.ports.records import AttemptResult, Lease
+from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+ORPHANS_SECONDS = 1.0
+"""Between two looks for attempts that nobody works on any more: only time, or a server's end, makes them."""
 
 ProgressFor = Callable[[Attempt], ProgressSink]
 """Where an attempt's progress goes."""
@@ -62,6 +65,7 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
+        self._last_orphans = -math.inf
         self._reach = Reach(engines, ports.clock, loud=True)
         self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self._trouble: dict[int, str] = {}
@@ -82,16 +86,23 @@ class Dispatcher:
         # Before anything is taken over, so that a long sleep of the machine orphans none of our own.
         self.keep_alive()
         now = self._clock.now()
+        if self._clock.monotonic() - self._last_orphans >= ORPHANS_SECONDS:
+            self._last_orphans = self._clock.monotonic()
+            self._take_over(now)
+        self._claim_queued(now)
+        if self._workers:
+            cancelling = {run.run_id for run in self._store.runs.moving() if run.cancelling}
+            for _, worker in self._workers.values():
+                if worker.run_id in cancelling:
+                    worker.wake()
+
+    def _take_over(self, now: datetime) -> None:
         dead = [o for o in self._store.attempts.lease_owners() if self._processes.is_dead(o)]
         if dead:
             self._store.actions.release_dead(dead, now)
         for lease in self._store.attempts.take_over(self._owner, dead, now, LEASE_SECONDS, self._wants):
             log.info("attempt %d taken over", lease.id)
             self._work(lease)
-        self._claim_queued(now)
-        for _, worker in self._workers.values():
-            if self._store.runs.cancel_reason(worker.run_id):
-                worker.wake()
 
     def keep_alive(self) -> None:
         """Extend the leases of everything being worked on, when it is time."""
@@ -146,11 +157,11 @@ class Dispatcher:
                 waiting[attempt.id] = f"waits for a free slot on {names}"
         self.waiting = waiting
 
-    def _hosts_for(self, attempt: Attempt) -> tuple[HostSpec, ...]:
-        pipeline = self._store.runs.definition(attempt.run_id)
-        return eligible_hosts(pipeline.runner, self._hosts, self._store.runs.get(attempt.run_id).host_wish)
+    def _hosts_for(self, attempt: QueuedAttempt) -> tuple[HostSpec, ...]:
+        runner = self._store.runs.definition(attempt.run_id).runner
+        return eligible_hosts(runner, self._hosts, attempt.host_wish)
 
-    def _claim(self, attempt: Attempt, host: HostSpec, taken: Counter[str]) -> bool:
+    def _claim(self, attempt: QueuedAttempt, host: HostSpec, taken: Counter[str]) -> bool:
         lease = self._store.attempts.claim(
             attempt.id,
             host.name,
@@ -163,16 +174,13 @@ class Dispatcher:
         if lease is None:
             return False
         taken[host.name] += 1
-        self._work(lease)
+        self._work(lease, claimed=True)
         return True
 
-    def _refuse(self, attempt: Attempt) -> None:
+    def _refuse(self, attempt: QueuedAttempt) -> None:
         """End an attempt that no host can execute: the configuration is ours, so it errors."""
-        run, runner = (
-            self._store.runs.get(attempt.run_id),
-            self._store.runs.definition(attempt.run_id).runner,
-        )
-        wish = run.host_wish or ", ".join(runner.host_names) or dict(runner.host_labels)
+        runner = self._store.runs.definition(attempt.run_id).runner
+        wish = attempt.host_wish or ", ".join(runner.host_names) or dict(runner.host_labels)
         known = ", ".join(host.name for host in self._hosts)
         message = f"no host of the configuration fits {wish}; its hosts are: {known}"
         lease = self._store.attempts.claim(
@@ -189,7 +197,7 @@ class Dispatcher:
             self._store.attempts.finish(lease, AttemptState.PREPARING, result, self._clock.now())
             self._wake()
 
-    def _work(self, lease: Lease) -> None:
+    def _work(self, lease: Lease, *, claimed: bool = False) -> None:
         attempt = self._store.attempts.get(lease.id)
         engine = self._engines.get(attempt.host or "")
         if engine is None:
@@ -200,7 +208,14 @@ class Dispatcher:
             self._wake()
             return
         worker = AttemptWorker(
-            self._ports, lease, attempt.run_id, engine, self._progress_for(attempt), self._stopping
+            self._ports,
+            lease,
+            attempt.run_id,
+            engine,
+            self._progress_for(attempt),
+            self._stopping,
+            self._wake,
+            attempt if claimed else None,
         )
         former = self._workers.get(attempt.id)
         if former is not None:

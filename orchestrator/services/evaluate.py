@@ -19,7 +19,7 @@ from orchestrator.domain.metrics import Direction, Metric
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
 from orchestrator.domain.run import Progress, Purpose, Reason, Run, RunState, progress
-from orchestrator.ports.records import NewAction, NewRun
+from orchestrator.ports.records import NewAction, NewRun, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 
@@ -75,13 +75,21 @@ class Evaluator:
         self._store = store
         self._clock = clock
         self._waiting: dict[int, int] = {}
+        self._seen: dict[int, Standing] = {}
 
     def tick(self) -> list[Run]:
-        """Look at every unfinished run; those that ended now."""
+        """Look at every run that may be due to move on; those that ended now."""
         ended = []
-        for run in self._store.runs.unfinished():
+        moving = self._store.runs.moving()
+        self._seen = {s.run_id: self._seen[s.run_id] for s in moving if s.run_id in self._seen}
+        for standing in moving:
+            # A run whose attempts are under way, as they were at the last look, has nothing due.
+            if standing.state is RunState.RUNNING and self._seen.get(standing.run_id) == standing:
+                continue
+            run = self._store.runs.get(standing.run_id)
             try:
                 after = self.advance(run)
+                self._seen[run.id] = standing
             except LeaseLost as error:
                 log.info("%s: %s", run.title, error)
                 continue

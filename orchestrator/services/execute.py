@@ -35,7 +35,7 @@ from orchestrator.domain.run import (
     warnings_of,
 )
 from orchestrator.observe import LogMask, Masker, bound
-from orchestrator.ports.engine import ContainerState, Engine, LogLine
+from orchestrator.ports.engine import Container, ContainerState, Engine, LogLine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
@@ -57,6 +57,7 @@ _GRACE = {StopCause.LOG_LIMIT: 1.0}
 _MAYBE_THE_DISK = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.INVALID_METRICS})
 """How commands end that could not write."""
 _POLL = 1.0
+_SOON = 0.03
 _LOG_PATIENCE = 60.0
 
 
@@ -83,7 +84,9 @@ class AttemptWorker:
     """Works on one leased attempt in the calling thread.
 
     ``stopping`` asks to let go as soon as the container can be left alone; ``fenced`` says that the lease is
-    lost, so that nothing must be touched any more.
+    lost, so that nothing must be touched any more. ``ended`` is called once the attempt's end is written
+    down, before what it leaves on its host is removed. ``claimed``: the attempt as this process claimed
+    it just now, so that nobody has worked on it before.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class AttemptWorker:
         engine: Engine,
         progress: ProgressSink,
         stopping: threading.Event,
+        ended: Callable[[], None] = lambda: None,
+        claimed: Attempt | None = None,
     ) -> None:
         self._ports = ports
         self._store = ports.store
@@ -107,6 +112,10 @@ class AttemptWorker:
         """Whether it ended because the database, or the disk beside it, took nothing: it goes on later."""
         self._log_left_out = ""
         self._slot = 0
+        self._pausing = _POLL
+        self._exited: Container | None = None
+        self._ended = ended
+        self._claimed = claimed
         self.lease = lease
         self.run_id = run_id
 
@@ -123,7 +132,7 @@ class AttemptWorker:
             self._work()
 
     def _work(self) -> None:
-        attempt = self._store.attempts.get(self.lease.id)
+        attempt = self._claimed or self._store.attempts.get(self.lease.id)
         taken = self._store.attempts.taken().get(attempt.id)
         if taken is not None:
             self._slot = taken[1]
@@ -156,7 +165,7 @@ class AttemptWorker:
     def _prepare(self, run: Run, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> Attempt:
         with told_apart():
             # After a kill between start and commit the container runs already: it must not be touched.
-            existing = self._engine.find(attempt.container)
+            existing = None if self._claimed else self._engine.find(attempt.container)
             if existing is not None and existing.state is not ContainerState.CREATED:
                 container_id, digest = existing.id, existing.image
             else:
@@ -269,11 +278,12 @@ class AttemptWorker:
         while True:
             self._pause()
             try:
-                container = self._engine.find(attempt.container)
+                container = follower.ended or self._engine.find(attempt.container)
                 patience.answered()
                 if container is None:
                     raise Ended(Reason.LOST, "the container was removed while it ran")
                 if container.state is ContainerState.EXITED:
+                    self._exited = container
                     return
                 cause = self._why_stop(pipeline, attempt, follower)
                 if cause is not None:
@@ -291,7 +301,9 @@ class AttemptWorker:
                 raise _Draining
 
     def _pause(self) -> None:
-        self._woken.wait(_POLL)
+        # Who wakes us knows that something is about to change: the next looks come soon, then ever later.
+        woken = self._woken.wait(self._pausing)
+        self._pausing = _SOON if woken else min(self._pausing * 2, _POLL)
         self._woken.clear()
         self._check_fence()
 
@@ -310,7 +322,6 @@ class AttemptWorker:
         return StopCause.LOG_LIMIT if follower.overflowed else None
 
     def _collect(self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> None:
-        attempt = self._store.attempts.get(attempt.id)
         self._progress(ProgressEvent("collecting"))
         patience = _Patience(self._clock)
         while True:
@@ -344,13 +355,14 @@ class AttemptWorker:
 
     def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
         with told_apart(EngineUnavailable):
-            container = self._engine.find(attempt.container)
+            container, self._exited = self._exited or self._engine.find(attempt.container), None
             if container is None or container.exit is None:
                 raise Ended(Reason.LOST, "the container was removed before its outputs were collected")
             return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
+        self._ended()
         log.info("attempt %d %s: %s %s", attempt.id, result.state.value, result.reason.value, result.message)
 
     def _clean_up(self, attempt: Attempt) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import closing
 
 from orchestrator.domain.errors import ContainerGone, EngineError, SecretMissing, StoreUnavailable
-from orchestrator.ports.engine import Engine, LogLine, LogStream
+from orchestrator.ports.engine import Container, Engine, LogLine, LogStream
 from orchestrator.ports.world import LogWriter
 
 log = logging.getLogger(__name__)
 
 _PAUSE = 0.5
+_SHORT_PAUSE = 0.03
+"""The first ones: a log often ends a moment before its container."""
 _LEFT_OUT = (
     b"[orchestrator] the rest is left out: the log is longer than %d bytes, the pipeline's run.log_limit"
 )
@@ -48,6 +50,8 @@ class LogFollower:
         """Whether the log is longer than it may be."""
         self.not_stored: StoreUnavailable | None = None
         """Why the log could not be written at the last attempt to."""
+        self.ended: Container | None = None
+        """The container as it ended, once its whole log has been copied."""
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
 
     def start(self) -> None:
@@ -74,16 +78,18 @@ class LogFollower:
 
     def _follow(self) -> None:
         try:
+            pause = _SHORT_PAUSE
             while not self._abandoned.is_set():
                 ended = self._ended.is_set()
-                if self._copy() and (ended or self.overflowed):
-                    # Where there is too much, whoever watches the container ends it now.
-                    self._woken.set()
-                    return
+                whole = self._copy()
                 # Tell whoever watches the container that it may have ended.
                 self._woken.set()
+                # Where there is too much, whoever watches the container ends it now.
+                if whole and (ended or self.overflowed or self.ended is not None):
+                    return
                 # After the end only a failed copy comes here; it is not to be repeated without a pause.
-                (self._abandoned if ended else self._ended).wait(_PAUSE)
+                (self._abandoned if ended else self._ended).wait(pause)
+                pause = min(pause * 2, _PAUSE)
         except ContainerGone:
             self._woken.set()
 
@@ -107,6 +113,9 @@ class LogFollower:
                     if writer.size > self._limit:
                         self.overflowed = True
                         writer.write(LogLine(line.timestamp, _LEFT_OUT % self._limit))
+                ended = stream.ended
+            # Only now, for closing the writer may fail too.
+            self.ended = ended
         except ContainerGone:
             raise
         except SecretMissing:

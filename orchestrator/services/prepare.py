@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
-import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -24,6 +21,7 @@ from orchestrator.domain.pipeline import (
     RepositoryImage,
     Resources,
     RunnerSpec,
+    SourceSpec,
 )
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.ports.engine import Container, ContainerSpec, Engine, Interrupt, Sandbox, VolumeMount
@@ -31,11 +29,11 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services import naming
-from orchestrator.services.archive import write_tar
+from orchestrator.services.archive import EMPTY_SINCE
 from orchestrator.services.cleanup import cleaned_up
+from orchestrator.services.code import CodeArchives
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
-from orchestrator.services.scratch import using
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,11 @@ class Preparer:
         owner: str,
     ) -> None:
         self._store = store
-        self._sources = sources
         self._datasets = datasets
         self._images = images
         self._networks = networks
         self._clock = clock
-        self._scratch = scratch
+        self._code = CodeArchives(sources, scratch)
         self._owner = owner
         self._staging: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
@@ -88,73 +85,65 @@ class Preparer:
         SourceError, DatasetError, EngineError, and what ``interrupt`` raises while an image is built or the
         setup command runs.
         """
-        network = self._network(engine, host, slot, pipeline.runner)
-        with self._checkout(run, pipeline) as checkout:
-            image = self._images.runner_image(
-                engine,
-                pipeline.runner.image,
-                checkout if isinstance(pipeline.runner.image, RepositoryImage) else None,
-                progress,
-                pipeline.runner,
-                pipeline.execution.timeout,
-                interrupt,
-                network,
-            )
-            if pipeline.execution.setup is not None:
-                image = self._images.with_setup(
-                    engine,
-                    image,
-                    pipeline.runner,
-                    pipeline.execution.setup,
-                    checkout,
-                    pipeline.execution.timeout,
-                    interrupt,
-                    progress,
-                    network,
-                )
-            mounts = []
-            for version in run.change.datasets:
-                volume = self._stage(engine, host, image[0], pipeline, version, progress)
-                mounts.append(VolumeMount(volume, f"{naming.DATA}/{version.dataset}"))
-            checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
-            engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
-            mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
-            progress(ProgressEvent("creating the container"))
-            container = engine.create(
-                self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
-            )
-            with using(self._scratch), tempfile.TemporaryFile(dir=self._scratch) as tar:
-                write_tar(
-                    checkout, tar, pipeline.runner.uid, pipeline.runner.gid, naming.WORKSPACE.lstrip("/")
-                )
-                tar.seek(0)
-                progress(ProgressEvent("sending the code"))
-                engine.put(container.name, "/", tar)
-            engine.put(container.name, "/", folders_tar(pipeline.runner.uid, pipeline.runner.gid, secrets))
-            return Prepared(container, image[1])
+        runner, (source, commit) = pipeline.runner, _source(run, pipeline)
+        if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
+            with self._code.checkout(source, commit) as checkout:
+                network = self._network(engine, host, slot, runner)
+                image = self._image(engine, pipeline, checkout, interrupt, progress, network)
+                code = self._code.packed(checkout, runner.uid, runner.gid)
+        else:
+            # The code is packed beside the engine's own work.
+            code = self._code.begin(source, commit, runner.uid, runner.gid)
+            network = self._network(engine, host, slot, runner)
+            image = self._image(engine, pipeline, None, interrupt, progress, network)
+        mounts = []
+        for version in run.change.datasets:
+            volume = self._stage(engine, host, image[0], pipeline, version, progress)
+            mounts.append(VolumeMount(volume, f"{naming.DATA}/{version.dataset}"))
+        checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
+        engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
+        mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
+        progress(ProgressEvent("creating the container"))
+        container = engine.create(
+            self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
+        )
+        progress(ProgressEvent("sending the code"))
+        with code.result().after(folders_head(runner.uid, runner.gid, secrets)) as tar:
+            engine.put(container.name, "/", tar)
+        return Prepared(container, image[1])
 
-    def _network(
-        self, engine: Engine, host: str, slot: int, runner: RunnerSpec
-    ) -> Sandbox | str | None:
+    def _image(
+        self,
+        engine: Engine,
+        pipeline: Pipeline,
+        checkout: Path | None,
+        interrupt: Interrupt,
+        progress: ProgressSink,
+        network: Sandbox | str | None,
+    ) -> tuple[str, str]:
+        """Have the image of an attempt: its name and digest. ``checkout`` for what is made from the code."""
+        runner, execution = pipeline.runner, pipeline.execution
+        base = self._images.runner_image(
+            engine,
+            runner.image,
+            checkout if isinstance(runner.image, RepositoryImage) else None,
+            progress,
+            runner,
+            execution.timeout,
+            interrupt,
+            network,
+        )
+        if execution.setup is None or checkout is None:
+            return base
+        return self._images.with_setup(
+            engine, base, runner, execution.setup, checkout, execution.timeout, interrupt, progress, network
+        )
+
+    def _network(self, engine: Engine, host: str, slot: int, runner: RunnerSpec) -> Sandbox | str | None:
         if runner.network is Network.NONE:
             return None
         as_root = runner.uid == 0 or isinstance(runner.image, RepositoryImage)
         return self._networks.join(engine, host, slot, as_root=as_root)
-
-    @contextmanager
-    def _checkout(self, run: Run, pipeline: Pipeline) -> Iterator[Path]:
-        revision = run.change.revision
-        source = pipeline.source_named(revision.source)
-        if source is None:
-            raise NotFound(f"pipeline {pipeline.name} has no source {revision.source} any more")
-        with using(self._scratch):
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="checkout-", dir=self._scratch))
-        try:
-            self._sources.checkout(source, revision.commit, folder)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _stage(
         self,
@@ -289,28 +278,35 @@ def with_secrets(command: tuple[str, ...]) -> tuple[str, ...]:
     return ("/bin/sh", "-c", script, "mlci", *command)
 
 
-def folders_tar(uid: int, gid: int, secrets: Mapping[str, str]) -> BytesIO:
-    """The folders under /mlci with their owners, and the secrets' file."""
-    buffer = BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        # /mlci itself stays root's: the run must not move our folders about.
-        for path, owner, mode in (
-            ("mlci", (0, 0), 0o755),
-            (naming.OUTPUT, (uid, gid), 0o755),
-            (naming.CHECKPOINT, (uid, gid), 0o755),
-            (naming.HOME, (uid, gid), 0o755),
-            (naming.SECRETS, (uid, gid), 0o700),
-        ):
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.type, entry.mode, (entry.uid, entry.gid) = tarfile.DIRTYPE, mode, owner
-            tar.addfile(entry)
-        if secrets:
-            content = "".join(f"{name}={_quoted(value)}\n" for name, value in secrets.items()).encode()
-            entry = tarfile.TarInfo(f"{naming.SECRETS}/env".lstrip("/"))
-            entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, uid, gid
-            tar.addfile(entry, BytesIO(content))
-    buffer.seek(0)
-    return buffer
+def folders_head(uid: int, gid: int, secrets: Mapping[str, str]) -> bytes:
+    """The beginning of a tar: the folders under /mlci with their owners, and the secrets' file."""
+    head = bytearray()
+    # /mlci itself stays root's: the run must not move our folders about.
+    for path, owner, mode in (
+        ("mlci", (0, 0), 0o755),
+        (naming.OUTPUT, (uid, gid), 0o755),
+        (naming.CHECKPOINT, (uid, gid), 0o755),
+        (naming.HOME, (uid, gid), 0o755),
+        (naming.SECRETS, (uid, gid), 0o700),
+    ):
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.type, entry.mode, (entry.uid, entry.gid) = tarfile.DIRTYPE, mode, owner
+        entry.mtime = int(EMPTY_SINCE.timestamp())
+        head += entry.tobuf(tarfile.GNU_FORMAT)
+    if secrets:
+        content = "".join(f"{name}={_quoted(value)}\n" for name, value in secrets.items()).encode()
+        entry = tarfile.TarInfo(f"{naming.SECRETS}/env".lstrip("/"))
+        entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, uid, gid
+        head += entry.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+    return bytes(head)
+
+
+def _source(run: Run, pipeline: Pipeline) -> tuple[SourceSpec, str]:
+    revision = run.change.revision
+    source = pipeline.source_named(revision.source)
+    if source is None:
+        raise NotFound(f"pipeline {pipeline.name} has no source {revision.source} any more")
+    return source, revision.commit
 
 
 def _quoted(value: str) -> str:

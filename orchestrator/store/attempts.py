@@ -13,7 +13,7 @@ from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.domain.retention import removal
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
-from orchestrator.ports.records import AttemptResult, Lease, StoredArtifact
+from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StoredArtifact
 from orchestrator.store.engine import Database
 from orchestrator.store.outbox import PENDING
 from orchestrator.store.tables import (
@@ -65,10 +65,10 @@ class SqlAttempts:
         with self._database.reading() as session:
             return _get(session, attempt_id)
 
-    def queued(self, at: datetime) -> Sequence[Attempt]:
-        with self._database.reading() as session:
-            rows = session.scalars(
-                select(AttemptRow)
+    def queued(self, at: datetime) -> Sequence[QueuedAttempt]:
+        with self._database.connected() as connection:
+            rows = connection.execute(
+                select(AttemptRow.id, AttemptRow.run_id, RunRow.host_wish)
                 .join(RunRow, RunRow.id == AttemptRow.run_id)
                 .where(
                     AttemptRow.state == AttemptState.QUEUED,
@@ -77,7 +77,7 @@ class SqlAttempts:
                 )
                 .order_by(AttemptRow.id)
             )
-            return [_attempt(row) for row in rows]
+            return [QueuedAttempt(*row) for row in rows]
 
     def claim(
         self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
@@ -151,8 +151,8 @@ class SqlAttempts:
             .order_by(AttemptRow.id)
         )
         # Most of the time there is none, and then no writer should have to wait for this look.
-        with self._database.reading() as session:
-            seen = session.execute(candidates).all()
+        with self._database.connected() as connection:
+            seen = connection.execute(candidates).all()
         wanted = [row.id for row in seen if wants(row.run_id)]
         if not wanted:
             return []
@@ -177,8 +177,8 @@ class SqlAttempts:
             select(ActionRow.lease_owner).where(ActionRow.state == ActionState.RUNNING),
             select(OutboxRow.lease_owner).where(OutboxRow.state == PENDING),
         )
-        with self._database.reading() as session:
-            return sorted(owner for owner in session.scalars(leased) if owner is not None)
+        with self._database.connected() as connection:
+            return sorted(owner for owner in connection.scalars(leased) if owner is not None)
 
     def heartbeat(self, lease: Lease, at: datetime, seconds: float) -> Lease:
         with self._database.writing() as session:
@@ -287,13 +287,14 @@ class SqlAttempts:
         return [] if plain is None else from_plain(tuple[str, ...], plain)
 
     def slots_in_use(self) -> Mapping[str, int]:
-        with self._database.reading() as session:
-            rows = session.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
+        with self._database.connected() as connection:
+            rows = connection.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
             return dict(rows.all())
 
     def taken(self) -> Mapping[int, tuple[str, int]]:
-        with self._database.reading() as session:
-            return {row.attempt_id: (row.host, row.index) for row in session.scalars(select(SlotRow))}
+        slots = select(SlotRow.attempt_id, SlotRow.host, SlotRow.index)
+        with self._database.connected() as connection:
+            return {attempt_id: (host, index) for attempt_id, host, index in connection.execute(slots)}
 
     def is_staged(self, host: str, volume: str) -> bool:
         with self._database.reading() as session:

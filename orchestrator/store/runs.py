@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
@@ -24,7 +26,7 @@ from orchestrator.domain.run import (
     Run,
     RunState,
 )
-from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun, Standing
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
 from orchestrator.store.tables import (
@@ -40,6 +42,9 @@ from orchestrator.store.transitions import REMOVED, Tokens, TooLate, changed, pu
 
 _REFERENCE = re.compile(r"(?:(?P<pipeline>.+?)\s*#)?(?P<number>[1-9][0-9]{0,17})")
 _UNFINISHED = tuple(state for state in RunState if not state.final)
+_BEGUN = tuple(state for state in _UNFINISHED if state is not RunState.QUEUED)
+_ENDED = tuple(state for state in AttemptState if state.final)
+_REMEMBERED = 256
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.FAILED)
 
 
@@ -49,6 +54,9 @@ class SqlRuns:
     def __init__(self, database: Database, tokens: Tokens) -> None:
         self._database = database
         self._tokens = tokens
+        # Frozen with the run, and asked for at every step of its way.
+        self._definitions: OrderedDict[int, Pipeline] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def enqueue(
         self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
@@ -84,11 +92,20 @@ class SqlRuns:
             raise _missing(session, reference.strip(), match["pipeline"], int(match["number"]))
 
     def definition(self, run_id: int) -> Pipeline:
-        with self._database.reading() as session:
-            plain = session.scalar(select(RunRow.definition).where(RunRow.id == run_id))
+        with self._remembering:
+            known = self._definitions.get(run_id)
+        if known is not None:
+            return known
+        with self._database.connected() as connection:
+            plain = connection.scalar(select(RunRow.definition).where(RunRow.id == run_id))
         if plain is None:
             raise NotFound(f"there is no run {run_id}")
-        return from_plain(Pipeline, plain)
+        found = from_plain(Pipeline, plain)
+        with self._remembering:
+            self._definitions[run_id] = found
+            while len(self._definitions) > _REMEMBERED:
+                self._definitions.popitem(last=False)
+        return found
 
     def listing(
         self,
@@ -113,6 +130,25 @@ class SqlRuns:
     def unfinished(self) -> Sequence[Run]:
         with self._database.reading() as session:
             return _fetch(session, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
+
+    def moving(self) -> Sequence[Standing]:
+        ended = (
+            select(func.count())
+            .where(AttemptRow.run_id == RunRow.id, AttemptRow.state.in_(_ENDED))
+            .scalar_subquery()
+        )
+        wanted = (
+            select(RunRow.id, RunRow.state, RunRow.cancel_reason.is_not(None), ended)
+            .where(
+                or_(
+                    RunRow.state.in_(_BEGUN),
+                    and_(RunRow.state == RunState.QUEUED, RunRow.cancel_reason.is_not(None)),
+                )
+            )
+            .order_by(RunRow.id)
+        )
+        with self._database.connected() as connection:
+            return [Standing(*row) for row in connection.execute(wanted)]
 
     def previous_state(self, run: Run) -> RunState | None:
         with self._database.reading() as session:
@@ -247,8 +283,8 @@ class SqlRuns:
             return True
 
     def cancel_reason(self, run_id: int) -> Reason | None:
-        with self._database.reading() as session:
-            return session.scalar(select(RunRow.cancel_reason).where(RunRow.id == run_id))
+        with self._database.connected() as connection:
+            return connection.scalar(select(RunRow.cancel_reason).where(RunRow.id == run_id))
 
 
 def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:

@@ -60,7 +60,7 @@ class Product:
         """Wait until all of these runs are judged, all as passed; when that was, in nanoseconds."""
         wanted = (run_ids.start, run_ids.stop - 1)
         counting = "SELECT count(*) FROM runs WHERE id BETWEEN ? AND ? AND finished_at IS NOT NULL"
-        pause = 0.001 if len(run_ids) == 1 else 0.02
+        pause = 0.001 if len(run_ids) == 1 else 0.05
         deadline = time.monotonic() + _PATIENCE
         while self._database.execute(counting, wanted).fetchone()[0] < len(run_ids):
             if time.monotonic() > deadline:

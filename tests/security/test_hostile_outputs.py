@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -19,7 +20,7 @@ from orchestrator.domain.run import Reason
 from orchestrator.services import naming
 from orchestrator.services.archive import write_tar
 from orchestrator.services.collect import Collected, OutputCollector
-from orchestrator.services.prepare import folders_tar
+from orchestrator.services.prepare import folders_head
 from tests.support.containers import Bench, docker_bench
 
 
@@ -47,7 +48,7 @@ class Site:
             write_tar(checkout, tar, 1000, 1000, naming.WORKSPACE.lstrip("/"))
             tar.seek(0)
             self.bench.engine.put(spec.name, "/", tar)
-        self.bench.engine.put(spec.name, "/", folders_tar(1000, 1000, {}))
+        self.bench.engine.put(spec.name, "/", io.BytesIO(folders_head(1000, 1000, {}) + bytes(1024)))
         self.bench.engine.start(spec.name)
         ended = self.bench.ended(spec.name)
         assert ended.code == 0, [line.text for line in self.bench.engine.logs(spec.name, None)]

@@ -67,6 +67,7 @@ class File:
     uid: int = 0
     gid: int = 0
     mode: int = 0o644
+    modified: datetime | None = None
 
 
 @dataclass
@@ -306,7 +307,11 @@ class FakeEngine:
                     for member in packed:
                         stream = packed.extractfile(member)
                         container.files[str(PurePosixPath(folder, member.name))] = File(
-                            stream.read() if stream else None, member.uid, member.gid, member.mode
+                            stream.read() if stream else None,
+                            member.uid,
+                            member.gid,
+                            member.mode,
+                            datetime.fromtimestamp(member.mtime, UTC),
                         )
             except tarfile.ReadError as error:
                 raise EngineError(f"what should go into {name}:{folder} is not a plain tar") from error
@@ -369,6 +374,14 @@ class FakeEngine:
                     tar.addfile(member, io.BytesIO(file.content or b""))
             packed.seek(0)
             return packed
+
+    def modified(self, name: str, path: str) -> datetime | None:
+        with self._call("modified", name):
+            files = self._ours(name).files
+            inside = [f for p, f in files.items() if PurePosixPath(p).is_relative_to(path) and p != path]
+            if any(f.modified is None for f in inside):
+                return self._now
+            return files[path].modified if path in files else None
 
     def remove(self, name: str) -> None:
         with self._call("remove", name):
@@ -596,6 +609,12 @@ class FakeLog:
                 self._position += 1
                 if line.timestamp >= self._first:
                     return line
+
+    @property
+    def ended(self) -> Container | None:
+        whole = self._position == len(self._container.lines) and not self._closed
+        there = self._engine._severed == self._severed and self._container.state is ContainerState.EXITED
+        return self._container.seen() if whole and there else None
 
     def close(self) -> None:
         with self._engine._changed:

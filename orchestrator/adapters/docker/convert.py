@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -102,6 +104,16 @@ def moment(text: str) -> datetime | None:
         return None
     seconds, fraction, zone = match.groups()
     return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{zone}").astimezone(UTC)
+
+
+def path_modified(stat: str) -> datetime | None:
+    """The modification time in what an engine's header tells of a path; None when it tells none."""
+    try:
+        told = json.loads(base64.b64decode(stat, validate=True))
+    except ValueError:
+        return None
+    mtime = told.get("mtime") if isinstance(told, dict) else None
+    return moment(mtime) if isinstance(mtime, str) else None
 
 
 def since_parameter(timestamp: str) -> str:

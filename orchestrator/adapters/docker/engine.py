@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypedDict, cast
 
@@ -17,10 +19,12 @@ from orchestrator.adapters.docker.convert import (
     container_of,
     host_options,
     is_ours,
+    path_modified,
     since_parameter,
 )
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
 from orchestrator.adapters.docker.images import Images
+from orchestrator.adapters.docker.known import KnownContainers
 from orchestrator.adapters.docker.labels import INSTANCE
 from orchestrator.adapters.docker.registries import Logins
 from orchestrator.adapters.docker.sandboxes import Sandboxes
@@ -76,6 +80,7 @@ class DockerEngine:
         self._clients = Clients(url, timeout)
         self._instance = instance
         self._timeout = timeout
+        self._known = KnownContainers()
         self._images = Images(self._clients, instance, logins or Logins())
         self._networks = Networks(self._clients, instance)
         self._sandboxes = Sandboxes(self._clients, instance, self._networks)
@@ -160,13 +165,17 @@ class DockerEngine:
                 ) from error
             if error.status != CONFLICT:
                 raise
-        return container_of(self._ours(spec.name))
+        made = container_of(self._ours(spec.name))
+        self._known.note(spec.name, made.id, created=made.state is ContainerState.CREATED)
+        return made
 
     def find(self, name: str) -> Container | None:
         """Our container of that name or id as it is now, or None."""
         json = self._inspect(name)
         if json is None or not is_ours(json, self._instance):
+            self._known.forget(name)
             return None
+        self._known.note(json["Name"].removeprefix("/"), json["Id"])
         return self._container(json)
 
     def put(self, name: str, folder: str, tar: BinaryIO) -> None:
@@ -177,13 +186,12 @@ class DockerEngine:
             raise EngineError(
                 f"what should go into {name}:{folder} is not a plain tar", "archives are never compressed"
             )
-        json = self._ours(name)
-        if container_of(json).state is ContainerState.RUNNING:
+        if not self._known.is_new(name) and container_of(self._ours(name)).state is ContainerState.RUNNING:
             raise EngineError(f"the container {name} is running", "files are put in before it starts")
         client = self._clients.control()
-        with translate(f"putting files into {name}:{folder}"):
+        with self._gone_is_said(name), translate(f"putting files into {name}:{folder}"):
             response = client.put(
-                endpoint(client, f"/containers/{json['Id']}/archive"),
+                endpoint(client, f"/containers/{self._id_of(name)}/archive"),
                 params={"path": folder},
                 data=_blocks(first, tar),
                 timeout=(self._timeout, max(_TRANSFER, self._timeout)),
@@ -192,21 +200,23 @@ class DockerEngine:
 
     def start(self, name: str) -> None:
         """Start it, unless it runs."""
-        json = self._ours(name)
+        identity = self._id_of(name)
+        self._known.starting(name)
         client = self._clients.control()
         try:
             with translate(f"starting the container {name}"):
-                client.start(json["Id"])
+                client.start(identity)
         except Refused as error:
-            now = self._inspect(json["Id"])
+            now = self._inspect(identity)
             if now is None:
+                self._known.forget(name)
                 raise gone(name, self._clients.url) from error
             if container_of(now).state is not ContainerState.EXITED:
                 raise
 
     def logs(self, name: str, since: str | None) -> LogStream:
         """The container's lines."""
-        return LogLines(_Log(self._clients, self, self._ours(name)["Id"], name), since)
+        return LogLines(_Log(self._clients, self, self._id_of(name), name), since)
 
     def stop(self, name: str, grace: float) -> None:
         """End it, by force after ``grace`` seconds. Gone or ended already is fine."""
@@ -229,7 +239,7 @@ class DockerEngine:
 
     def get(self, name: str, path: str) -> BinaryIO | None:
         """A tar of ``path`` as a file that is read while it arrives, or None when the path is not there."""
-        identity = self._ours(name)["Id"]
+        identity = self._id_of(name)
         client = self._clients.stream()
         try:
             with translate(f"getting {name}:{path}"):
@@ -246,21 +256,51 @@ class DockerEngine:
             if not isinstance(error, Refused) or error.status != NOT_FOUND:
                 raise
             if self._inspect(identity) is None:
+                self._known.forget(name)
                 raise gone(name, self._clients.url) from error
             return None
         return archive_stream(client, response, f"getting {name}:{path}")
 
+    def modified(self, name: str, path: str) -> datetime | None:
+        """When ``path`` was last modified, or None when it is not there."""
+        identity = self._id_of(name)
+        client = self._clients.control()
+        try:
+            with translate(f"looking at {name}:{path}"):
+                response = client.head(
+                    endpoint(client, f"/containers/{identity}/archive"),
+                    params={"path": path},
+                    timeout=self._timeout,
+                )
+                check(response)
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            if self._inspect(identity) is None:
+                self._known.forget(name)
+                raise gone(name, self._clients.url) from error
+            return None
+        return path_modified(response.headers.get("X-Docker-Container-Path-Stat", ""))
+
     def remove(self, name: str) -> None:
         """Remove a container with its anonymous volumes, running or not."""
+        while (known := self._known.id_of(name)) is not None:
+            self._known.forget(name)
+            if self._removed(name, known):
+                return
+            # That one is gone; another one may have its name.
         json = self._inspect(name)
-        if json is None:
-            return
-        self._check_ours(json, name)
+        if json is not None:
+            self._check_ours(json, name)
+            self._removed(name, json["Id"])
+
+    def _removed(self, name: str, identity: str) -> bool:
+        """Remove by id; False when it was gone already."""
         client = self._clients.control()
         try:
             with translate(f"removing the container {name}"):
                 response = client.delete(
-                    endpoint(client, f"/containers/{json['Id']}"),
+                    endpoint(client, f"/containers/{identity}"),
                     params={"force": "1", "v": "1"},
                     timeout=(self._timeout, max(_TRANSFER, self._timeout)),
                 )
@@ -269,6 +309,8 @@ class DockerEngine:
             # A conflict means that somebody is removing it already.
             if error.status not in (NOT_FOUND, CONFLICT):
                 raise
+            return error.status == CONFLICT
+        return True
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Have a bridge network with no traffic between its containers."""
@@ -341,6 +383,25 @@ class DockerEngine:
         self._check_ours(json, name)
         return json
 
+    def _id_of(self, name: str) -> str:
+        """The id of our container of that name, which other calls may then go by. Raises ContainerGone."""
+        known = self._known.id_of(name)
+        if known is None:
+            known = self._ours(name)["Id"]
+            self._known.note(name, known)
+        return known
+
+    @contextmanager
+    def _gone_is_said(self, name: str) -> Iterator[None]:
+        """Turn an id that is gone into ContainerGone."""
+        try:
+            yield
+        except Refused as error:
+            if error.status != NOT_FOUND or self._inspect(name) is not None:
+                raise
+            self._known.forget(name)
+            raise gone(name, self._clients.url) from error
+
     def _check_ours(self, json: ContainerJson, name: str) -> None:
         if not is_ours(json, self._instance):
             raise foreign("container", name, self._clients.url)
@@ -386,12 +447,12 @@ class _Log:
             raise
         return Connection(client, response)
 
-    def has_ended(self) -> bool:
+    def ended(self) -> Container | None:
         try:
             container = self._engine.find(self._identity)
         except EngineError:
-            return False
-        return container is not None and container.state is ContainerState.EXITED
+            return None
+        return container if container is not None and container.state is ContainerState.EXITED else None
 
 
 def gone(name: str, url: str) -> ContainerGone:

@@ -8,6 +8,7 @@ from typing import TypedDict, cast
 
 from orchestrator.adapters.docker.clients import Clients
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.known import RecentNames
 from orchestrator.adapters.docker.labels import INSTANCE, MADE, ours, with_instance
 from orchestrator.domain.errors import EngineError
 
@@ -113,11 +114,10 @@ class Volumes:
     def __init__(self, clients: Clients, instance: str) -> None:
         self._clients = clients
         self._instance = instance
+        self._recent = RecentNames()
 
     def ensure(self, name: str, labels: Mapping[str, str]) -> bool:
         """Have the volume; True for exactly one of those who ask at the same time, the one who made it."""
-        if self.present(name):
-            return False
         mark = uuid.uuid4().hex
         with translate(f"making the volume {name}"):
             made = cast(
@@ -126,20 +126,22 @@ class Volumes:
                     name, driver="local", labels={**with_instance(labels, self._instance), MADE: mark}
                 ),
             )
-        # The engine answers a second maker with the volume that the first one made.
+        # The engine answers whoever comes later with the volume that the first one made.
         if not ours(made["Labels"], self._instance):
             raise foreign("volume", name, self._clients.url)
+        self._recent.note(name)
         return (made["Labels"] or {}).get(MADE) == mark
 
     def require(self, name: str) -> None:
         """Raise EngineError unless the volume is there and ours: the engine would make an unlabelled one."""
-        if not self.present(name):
+        if name not in self._recent and not self.present(name):
             raise EngineError(
                 f"there is no volume {name} on {self._clients.url}", "make it before the container"
             )
 
     def remove(self, name: str) -> None:
         """Remove it; one that is gone is fine, one in use is refused."""
+        self._recent.forget(name)
         if not self.present(name):
             return
         try:

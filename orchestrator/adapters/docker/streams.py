@@ -13,7 +13,7 @@ from orchestrator.adapters.docker.convert import whole_second
 from orchestrator.adapters.docker.errors import translate
 from orchestrator.adapters.docker.frames import LineParser
 from orchestrator.domain.errors import EngineError, EngineUnavailable
-from orchestrator.ports.engine import LogLine
+from orchestrator.ports.engine import Container, LogLine
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -75,8 +75,8 @@ class LogSource(Protocol):
     def open(self, since: str | None, follow: bool) -> Connection:
         """Ask for the log from a timestamp on."""
 
-    def has_ended(self) -> bool:
-        """Whether the container is known to have ended."""
+    def ended(self) -> Container | None:
+        """The container, if it is known to have ended."""
 
 
 class LogLines:
@@ -102,6 +102,8 @@ class LogLines:
         self._latest = self._mark[:_SECONDS]
         self._since_mark = 0
         self._to_skip = 0
+        self._last: Container | None = None
+        self.ended: Container | None = None
 
     def __iter__(self) -> LogLines:
         return self
@@ -139,12 +141,14 @@ class LogLines:
                 self._to_skip -= skipped
                 lines = lines[skipped:]
             self._lines.extend(lines)
-        elif self._following and not self._closed and self._source.has_ended():
+        elif self._following and not self._closed and (ended := self._source.ended()) is not None:
+            self._last = ended
             self._catch_up()
         else:
             self._over = True
             if not self._following and not self._closed:
                 self._lines.extend(self._parser.finish())
+                self.ended = self._last
 
     def _note(self, lines: list[LogLine]) -> None:
         # While a line is unfinished the mark stays before its beginning, however many others pass.

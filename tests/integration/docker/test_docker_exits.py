@@ -8,6 +8,7 @@ import docker
 import pytest
 
 from orchestrator.adapters.docker.engine import DockerEngine
+from orchestrator.domain.errors import ContainerGone
 from orchestrator.domain.run import Reason, classify, warnings_of
 from tests.support.containers import SOCKET, Bench
 
@@ -94,3 +95,21 @@ def test_the_command_runs_as_written_whatever_entrypoint_the_image_has(
     finally:
         bench.engine.remove(bench.name())
         docker_engine.images.remove(tag)
+
+
+def test_a_name_that_another_container_of_ours_has_now_means_that_one(
+    bench: Bench, engine: DockerEngine
+) -> None:
+    spec = bench.spec("exit 5")
+    first = engine.create(spec)
+    other = DockerEngine(SOCKET, bench.prefix)
+    other.remove(first.name)
+    second = other.create(spec)
+    other.close()
+    with pytest.raises(ContainerGone):
+        engine.start(spec.name)
+    engine.start(spec.name)
+    assert bench.ended(spec.name).code == 5
+    engine.remove(spec.name)
+    assert second.id != first.id
+    assert engine.find(spec.name) is None

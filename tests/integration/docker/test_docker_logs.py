@@ -138,7 +138,8 @@ def test_a_log_leaves_no_connection_behind(bench: Bench, relay: Relay, far: Dock
     bench.engine.create(spec)
     bench.engine.start(spec.name)
     far.find(spec.name)
-    idle = relay.connections
+    idle = 1
+    wait_until(lambda: relay.connections == idle, "the connection that asked for the version to be closed")
     log = far.logs(spec.name, None)
     next(log)
     assert relay.connections == idle + 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -180,6 +182,45 @@ def test_what_a_command_wrote_can_be_fetched_after_its_end(either: Bench) -> Non
     spec = either.spec(f"mkdir {HOME}/out && printf '{{}}' > {HOME}/out/m.json", script)
     either.run(spec)
     assert files_in(either.engine, spec.name, f"{HOME}/out") == {"out/m.json": b"{}"}
+
+
+def test_a_folder_tells_whether_something_was_made_in_it(either: Bench) -> None:
+    put_at = datetime(1999, 1, 2, 3, 4, 5, tzinfo=UTC)
+    spec = either.spec(f"touch {HOME}/b/file", Script(files={f"{HOME}/b/file": b""}))
+    either.engine.create(spec)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name in ("a", "b"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o777, int(put_at.timestamp())
+            tar.addfile(folder)
+    packed.seek(0)
+    either.engine.put(spec.name, HOME, packed)
+    either.engine.start(spec.name)
+    either.ended(spec.name)
+    assert either.engine.modified(spec.name, f"{HOME}/a") == put_at
+    assert either.engine.modified(spec.name, f"{HOME}/b") not in (None, put_at)
+    assert either.engine.modified(spec.name, f"{HOME}/c") is None
+    with pytest.raises(ContainerGone):
+        either.engine.modified(either.name("absent"), "/")
+
+
+def test_a_log_read_to_the_end_of_its_container_shows_how_that_ended(either: Bench) -> None:
+    spec = either.spec("echo here; exit 3", Script(lines=[b"here"], exit=Exit(3)))
+    either.run(spec)
+    log = either.engine.logs(spec.name, None)
+    assert [line.text for line in log] == [b"here"]
+    assert log.ended == either.engine.find(spec.name)
+
+
+def test_a_log_that_was_closed_shows_no_end(either: Bench) -> None:
+    spec = either.spec("echo here; exec sleep 600", Script(lines=[b"here"], exit=None))
+    either.engine.create(spec)
+    either.engine.start(spec.name)
+    log = either.engine.logs(spec.name, None)
+    next(log)
+    log.close()
+    assert log.ended is None
 
 
 def test_a_path_that_is_not_there_is_none_to_get(either: Bench) -> None:

@@ -15,12 +15,12 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
-from orchestrator.domain.run import Reason
+from orchestrator.domain.run import Reason, RunState
 from orchestrator.ports.engine import ContainerSpec
 from orchestrator.ports.world import Blob
 from orchestrator.services.archive import CHECKOUT_TIME
 from orchestrator.services.collect import Collected, OutputCollector, required_metrics
-from tests.support.fake_engine import File
+from tests.support.fake_engine import File, Script
 from tests.unit.services.worlds import World, pipeline
 
 OUT = "/mlci/output"
@@ -78,14 +78,15 @@ def test_the_repositorys_own_metrics_file_is_never_taken_for_a_result(
 ) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        member = tarfile.TarInfo("workspace/metrics.json")
+        member = tarfile.TarInfo("metrics.json")
         member.size, member.mtime = len(b'{"accuracy": 1}'), CHECKOUT_TIME
         tar.addfile(member, io.BytesIO(b'{"accuracy": 1}'))
 
     def get(name: str, path: str) -> io.BytesIO | None:
-        return io.BytesIO(packed.getvalue()) if path == WORK else None
+        return io.BytesIO(packed.getvalue()) if path == f"{WORK}/metrics.json" else None
 
     monkeypatch.setattr(world.engine, "get", get)
+    monkeypatch.setattr(world.engine, "modified", lambda name, path: None)
     found = OutputCollector(world.blobs, default_collectors()).collect(
         world.engine, "c", pipeline(collect=("metrics.json",))
     )
@@ -179,6 +180,7 @@ def test_links_and_names_that_climb_are_listed_and_never_followed(
         return io.BytesIO(packed.getvalue()) if path == OUT else None
 
     monkeypatch.setattr(world.engine, "get", get)
+    monkeypatch.setattr(world.engine, "modified", lambda name, path: None)
     found = OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", pipeline())
     assert found.artifacts == []
     assert len(found.left_out) == 2
@@ -256,3 +258,31 @@ def test_declared_metrics_beyond_a_limit_are_not_called_missing(world: World) ->
         Reason.INVALID_METRICS,
         "m.json was not read: its 17 bytes are more than one file may have (10)",
     )
+
+
+def test_an_output_folder_that_nothing_was_written_to_is_not_fetched(world: World) -> None:
+    world.engine.script(Script(files={f"{WORK}/metrics.json": b'{"accuracy": 0.9}'}))
+    paths: list[str] = []
+    get = world.engine.get
+
+    def noting(name: str, path: str) -> BinaryIO | None:
+        paths.append(path)
+        return get(name, path)
+
+    world.engine.get = noting  # type: ignore[method-assign]
+    run = world.finish(world.first_run(pipeline(collect=("metrics.json",))), world.server())
+    assert run.state is RunState.PASSED
+    assert paths == [f"{WORK}/metrics.json"]
+
+
+def test_an_output_folder_that_was_written_to_is_fetched(world: World) -> None:
+    world.engine.script(Script(files={f"{OUT}/metrics.json": b'{"accuracy": 0.9}'}))
+    run = world.finish(world.first_run(pipeline(collect=("metrics.json",))), world.server())
+    assert [m.value for m in world.store.runs.metrics(run.id)[0]] == [0.9]
+
+
+def test_files_named_one_by_one_keep_their_folders(world: World) -> None:
+    files = {f"{WORK}/out/m.json": b'{"a": 1}', f"{WORK}/out/n.json": b'{"b": 2}', f"{WORK}/out/x": b"x"}
+    found = collect(world, pipeline(collect=("out/m.json", "./out/n.json")), files)
+    assert numbers(found) == {"a": 1.0, "b": 2.0}
+    assert [a.path for a in found.artifacts] == ["out/m.json", "out/n.json"]

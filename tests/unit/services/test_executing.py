@@ -790,3 +790,10 @@ def test_an_attempt_is_not_spent_on_a_host_that_does_not_answer(world: World) ->
     world.clock.advance(5)
     assert world.finish(run, server).state is RunState.PASSED
     assert server.waiting == {}
+
+
+def test_a_log_that_was_read_to_its_end_is_not_read_again(world: World) -> None:
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert run.state is RunState.PASSED
+    assert [call for call, _ in world.engine.calls].count("logs") == 1

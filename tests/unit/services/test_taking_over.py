@@ -36,12 +36,13 @@ def is_idle(server: Dispatcher) -> bool:
 @pytest.mark.parametrize(
     ("call", "late"),
     [
-        ("find", False),
+        ("find_image", False),
         ("create", False),
         ("create", True),
         ("put", False),
         ("start", False),
         ("start", True),
+        ("modified", False),
         ("get", False),
         ("get", True),
         ("remove", False),

@@ -194,7 +194,7 @@ def test_an_attempt_waits_for_its_time(store: SqlStore) -> None:
     store.runs.add_try(run.id, 0, 2, later(5), AT)
     assert store.attempts.queued(later(4.9)) == []
     (attempt,) = store.attempts.queued(later(5))
-    assert attempt.number == 2
+    assert store.attempts.get(attempt.id).number == 2
 
 
 def test_an_action_whose_lease_ran_out_is_claimed_again_and_counts_a_try(store: SqlStore) -> None:

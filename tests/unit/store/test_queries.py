@@ -15,7 +15,14 @@ from orchestrator.domain.gate import CheckResult, Outcome, Verdict
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState
-from orchestrator.ports.records import AttemptResult, DatasetWatch, JournalEntry, ServerRow, StoredArtifact
+from orchestrator.ports.records import (
+    AttemptResult,
+    DatasetWatch,
+    JournalEntry,
+    ServerRow,
+    Standing,
+    StoredArtifact,
+)
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import RunRow
@@ -306,3 +313,16 @@ def test_lists_of_runs_and_ticks_load_no_frozen_pipeline(store: SqlStore) -> Non
     store.actions.outbox_due(AT)
     assert len(statements) >= 6
     assert not [s for s in statements if "definition" in s or "manifests" in s or "left_out" in s]
+
+
+def test_moving_are_the_runs_that_have_begun_or_are_to_end(store: SqlStore) -> None:
+    waiting, begun = enqueue(store), enqueue(store)
+    lease = claimed(store, begun)
+    assert store.runs.moving() == [Standing(begun.id, RunState.RUNNING, False, 0)]
+    store.runs.request_cancel(waiting.id, "ann", Reason.CANCELLED_BY_PERSON, AT)
+    lost = AttemptResult(AttemptState.ERRORED, Reason.LOST)
+    store.attempts.finish(lease, AttemptState.PREPARING, lost, AT)
+    assert store.runs.moving() == [
+        Standing(waiting.id, RunState.QUEUED, True, 0),
+        Standing(begun.id, RunState.RUNNING, False, 1),
+    ]
