@@ -70,7 +70,7 @@ def _examine(settings: Settings, mail: str | None) -> Iterator[Finding]:
     configure_logging("ERROR", masker=app.masker)
     try:
         yield _guarded("database", partial(_database, app))
-        yield _disk(app)
+        yield _guarded("disk", partial(_disk, app))
         yield _git()
         for host in app.hosts:
             found = _guarded(f"host {host.name}", partial(_host, app, host.name))
@@ -100,13 +100,15 @@ def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
 def _database(app: Application) -> Finding:
     from orchestrator.domain.report import format_size
     from orchestrator.store import migrations, open_store
+    from orchestrator.store.snapshot import SqlSnapshots
 
     found, needed = migrations.current(app.database_url), migrations.HEAD
     if found is None:
         folder = app.state
         if not os.access(folder, os.W_OK):
             return Finding("database", "fail", f"{folder} is not writable", "give the folder to this user")
-        return Finding("database", "ok", "none yet; the first command that needs it makes it")
+        kind = SqlSnapshots(app.database_url).version()
+        return Finding("database", "ok", f"{kind}, empty yet; the first command that needs it makes tables")
     if found != needed:
         remedy = "make a backup and run `orchestrator db upgrade`"
         return Finding("database", "fail", f"revision {found}, this version needs {needed}", remedy)

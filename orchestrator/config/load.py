@@ -299,7 +299,7 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
         database = main.model.storage.database
         if database is not None and holds_password(database):
             told = "the database's password is written in the file"
-            yield _warning(main.document, ("storage", "database"), told, "DATABASE_PASSWORD")
+            yield _warning(main.document, ("storage", "database"), told, "DATABASE_URL")
         for name, host in main.model.hosts.items():
             if host.protect == "none":
                 position = main.document.value_position(("hosts", name, "protect"))

@@ -78,5 +78,5 @@ def test_validation_warns_of_a_password_that_is_written_and_repeats_it_nowhere(f
     result = folder.load()
     (warning,) = [str(p) for p in result.warnings if "password" in p.message]
     assert "orchestrator.yaml:1:21: " in warning
-    assert "${{ env.DATABASE_PASSWORD }}" in warning
+    assert "${{ env.DATABASE_URL }}" in warning
     assert "s3cret-word" not in repr(result.configuration) + repr(result)
