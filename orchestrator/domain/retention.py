@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from orchestrator.domain.report import format_size
 from orchestrator.domain.space import Reserve
+
+NOT_IN_BACKUP: Final = "not in the backup"
+"""Why a restored run lacks an artifact that retention never removed."""
 
 
 class Kind(StrEnum):
@@ -192,7 +196,10 @@ def removal(at: datetime | None, why: str | None) -> str:
     """What is said where something was: ``removed by retention on 2026-11-23 (older than 90d)``; empty when
     it is there.
     """
-    return "" if at is None else f"removed by retention on {at:%Y-%m-%d} ({why or 'no reason was written'})"
+    if at is None:
+        return ""
+    by = "" if why == NOT_IN_BACKUP else " by retention"
+    return f"removed{by} on {at:%Y-%m-%d} ({why or 'no reason was written'})"
 
 
 def counted(kind: Kind, number: int) -> str:

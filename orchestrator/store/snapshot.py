@@ -19,6 +19,7 @@ from sqlalchemy import Column, Connection, Table, delete, func, insert, inspect,
 
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.errors import BackupInvalid, StoreError
+from orchestrator.domain.retention import NOT_IN_BACKUP
 from orchestrator.domain.run import AttemptState
 from orchestrator.ports.backup import Snapshot, Standing
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
@@ -145,7 +146,7 @@ class SqlSnapshots:
                 if without is not None:
                     lost = lost.where(ArtifactRow.sha256.in_(without))
                 if without is None or without:
-                    changed(session, lost.values(removed_at=at, removed_why="not in the backup"))
+                    changed(session, lost.values(removed_at=at, removed_why=NOT_IN_BACKUP))
                 connection = session.connection()
                 for table in _counted(connection):
                     last = _last_id(connection, table)

@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from orchestrator.adapters.files.state import INSTANCE
 from orchestrator.domain.errors import BackupInvalid, DiskFull, InvalidInput, StoreError
 from orchestrator.domain.report import format_size
 from orchestrator.ports.backup import BackupFacts, Written
@@ -188,6 +189,9 @@ class FolderBackups:
                     if (self._state / folder).exists():
                         move(self._state / folder, kept / folder)
                     move(unpacked / folder, self._state / folder)
+                # From now on the files are another installation's, perhaps.
+                if (self._state / INSTANCE).exists():
+                    move(self._state / INSTANCE, kept / INSTANCE)
                 _sync(self._state)
             except OSError:
                 back()

@@ -10,7 +10,8 @@ from typing import Final
 from orchestrator.adapters.files.failures import storing
 from orchestrator.adapters.files.maintenance import Maintenance
 
-_INSTANCE: Final = "instance"
+INSTANCE: Final = "instance"
+"""The file that names whose files a state folder holds."""
 
 
 class LocalState:
@@ -30,7 +31,7 @@ class LocalState:
         files that this one knows nothing of.
         """
         with storing("whose the files are", self._folder):
-            path = self._folder / _INSTANCE
+            path = self._folder / INSTANCE
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.retention import (
+    NOT_IN_BACKUP,
     Going,
     HostThing,
     Kind,
@@ -252,6 +253,7 @@ def test_what_went_is_told_with_its_size() -> None:
         "2 artifacts removed by retention (older than 30d)"
     )
     assert removal(NOW, "older than 90d") == "removed by retention on 2026-11-23 (older than 90d)"
+    assert removal(NOW, NOT_IN_BACKUP) == "removed on 2026-11-23 (not in the backup)"
     assert removal(None, None) == ""
 
 
