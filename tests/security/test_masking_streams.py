@@ -85,6 +85,13 @@ def test_what_lines_show_together_holds_no_secret(secrets: list[str], lines: lis
     assert not any(form in plain(b"".join(shown)) for form in masker.forms.all)
 
 
+@pytest.mark.parametrize("cut", range(15))
+def test_secrets_that_overlap_become_one_mask_wherever_they_are_cut(cut: int) -> None:
+    masker = Masker(["abcdef", "cdefghijkl"])
+    text = b"<abcdefghijkl>"
+    assert shown_in_pieces(masker, [text[:cut], text[cut:]]) == b"<***>"
+
+
 @pytest.mark.parametrize("value", [SECRET, KEY, SHORT_LINES])
 def test_a_secret_cut_at_any_byte_is_masked_in_every_form(value: str) -> None:
     masker = Masker([value])
