@@ -45,6 +45,7 @@ from orchestrator.ports.world import (
 )
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
+from orchestrator.services.base_image import BaseImage
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
@@ -269,6 +270,14 @@ class Application:
     def images(self) -> Images:
         """Makes images."""
         return Images(self.store.instance, self.processes.this(), self.clock)
+
+    def base_image(self, recipes: Path) -> BaseImage:
+        """Makes the image that all runs begin with, by the recipe in ``recipes``/base."""
+        from orchestrator.adapters.rootfs import make_rootfs
+
+        bundle = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+        trusted = bundle.read_bytes() if os.access(bundle, os.R_OK) else b""
+        return BaseImage(recipes / "base", trusted, os.environ, make_rootfs, self.clock)
 
     @cached_property
     def networks(self) -> Networks:

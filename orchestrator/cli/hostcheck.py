@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator.bootstrap import Application
-from orchestrator.cli.images import BASE_IMAGE
+from orchestrator.cli.imagemaking import BASE_IMAGE
 from orchestrator.domain.errors import EngineError, ImageNotFound
 from orchestrator.domain.pipeline import HostSpec, NamedImage, Resources
 from orchestrator.domain.report import format_size

@@ -109,7 +109,7 @@ def clean(names: tuple[str, ...], dry_run: bool, yes: bool) -> int:
     Containers, networks, volumes of data and checkpoints, and images, by this installation's label alone.
     What is needed again is made again.
     """
-    from orchestrator.cli.output import count, print_json, print_table, say
+    from orchestrator.cli.output import ask, count, print_json, print_table, say
     from orchestrator.domain.errors import EngineError, InvalidInput
     from orchestrator.services.clean import leftovers
 
@@ -128,7 +128,7 @@ def clean(names: tuple[str, ...], dry_run: bool, yes: bool) -> int:
         if not settings.json:
             print_table(("host", "kind", "name"), [(name, t.kind, t.name) for name, t in found])
         if found and not dry_run and not yes:
-            _ask(f"Remove {count(len(found), 'thing')}?")
+            ask(f"Remove {count(len(found), 'thing')}?")
         removed = []
         for name, thing in found:
             try:
@@ -145,17 +145,6 @@ def clean(names: tuple[str, ...], dry_run: bool, yes: bool) -> int:
         else:
             say(f"{'would remove' if dry_run else 'removed'} {count(len(removed), 'thing')}")
         return UNKNOWN if failed else PASSED
-
-
-def _ask(question: str) -> None:
-    """Go on when a person says yes. Raises InvalidInput where nobody can, Abort when the answer is no."""
-    import sys
-
-    from orchestrator.domain.errors import InvalidInput
-
-    if not sys.stdin.isatty():
-        raise InvalidInput("nobody can be asked here whether that may go", "say --yes, or --dry-run to look")
-    click.confirm(question, abort=True, err=True)
 
 
 def _known(app: Application, names: tuple[str, ...]) -> list[str]:

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.groups import CommandGroup
+from orchestrator.cli.imagemaking import BASE_IMAGE, ImageMaking, is_folder, on_base, tag_of
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
-    from orchestrator.bootstrap import Application
-    from orchestrator.domain.pipeline import HostSpec, ImageSpec
-    from orchestrator.ports.engine import Engine
+    from datetime import datetime
 
-BASE_IMAGE: Final = "mlci/base:1"
-_FROM_BASE = re.compile(r"^(?:ARG\s+\w+=|FROM\s+)mlci/base:1\s*$", re.MULTILINE)
+    from orchestrator.bootstrap import Application
+    from orchestrator.cli.output import Json
+    from orchestrator.domain.pipeline import HostSpec, ImageSpec
+    from orchestrator.ports.engine import ImageFacts
 
 
 @click.group(cls=CommandGroup)
 @global_options
 def images() -> None:
     """Make, list and remove the images that runs use."""
-
-
-def recipes() -> Path | None:
-    """The folder ``runner-images``: beside the package in a checkout, inside it when installed."""
-    import orchestrator
-
-    package = Path(orchestrator.__path__[0])
-    for folder in (package / "_runner_images", package.parent / "runner-images"):
-        if (folder / "base" / "make").is_file():
-            return folder
-    return None
 
 
 def _wanted(app: Application, names: tuple[str, ...]) -> dict[str, ImageSpec]:
@@ -64,71 +54,41 @@ def _wanted(app: Application, names: tuple[str, ...]) -> dict[str, ImageSpec]:
 def build(names: tuple[str, ...], host: str | None) -> int:
     """Pull or build the images of the runners (all of them without a name), on every host.
 
-    A missing base image is pulled or made from Debian's packages first, and it is said which.
+    The base image is pulled or made from Debian's packages first where it is missing, and it is said which.
+    What was built on an older base is built again.
     """
     from orchestrator.cli.output import print_json, say
-    from orchestrator.cli.progress import ProgressLine
-    from orchestrator.domain.errors import EngineError, ImageRejected, NotFound
-    from orchestrator.domain.pipeline import FolderImage, RepositoryImage
+    from orchestrator.domain.errors import NotFound
+    from orchestrator.domain.pipeline import RepositoryImage
 
     settings = this()
     with settings.application() as app:
         hosts = [h for h in app.hosts if host in (None, h.name)]
         if not hosts:
             raise NotFound(f'there is no host "{host}"', f"there are: {', '.join(h.name for h in app.hosts)}")
-        failed, made = 0, []
-        for name, image in _wanted(app, names).items():
+        wanted = _wanted(app, names)
+        for name, image in wanted.items():
             if isinstance(image, RepositoryImage):
                 say(f"{name}: built from each commit's own {image.dockerfile} when it runs")
-                continue
-            for where in hosts:
-                engine = app.engines[where.name]
-                try:
-                    if isinstance(image, FolderImage):
-                        _ensure_base(engine, where, Path(image.folder))
-                    with ProgressLine(lines=settings.verbose) as progress:
-                        tag, digest = app.images.runner_image(engine, image, None, progress)
-                except ImageRejected as error:
-                    failed += 1
-                    say(f"{name}: {error}\n{error.log}".rstrip())
-                except EngineError as error:
-                    failed += 1
-                    say(f"{name}: {error}")
-                else:
-                    made.append({"runner": name, "host": where.name, "image": tag, "digest": digest})
-                    if not settings.json:
-                        click.echo(f"{name} on {where.name}: {tag} ({digest.removeprefix('sha256:')[:12]})")
+        making = ImageMaking(app, settings)
+        for where in hosts:
+            making.on(where, wanted, everything=not names)
         if settings.json:
-            print_json(made)
-        return UNKNOWN if failed else PASSED
+            print_json(making.made)
+        return UNKNOWN if making.failed else PASSED
 
 
-def _ensure_base(engine: Engine, host: HostSpec, folder: Path) -> None:
-    """Make the base image where a folder builds on it and the host lacks it. Raises ImageNotFound."""
-    from orchestrator.cli.output import say
-    from orchestrator.domain.errors import ImageNotFound
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An image on a host. ``state`` is empty when nothing is to be said of it."""
 
-    dockerfile = folder / "Dockerfile"
-    if not dockerfile.is_file() or not _FROM_BASE.search(
-        dockerfile.read_text(encoding="utf-8", errors="replace")
-    ):
-        return
-    if engine.find_image(BASE_IMAGE) is not None:
-        return
-    found = recipes()
-    if found is None:
-        raise ImageNotFound(f"{BASE_IMAGE} is not on {host.name}, and its recipe is not installed")
-    say(f"{BASE_IMAGE} is not on {host.name}: making it (minutes) …")
-    environment = _environment(host.engine)
-    done = subprocess.run([str(found / "base" / "make"), BASE_IMAGE], env=environment, check=False)
-    if done.returncode != 0:
-        raise ImageNotFound(f"{BASE_IMAGE} could not be made on {host.name}", "read the lines above")
-
-
-def _environment(engine: str) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "DOCKER_HOST": engine}
+    tag: str
+    host: str
+    own: bool
+    facts: ImageFacts
+    users: Sequence[str]
+    used_at: datetime | None
+    state: str
 
 
 @images.command("list")
@@ -136,45 +96,94 @@ def _environment(engine: str) -> dict[str, str]:
 def list_images() -> int:
     """The images that were made on each host, whose they are, and the runners that use them.
 
-    Those of this installation, and those that its runners use though another installation made them.
+    Those of this installation, and those that its runners use though another installation made them, with
+    their size, when they were made and used last, and which are out of date.
     """
     from orchestrator.cli.output import Column, print_json, print_table, say
     from orchestrator.domain.errors import EngineError
+    from orchestrator.domain.report import format_ago, format_size
 
     settings = this()
     with settings.application() as app:
-        users = _users(app)
-        rows: list[tuple[str, str, bool, list[str]]] = []
+        rows: list[_Row] = []
         failed = 0
         for host in app.hosts:
-            engine = app.engines[host.name]
             try:
-                own = set(engine.owned().images)
-                there = own | {tag for tag in users.keys() - own if engine.find_image(tag) is not None}
-                rows += [(tag, host.name, tag in own, users.get(tag, [])) for tag in sorted(there)]
+                rows += _on_host(app, host)
             except EngineError as error:
                 failed += 1
                 say(f"{host.name}: {error}")
+        now = app.clock.now()
+
+        def ago(moment: datetime | None) -> str:
+            return format_ago((now - moment).total_seconds()) if moment else "never"
+
         if settings.json:
-            print_json([{"image": t, "host": h, "own": own, "used_by": u} for t, h, own, u in rows])
+            print_json([_as_json(row) for row in rows])
         else:
+            columns = (
+                *(Column("image", elastic=True, least=24), "host", Column("size", right=True)),
+                *("made", "used", Column("made by", spare=True), Column("used by", fold=True, least=12)),
+            )
             print_table(
-                ("image", "host", "made by", Column("used by", fold=True)),
-                [(t, h, "this installation" if own else "another", ", ".join(u)) for t, h, own, u in rows],
+                columns,
+                [
+                    (
+                        *(r.tag, r.host, format_size(r.facts.size), ago(r.facts.created_at), ago(r.used_at)),
+                        *("us" if r.own else "others", ", ".join([*r.users, *filter(None, [r.state])])),
+                    )
+                    for r in rows
+                ],
                 "no image was made here yet: `orchestrator images build` makes those of the runners",
             )
         return UNKNOWN if failed else PASSED
 
 
+def _as_json(row: _Row) -> dict[str, Json]:
+    return {
+        "image": row.tag,
+        "host": row.host,
+        "own": row.own,
+        "size": row.facts.size,
+        "made_at": row.facts.created_at.isoformat(),
+        "used_at": row.used_at.isoformat() if row.used_at else None,
+        "used_by": list(row.users),
+        "state": row.state,
+    }
+
+
+def _on_host(app: Application, host: HostSpec) -> Iterator[_Row]:
+    """The images of ours on a host, and those that it uses. Raises EngineError."""
+    engine = app.engines[host.name]
+    own = set(engine.owned().images)
+    users = _users(app)
+    users.setdefault(host.helper_image, []).append("networks of runs")
+    base = engine.describe_image(BASE_IMAGE)
+    uses = app.store.retention.image_uses()
+    for tag in sorted(own | users.keys()):
+        facts = engine.describe_image(tag)
+        if facts is None:
+            continue
+        state = "" if users.get(tag) else "not needed now"
+        if tag in users and base and _is_stale(app, tag, facts, base):
+            state = "on an older base"
+        yield _Row(
+            tag, host.name, tag in own, facts, users.get(tag, []), uses.get((host.name, facts.id)), state
+        )
+
+
+def _is_stale(app: Application, tag: str, facts: ImageFacts, base: ImageFacts) -> bool:
+    built = any(
+        on_base(r.image) and is_folder(r.image) and tag_of(r.image) == tag for r in app.runners.values()
+    )
+    return built and facts.layers[: len(base.layers)] != base.layers
+
+
 def _users(app: Application) -> dict[str, list[str]]:
     """The runners whose image a tag is now."""
-    from orchestrator.domain.pipeline import FolderImage
-    from orchestrator.services.images import built_tag
-
     found: dict[str, list[str]] = {}
-    for name, image in _wanted(app, ()).items():
-        if isinstance(image, FolderImage) and (Path(image.folder) / "Dockerfile").is_file():
-            tag = built_tag(Path(image.folder), "Dockerfile", Path(image.folder).name)
+    for name, runner in app.runners.items():
+        if is_folder(runner.image) and (tag := tag_of(runner.image)):
             found.setdefault(tag, []).append(f"runner {name}")
     return found
 
@@ -191,17 +200,39 @@ def _newest(app: Application) -> set[str]:
     return found
 
 
+def _unneeded(app: Application) -> tuple[list[tuple[str, str, int]], int]:
+    """Tag, host and size of our images that nothing needs, and how many hosts could not be asked."""
+    from orchestrator.cli.output import say
+    from orchestrator.domain.errors import EngineError
+
+    users, newest, failed = _users(app), _newest(app), 0
+    going: list[tuple[str, str, int]] = []
+    for host in app.hosts:
+        engine = app.engines[host.name]
+        try:
+            for tag in sorted(set(engine.owned().images) - users.keys()):
+                facts = engine.describe_image(tag)
+                if facts is not None and facts.id not in newest:
+                    going.append((tag, host.name, facts.size))
+        except EngineError as error:
+            failed += 1
+            say(f"{host.name}: {error}")
+    return going, failed
+
+
 @images.command("prune")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask first.")
 @global_options
-def prune(dry_run: bool) -> int:
+def prune(dry_run: bool, yes: bool) -> int:
     """Remove images of our making that neither a runner nor a pipeline's newest run uses.
 
     Images that carry another installation's label, or none, are never touched. What is needed again is made
     again.
     """
-    from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.output import ask, count, print_json, print_table, say
     from orchestrator.domain.errors import EngineError
+    from orchestrator.domain.report import format_size
 
     settings = this()
     with settings.application() as app:
@@ -210,24 +241,24 @@ def prune(dry_run: bool) -> int:
             names = ", ".join(run.title for run in unfinished[:5])
             say(f"nothing is removed while runs are unfinished ({names}): their images may be needed")
             return UNKNOWN
-        users, newest, failed, removed = _users(app), _newest(app), 0, []
-        for host in app.hosts:
-            engine = app.engines[host.name]
+        going, failed = _unneeded(app)
+        if not settings.json:
+            print_table(("image", "host", "size"), [(t, h, format_size(size)) for t, h, size in going])
+        if going and not dry_run and not yes:
+            ask(f"Remove {count(len(going), 'image')}?")
+        removed: list[dict[str, Json]] = []
+        for tag, name, size in going:
             try:
-                for tag in sorted(set(engine.owned().images) - users.keys()):
-                    if engine.find_image(tag) in newest:
-                        continue
-                    if not dry_run:
-                        engine.remove_image(tag)
-                    removed.append({"image": tag, "host": host.name})
+                if not dry_run:
+                    app.engines[name].remove_image(tag)
+                removed.append({"image": tag, "host": name, "size": size})
             except EngineError as error:
                 failed += 1
-                say(f"{host.name}: {error}")
+                say(f"{tag} on {name} stays: {error}")
         if settings.json:
             print_json(removed)
-        else:
-            for entry in removed:
-                click.echo(f"{'would remove' if dry_run else 'removed'} {entry['image']} on {entry['host']}")
-            if not removed and not failed:
-                say("nothing to remove")
+        elif not going and not failed:
+            say("nothing to remove")
+        elif going:
+            say(f"{'would remove' if dry_run else 'removed'} {count(len(removed), 'image')}")
         return UNKNOWN if failed else PASSED

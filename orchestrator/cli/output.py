@@ -94,6 +94,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is how a command talks
 
 
+def ask(question: str) -> None:
+    """Go on when a person says yes. Raises InvalidInput where nobody can, Abort when the answer is no."""
+    import click
+
+    from orchestrator.domain.errors import InvalidInput
+
+    if not sys.stdin.isatty():
+        raise InvalidInput("nobody can be asked here whether that may go", "say --yes, or --dry-run to look")
+    click.confirm(question, abort=True, err=True)
+
+
 def print_json(value: Json) -> None:
     """Data for a program: on standard output, nothing else beside it.
 

@@ -1,4 +1,7 @@
-"""Progress of long work on standard error: one line that changes on a terminal, a line per kind elsewhere."""
+"""Progress of long work on standard error.
+
+On a terminal one line that changes, with the last line that the work printed; elsewhere a line for each part.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ class ProgressLine:
         self._lines = lines
         self._terminal = is_terminal()
         self._told: set[str] = set()
+        self._part = ""
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -33,15 +37,21 @@ class ProgressLine:
             if self._lines:
                 self._wipe()
                 say(f"  | {clean(event.line)}")
+            elif self._terminal:
+                self._show(f"{self._part} {clean(event.line).strip()}".strip())
         elif self._terminal:
-            from shutil import get_terminal_size
-
-            width = get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{progress_text(event)[:width]}")
-            sys.stderr.flush()
+            self._part = progress_text(event)
+            self._show(self._part)
         elif event.what not in self._told:
             self._told.add(event.what)
             say(clean(event.what))
+
+    def _show(self, text: str) -> None:
+        from shutil import get_terminal_size
+
+        width = get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[K{text[:width]}")
+        sys.stderr.flush()
 
     def _wipe(self) -> None:
         if self._terminal:

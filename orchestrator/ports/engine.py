@@ -64,6 +64,17 @@ class VolumeMount:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an engine tells of an image. ``size`` in bytes; ``layers`` are digests, the lowest first."""
+
+    id: str
+    created_at: datetime
+    size: int
+    layers: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
     """A network that a container may join, in which ways are shut. ``id`` is the engine's."""
 
@@ -197,6 +208,12 @@ class Engine(Protocol):
     def find_image(self, name: str) -> str | None:
         """The id (digest) of an image that is on the host, or None."""
 
+    def describe_image(self, name: str) -> ImageFacts | None:
+        """What there is to know of an image that is on the host, or None."""
+
+    def import_image(self, tar: BinaryIO) -> str:
+        """Make an image without a name of a root file system's plain tar; its id."""
+
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image from its registry, with the administrator's login there; its id.
 
@@ -215,8 +232,12 @@ class Engine(Protocol):
         network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
+        arguments: Mapping[str, str] | None = None,
+        shared: bool = False,
     ) -> str:
-        """Make an image from a folder; its id.
+        """Make an image from a folder; its id. ``arguments`` are those of the Dockerfile's ARG.
+
+        A ``shared`` one belongs to no installation: it does not carry our label, and so is never removed.
 
         A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
         which engines cannot limit there), and reaches what ``network`` does: a sandbox, the engine's default

@@ -83,6 +83,7 @@ class Images:
         limit: float | None = None,
         interrupt: Interrupt | None = None,
         network: Sandbox | str | None = None,
+        anew: bool = False,
     ) -> tuple[str, str]:
         """Have a runner's image on a host: its name and digest.
 
@@ -109,6 +110,7 @@ class Images:
                     folder.name,
                     progress,
                     interrupt or carry_on,
+                    anew=anew,
                 )
             case RepositoryImage():
                 if checkout is None or not (checkout / image.dockerfile).is_file():
@@ -141,11 +143,13 @@ class Images:
         runner: RunnerSpec | None = None,
         limit: float | None = None,
         network: Sandbox | str | None = None,
+        *,
+        anew: bool = False,
     ) -> tuple[str, str]:
         """Build a folder, a stranger's when there is a ``runner``."""
         tag = built_tag(folder, dockerfile, name)
         with held(self._locks[id(engine), tag], interrupt):
-            digest = engine.find_image(tag)
+            digest = None if anew else engine.find_image(tag)
             if digest is None:
                 progress(ProgressEvent(f"building {tag}"))
                 # Builds know no networks by name: what is not protected has the engine's default one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -165,6 +167,33 @@ def test_host_check_runs_a_real_container_and_leaves_nothing(
     assert docker_engine.networks.list(filters={"label": label}) == []
 
 
+def probes(installation: Installation, folder: Path) -> list[dict[str, Any]]:
+    """What ``images list`` says of the images that are built from a folder."""
+    return [row for row in installation.json("images", "list") if f"/{folder.name}:" in row["image"]]
+
+
+def test_an_image_on_another_base_is_said_and_built_again(
+    installation: Installation, docker_engine: docker.DockerClient
+) -> None:
+    folder = installation.folder / "images" / f"older{os.getpid()}"
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(f"ARG BASE=mlci/base:1\nFROM ${{BASE}}\nLABEL probe={folder}\n")
+    runner = installation.config / "runners" / "built.yaml"
+    runner.write_text(f"runner: built\nimage: {{build: {folder}}}\n")
+    installation.orchestrator("images", "build", "built")
+    (row,) = probes(installation, folder)
+    assert row["state"] == ""
+    other = docker_engine.images.build(fileobj=io.BytesIO(b"FROM scratch\nCOPY Dockerfile /\n"), rm=True)[0]
+    other.tag(row["image"])
+    (row,) = probes(installation, folder)
+    assert row["state"] == "on an older base"
+    base, made = installation.json("images", "build", "built")
+    assert (base["told"], made["told"]) == ("it was there", "built again, on the base as it is now")
+    (row,) = probes(installation, folder)
+    assert row["state"] == ""
+    docker_engine.images.remove(str(other.id))
+
+
 def test_images_are_built_listed_and_pruned(
     installation: Installation, docker_engine: docker.DockerClient
 ) -> None:
@@ -174,18 +203,22 @@ def test_images_are_built_listed_and_pruned(
     runner = installation.config / "runners" / "built.yaml"
     runner.write_text(f"runner: built\nimage: {{build: {folder}}}\n")
     assert command(installation, "images", "build", "built").returncode == 0
-    (row,) = installation.json("images", "list")
-    assert (row["own"], row["used_by"]) == (True, ["runner built"])
+    (row,) = probes(installation, folder)
+    assert (row["own"], row["used_by"], row["state"]) == (True, ["runner built"], "")
+    assert row["size"] > 0
     assert installation.json("images", "prune", "--dry-run") == []
     installation.main = {"storage": {"path": "../another"}}
     installation.write()
-    (seen,) = installation.json("images", "list")
+    (seen,) = probes(installation, folder)
     installation.main = {}
     installation.write()
     assert (seen["image"], seen["own"], seen["used_by"]) == (row["image"], False, ["runner built"])
     runner.unlink()
-    assert installation.json("images", "prune") == [{"image": row["image"], "host": "local"}]
-    assert installation.json("images", "list") == []
+    going = [{"image": row["image"], "host": "local", "size": row["size"]}]
+    assert "--yes" in command(installation, "images", "prune").stderr
+    assert installation.json("images", "prune", "--dry-run") == going
+    assert installation.json("images", "prune", "--yes") == going
+    assert probes(installation, folder) == []
     assert command(installation, "images", "build", str(installation.folder)).returncode == 2
 
 

@@ -6,6 +6,7 @@ runs against this one too.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 import threading
@@ -32,6 +33,7 @@ from orchestrator.ports.engine import (
     ContainerSpec,
     ContainerState,
     EngineInfo,
+    ImageFacts,
     ImageUsage,
     Interrupt,
     LogLine,
@@ -113,6 +115,8 @@ class FakeEngine:
         self.build_fails: str | None = None
         self.build_limits: dict[str, tuple[Resources | None, Sandbox | bool]] = {}
         self.build_credentials: dict[str, bool] = {}
+        self.build_arguments: dict[str, dict[str, str]] = {}
+        self.shared_labels: dict[str, dict[str, str]] = {}
         self.build_hangs = False
         self.building = threading.Event()
         self.containers: dict[str, FakeContainer] = {}
@@ -214,6 +218,20 @@ class FakeEngine:
         with self._call("find_image", name):
             return self._image(name)
 
+    def describe_image(self, name: str) -> ImageFacts | None:
+        with self._call("describe_image", name):
+            found = self._image(name)
+            if found is None:
+                return None
+            labels = self.image_labels.get(name) or self.shared_labels.get(name) or {}
+            return ImageFacts(found, self._now, 1000, (found,), labels)
+
+    def import_image(self, tar: BinaryIO) -> str:
+        with self._call("import_image"):
+            made = f"sha256:{hashlib.sha256(tar.read()).hexdigest()}"
+            self.images[made] = made
+            return made
+
     def pull(self, name: str, progress: ProgressSink) -> str:
         with self._call("pull", name):
             if name not in self.registry:
@@ -233,6 +251,8 @@ class FakeEngine:
         network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
+        arguments: Mapping[str, str] | None = None,
+        shared: bool = False,
     ) -> str:
         if self.build_hangs and interrupt is not None:
             for line in self.build_output:
@@ -244,13 +264,18 @@ class FakeEngine:
         with self._call("build", tag):
             self.build_limits[tag] = (resources, network)
             self.build_credentials[tag] = credentials
+            self.build_arguments[tag] = dict(arguments or {})
             for line in self.build_output:
                 progress(ProgressEvent("build", line=line))
             if self.build_fails is not None:
                 raise ImageRejected(f"building {tag}: {self.build_fails}", "\n".join(self.build_output))
             if not (context / dockerfile).is_file():
                 raise ImageRejected(f"building {tag}: there is no {dockerfile}")
-            return self._make_image(tag, labels)
+            made = self._make_image(tag, labels)
+            if shared:
+                del self.image_labels[tag]
+                self.shared_labels[tag] = dict(labels)
+            return made
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
         with self._call("commit", container):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +39,7 @@ from orchestrator.ports.engine import (
     ContainerSpec,
     ContainerState,
     EngineInfo,
+    ImageFacts,
     Interrupt,
     LogStream,
     Owned,
@@ -107,6 +109,14 @@ class DockerEngine:
         """The id of an image on the host, or None."""
         return self._images.find(name)
 
+    def describe_image(self, name: str) -> ImageFacts | None:
+        """What there is to know of an image, or None."""
+        return self._images.describe(name)
+
+    def import_image(self, tar: BinaryIO) -> str:
+        """Make an image of a root file system; its id."""
+        return self._images.import_(tar)
+
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image; its id."""
         return self._images.pull(name, progress)
@@ -122,13 +132,25 @@ class DockerEngine:
         network: Sandbox | bool = True,
         credentials: bool = False,
         interrupt: Interrupt | None = None,
+        arguments: Mapping[str, str] | None = None,
+        shared: bool = False,
     ) -> str:
         """Make an image from a folder; its id."""
         if isinstance(network, Sandbox):
             self._sandboxes.require(network)
-        limits = build_limits(resources, network)
+        options = build_limits(resources, network)
+        if arguments:
+            options["buildargs"] = json.dumps(dict(arguments))
         return self._images.build(
-            context, dockerfile, tag, labels, limits, progress, credentials=credentials, interrupt=interrupt
+            context,
+            dockerfile,
+            tag,
+            labels,
+            options,
+            progress,
+            credentials=credentials,
+            interrupt=interrupt,
+            shared=shared,
         )
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:

@@ -7,19 +7,20 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, cast
 
 from orchestrator.adapters.docker.builds import build
 from orchestrator.adapters.docker.clients import Clients, endpoint
-from orchestrator.adapters.docker.convert import ContainerJson, container_of
+from orchestrator.adapters.docker.convert import ContainerJson, container_of, moment
 from orchestrator.adapters.docker.errors import NOT_FOUND, Refused, check, disk_full, says_full, translate
 from orchestrator.adapters.docker.labels import IMAGE, INSTANCE, with_instance
 from orchestrator.adapters.docker.messages import Detail, Message, messages
 from orchestrator.adapters.docker.registries import Logins, not_pulled, registry_of
 from orchestrator.adapters.docker.storage import foreign
 from orchestrator.domain.errors import EngineError, ImageNotFound
-from orchestrator.ports.engine import ContainerState, Interrupt
+from orchestrator.ports.engine import ContainerState, ImageFacts, Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class _ImageJson(TypedDict):
     Id: str
     RepoTags: list[str] | None
     Created: str
+    Size: int
     Architecture: str
     Os: str
     RootFS: _RootFs
@@ -58,6 +60,45 @@ class Images:
         """The id of an image on the host, or None."""
         image = self._inspect(name)
         return None if image is None else image["Id"]
+
+    def describe(self, name: str) -> ImageFacts | None:
+        """What the engine tells of an image, or None."""
+        image = self._inspect(name)
+        if image is None:
+            return None
+        return ImageFacts(
+            image["Id"],
+            _created(image),
+            image["Size"],
+            tuple(image["RootFS"]["Layers"] or ()),
+            _labels(image),
+        )
+
+    def import_(self, tar: BinaryIO) -> str:
+        """Make an image of a root file system's plain tar; its id."""
+        client = self._clients.stream()
+        what = "importing a root file system"
+        try:
+            with translate(what):
+                response = client.post(
+                    endpoint(client, "/images/create"),
+                    params={"fromSrc": "-"},
+                    data=tar,
+                    headers={"Content-Type": "application/x-tar"},
+                    stream=True,
+                    timeout=(self._clients.timeout, _SILENCE),
+                )
+                check(response)
+            told = ""
+            for message in messages(response, what):
+                if "error" in message:
+                    raise disk_full(what) if says_full(message["error"]) else EngineError(message["error"])
+                told = message.get("status", "") or told
+        finally:
+            client.close()
+        if not told.startswith("sha256:"):
+            raise EngineError(f"{what}: {self._clients.url} did not say what it made")
+        return told
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image; its id. ImageNotFound, RegistryDenied, RegistryUnavailable, SecretMissing."""
@@ -104,6 +145,7 @@ class Images:
         *,
         credentials: bool,
         interrupt: Interrupt | None,
+        shared: bool,
     ) -> str:
         """Make an image from a folder; its id."""
         build(
@@ -111,7 +153,7 @@ class Images:
             context,
             dockerfile,
             tag,
-            self._labels(labels, tag),
+            labels if shared else self._labels(labels, tag),
             limits,
             progress,
             logins=self._logins if credentials else None,
@@ -270,6 +312,11 @@ def _full(name: str) -> str:
 def _labels(image: _ImageJson) -> dict[str, str]:
     labels = image["Config"].get("Labels")
     return {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def _created(image: _ImageJson) -> datetime:
+    # An imported image may tell no time.
+    return moment(image["Created"]) or datetime.fromtimestamp(0, UTC)
 
 
 def _strings(value: ConfigValue) -> list[str]:
