@@ -11,7 +11,7 @@ from orchestrator.adapters.files.disk import LocalDisk
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.files.state import LocalState
 from orchestrator.config.models import retention as models
-from orchestrator.domain.pipeline import FolderImage
+from orchestrator.domain.pipeline import FolderImage, NamedImage
 from orchestrator.domain.retention import Limits, Policy, StateRules, Unused
 from orchestrator.services.images import built_tag
 from orchestrator.services.retain import Retainer
@@ -44,13 +44,18 @@ def retainer_of(app: Application) -> Retainer:
 
 
 def runner_tags(app: Application) -> Mapping[str, str]:
-    """The tags of the images that runners are built as, with whose they are."""
+    """The names of the images that runners have, with whose they are."""
     found: dict[str, str] = {}
     for name, runner in app.runners.items():
-        image = runner.image
-        if isinstance(image, FolderImage) and (Path(image.folder) / "Dockerfile").is_file():
-            folder = Path(image.folder)
-            found[built_tag(folder, "Dockerfile", folder.name)] = f"it is the image of runner {name}"
+        why = f"it is the image of runner {name}"
+        match runner.image:
+            case NamedImage(image):
+                found[image] = why
+            case FolderImage(path) if (Path(path) / "Dockerfile").is_file():
+                found[built_tag(Path(path), "Dockerfile", Path(path).name)] = why
+            case _:
+                # Each commit has its own.
+                pass
     return found
 
 

@@ -24,7 +24,7 @@ from orchestrator.domain.run import AttemptState, Reason, Run, RunState, latest_
 from orchestrator.domain.space import Reserve, Space
 from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.records import AttemptResult, NewRun, StoredArtifact
-from orchestrator.services import naming
+from orchestrator.services import naming, retain_state
 from orchestrator.services.retain import Done, Retainer, Stopped
 from orchestrator.services.retain_hosts import HostKeeper, ReleaseKeeper
 from orchestrator.services.retain_state import GRACE, StateKeeper, StatePorts
@@ -208,6 +208,22 @@ def test_a_content_stays_as_long_as_one_run_has_it(house: House) -> None:
     assert len([name for name in house.files() if not name.endswith(".log")]) == 1
 
 
+def test_a_run_and_what_it_repeats_go_in_one_pass_however_many_it_takes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retain_state, "_RUNS", 1)
+    house.pipelines = ()
+    first = house.run(100)
+    revision = Revision("repo", "main", "a" * 40, "a subject", "Ana", "ana@example.org")
+    again = NewRun(WINE, Cause.RERUN, revision, (), rerun_of=first.id)
+    second = house.world.store.runs.enqueue(again, (), "wine", house.days_ago(99))
+    assert second is not None
+    at = house.days_ago(99)
+    house.world.store.runs.move(second.id, RunState.QUEUED, RunState.CANCELLED, at)
+    assert house.apply().went[Kind.RUNS] == 2
+    assert ids(house) == []
+
+
 def test_a_pass_that_was_cut_off_anywhere_is_finished_by_the_next(house: House) -> None:
     house.pipelines = ()
     house.policy = replace(MONTH, state=StateRules(runs=OLD))
@@ -232,10 +248,14 @@ def test_files_without_an_owner_go_once_they_are_old_enough(house: House) -> Non
     house.artifact("x", b"of a killed collection", 2 * hours)
     fresh = house.artifact("x", b"of one that goes on", hours / 2)
     (house.world.folder / "logs" / "77.log").write_bytes(b"of a lost row")
+    (house.world.folder / "logs" / "78.log").write_bytes(b"of a row to come")
     (house.world.folder / "logs" / "notes.txt").write_bytes(b"somebody's")
     house.age(house.world.folder / "logs" / "77.log", 1)
+    house.age(house.world.folder / "logs" / "78.log", hours / 2)
+    plan, _ = house.retainer().plan(EVERYTHING, house.progress.append)
+    assert [(t.kind, t.count, t.size) for t in plan.going] == [(Kind.FILES, 2, 35)]
     assert house.apply().went == {Kind.FILES: 2}
-    assert house.files() == {fresh.sha256, "notes.txt"}
+    assert house.files() == {fresh.sha256, "78.log", "notes.txt"}
     last = house.world.store.journal.latest(1)[0]
     assert (last.subject, last.reason) == (
         "files",

@@ -81,6 +81,17 @@ def done(store: SqlStore, run: Run) -> Run:
     return store.runs.get(run.id)
 
 
+def activated(store: SqlStore) -> Run:
+    """A run that is live, and owes nothing any more."""
+    run = passed(store, None, DEPLOY)
+    lease = working(store, store.actions.of_run(run.id)[0])
+    deployment = store.deployments.begin(lease, run, "shop", "release", AT)
+    for state in ("uploading", "verifying", "activating", "baking", "active"):
+        deployment = store.deployments.move(lease, deployment, DeploymentState(state), AT)
+    store.actions.finish(lease, ActionState.DONE, "", AT)
+    return run
+
+
 def going(run: Run, kind: Kind = Kind.RUNS, why: str = "older than 30d") -> Going:
     return Going(kind, run.id, f"{run.pipeline}#{run.number}", why, 15)
 
@@ -109,12 +120,7 @@ def test_what_must_stay_is_known_with_the_reason(store: SqlStore) -> None:
     store.runs.pin("wine", "gold", first.id, "ann", "", AT)
     store.retention.keep(second.id, "ann", "for the paper", AT)
     owing = passed(store, None, MAIL)
-    live = passed(store, None, DEPLOY)
-    lease = working(store, store.actions.of_run(live.id)[0])
-    deployment = store.deployments.begin(lease, live, "shop", "release", AT)
-    for state in ("uploading", "verifying", "activating", "baking", "active"):
-        deployment = store.deployments.move(lease, deployment, DeploymentState(state), AT)
-    store.actions.finish(lease, ActionState.DONE, "", AT)
+    live = activated(store)
     assert store.retention.needed() == {
         first.id: "pinned as gold",
         second.id: "kept by ann: for the paper",
@@ -171,10 +177,12 @@ def test_who_asks_for_a_removed_run_learns_when_and_why_it_went(store: SqlStore)
 
 
 @pytest.mark.parametrize("kind", [Kind.RUNS, Kind.ARTIFACTS, Kind.LOGS])
-@pytest.mark.parametrize("need", ["pinned", "kept", "owing", "sending", "unfinished"])
+@pytest.mark.parametrize("need", ["pinned", "kept", "owing", "sending", "live", "unfinished"])
 def test_what_came_to_be_needed_since_the_plan_was_made_stays(store: SqlStore, need: str, kind: Kind) -> None:
     run = trained(store, MODEL) if need in ("pinned", "kept") else passed(store, None, MAIL)
     match need:
+        case "live":
+            run = activated(store)
         case "pinned":
             store.runs.pin("wine", "", run.id, "ann", "", AT)
         case "kept":
