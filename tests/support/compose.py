@@ -19,8 +19,8 @@ from docker.models.containers import Container
 from tests.support.engine import ROOT, one_at_a_time
 from tests.support.network import free_port
 
-COMMAND = shutil.which("docker-compose")
-"""docker-compose 1.29, as Debian has it."""
+COMMAND = os.environ.get("MLCI_TEST_COMPOSE") or shutil.which("docker-compose")
+"""docker-compose 1.29, as Debian has it, or the program that is named: v2's, for instance."""
 _INSTANCE = """\
 import os
 from orchestrator.store import open_store
