@@ -75,7 +75,7 @@ class Installation:
     production: SshServer | None
     image: str
     engine: str = "unix:///var/run/docker.sock"
-    command: str = "python3 train.py"
+    command: str | Sequence[str] = "python3 train.py"
     environment: dict[str, str] = field(default_factory=dict)
     checks: Sequence[str] = ("accuracy >= 0.5", "accuracy not worse than best by 1pp")
     main: dict[str, object] = field(default_factory=dict)
