@@ -161,4 +161,3 @@ def host_of(name: str, host: Host) -> HostSpec:
         helper_image=host.helper_image,
         min_free=host.min_free,
     )
-

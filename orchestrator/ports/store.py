@@ -144,8 +144,11 @@ class Runs(Protocol):
         who: str = "",
         verdict: Verdict | None = None,
         actions: Sequence[NewAction] = (),
+        through: RunState | None = None,
     ) -> Run:
         """Change a run's state, and with it record the verdict and the actions now owed.
+
+        ``through`` is a state in between, which is over as soon as it is entered.
 
         Entering a final state also cancels the run's attempts that are still QUEUED.
         """

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+QUEUE_SECONDS = 1.0
+"""Between two looks at the queue while no slot is free: then they only tell why attempts wait."""
 ORPHANS_SECONDS = 1.0
 """Between two looks for attempts that nobody works on any more: only time, or a server's end, makes them."""
 
@@ -66,6 +68,7 @@ class Dispatcher:
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
         self._last_orphans = -math.inf
+        self._last_queue = -math.inf
         self._reach = Reach(engines, ports.clock, loud=True)
         self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self._trouble: dict[int, str] = {}
@@ -132,8 +135,12 @@ class Dispatcher:
         return not self._workers
 
     def _claim_queued(self, now: datetime) -> None:
+        taken, looked = Counter(self._store.attempts.slots_in_use()), self._clock.monotonic()
+        full = all(taken[host.name] >= host.slots for host in self._hosts)
+        if full and looked - self._last_queue < QUEUE_SECONDS:
+            return
+        self._last_queue = looked
         queued = [a for a in self._store.attempts.queued(now) if self._wants(a.run_id)]
-        taken = Counter(self._store.attempts.slots_in_use()) if queued else Counter[str]()
         self._eligible = {a.run_id: self._eligible.get(a.run_id) or self._hosts_for(a) for a in queued}
         waiting: dict[int, str] = {}
         for attempt in queued:
@@ -248,7 +255,8 @@ class Dispatcher:
             log.exception("attempt %d: defect", worker.lease.id)
             self._record_defect(worker, error)
         finally:
-            self._wake()
+            if not worker.told:
+                self._wake()
 
     def _record_defect(self, worker: AttemptWorker, error: Exception) -> None:
         try:

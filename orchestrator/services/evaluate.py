@@ -124,7 +124,7 @@ class Evaluator:
         for new in step.new_tries:
             self._store.runs.add_try(run.id, new.replicate, new.number, now + new.after, now)
         if step.state is RunState.EVALUATING:
-            return self._evaluate(self._store.runs.move(run.id, run.state, RunState.EVALUATING, now))
+            return self._evaluate(run)
         if step.state is not None:
             reason = step.reason
             if step.state is RunState.CANCELLED and reason is None:
@@ -141,8 +141,17 @@ class Evaluator:
         pipeline = self._store.runs.definition(run.id)
         previous = self._store.runs.previous_state(run)
         actions = actions_for(pipeline, run.purpose, state, previous)
+        judged = run.state is RunState.RUNNING and verdict is not None
         ended = self._store.runs.move(
-            run.id, run.state, state, self._clock.now(), reason, message, verdict=verdict, actions=actions
+            run.id,
+            run.state,
+            state,
+            self._clock.now(),
+            reason,
+            message,
+            verdict=verdict,
+            actions=actions,
+            through=RunState.EVALUATING if judged else None,
         )
         self._waiting.pop(run.id, None)
         log.info("%s %s: %s", run.title, state.value, message)
@@ -163,7 +172,9 @@ class Evaluator:
         verdict_or_wait = self._judge(run, pipeline, candidate)
         if isinstance(verdict_or_wait, Waiting):
             self._waiting[run.id] = verdict_or_wait.run_id
-            return run
+            if run.state is RunState.EVALUATING:
+                return run
+            return self._store.runs.move(run.id, run.state, RunState.EVALUATING, self._clock.now())
         state = _VERDICTS[verdict_or_wait.outcome]
         return self._end(run, state, None, verdict_or_wait.sentence, verdict_or_wait)
 

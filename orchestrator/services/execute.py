@@ -108,6 +108,8 @@ class AttemptWorker:
         self._stopping = stopping
         self._woken = threading.Event()
         self.fenced = threading.Event()
+        self.told = False
+        """Whether ``ended`` was called."""
         self.broke_off = False
         """Whether it ended because the database, or the disk beside it, took nothing: it goes on later."""
         self._log_left_out = ""
@@ -362,6 +364,7 @@ class AttemptWorker:
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
+        self.told = True
         self._ended()
         log.info("attempt %d %s: %s %s", attempt.id, result.state.value, result.reason.value, result.message)
 

@@ -35,6 +35,13 @@ from orchestrator.store.transitions import (
     require_legal,
 )
 
+_ANY_OWED = select(
+    or_(
+        select(ActionRow.id).where(ActionRow.state.in_([ActionState.PENDING, ActionState.RUNNING])).exists(),
+        select(OutboxRow.id).where(OutboxRow.state == PENDING).exists(),
+    )
+)
+
 
 class SqlActions(SqlOutbox):
     """Implements ``ports.store.Actions``."""
@@ -66,11 +73,7 @@ class SqlActions(SqlOutbox):
 
     def any_owed(self) -> bool:
         with self._database.connected() as connection:
-            actions = select(ActionRow.id).where(
-                ActionRow.state.in_([ActionState.PENDING, ActionState.RUNNING])
-            )
-            mails = select(OutboxRow.id).where(OutboxRow.state == PENDING)
-            return bool(connection.scalar(select(or_(actions.exists(), mails.exists()))))
+            return bool(connection.scalar(_ANY_OWED))
 
     def get(self, action_id: int) -> Action:
         with self._database.reading() as session:

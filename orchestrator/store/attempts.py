@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Update, delete, func, or_, select, union, update
+from sqlalchemy import Update, bindparam, delete, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState
@@ -43,6 +43,25 @@ from orchestrator.store.transitions import (
 
 _ACTIVE = tuple(state for state in AttemptState if state.active)
 _CLAIMABLE = (RunState.QUEUED, RunState.RUNNING)
+# Statements that every turn of the server makes are put together once.
+_ONE = select(AttemptRow).where(AttemptRow.id == bindparam("id")).execution_options(populate_existing=True)
+_OF_RUN = (
+    select(AttemptRow)
+    .where(AttemptRow.run_id == bindparam("run_id"))
+    .order_by(AttemptRow.replicate, AttemptRow.number)
+)
+_QUEUED = (
+    select(AttemptRow.id, AttemptRow.run_id, RunRow.host_wish)
+    .join(RunRow, RunRow.id == AttemptRow.run_id)
+    .where(
+        AttemptRow.state == AttemptState.QUEUED,
+        RunRow.state.in_(_CLAIMABLE),
+        or_(AttemptRow.not_before.is_(None), AttemptRow.not_before <= bindparam("at")),
+    )
+    .order_by(AttemptRow.id)
+)
+_SLOTS_IN_USE = select(SlotRow.host, func.count()).group_by(SlotRow.host)
+_TAKEN = select(SlotRow.attempt_id, SlotRow.host, SlotRow.index)
 
 
 class SqlAttempts:
@@ -54,12 +73,7 @@ class SqlAttempts:
 
     def of_run(self, run_id: int) -> Sequence[Attempt]:
         with self._database.reading() as session:
-            rows = session.scalars(
-                select(AttemptRow)
-                .where(AttemptRow.run_id == run_id)
-                .order_by(AttemptRow.replicate, AttemptRow.number)
-            )
-            return [_attempt(row) for row in rows]
+            return [_attempt(row) for row in session.scalars(_OF_RUN, {"run_id": run_id})]
 
     def get(self, attempt_id: int) -> Attempt:
         with self._database.reading() as session:
@@ -67,17 +81,7 @@ class SqlAttempts:
 
     def queued(self, at: datetime) -> Sequence[QueuedAttempt]:
         with self._database.connected() as connection:
-            rows = connection.execute(
-                select(AttemptRow.id, AttemptRow.run_id, RunRow.host_wish)
-                .join(RunRow, RunRow.id == AttemptRow.run_id)
-                .where(
-                    AttemptRow.state == AttemptState.QUEUED,
-                    RunRow.state.in_(_CLAIMABLE),
-                    or_(AttemptRow.not_before.is_(None), AttemptRow.not_before <= at),
-                )
-                .order_by(AttemptRow.id)
-            )
-            return [QueuedAttempt(*row) for row in rows]
+            return [QueuedAttempt(*row) for row in connection.execute(_QUEUED, {"at": at})]
 
     def claim(
         self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
@@ -288,13 +292,11 @@ class SqlAttempts:
 
     def slots_in_use(self) -> Mapping[str, int]:
         with self._database.connected() as connection:
-            rows = connection.execute(select(SlotRow.host, func.count()).group_by(SlotRow.host))
-            return dict(rows.all())
+            return dict(connection.execute(_SLOTS_IN_USE).all())
 
     def taken(self) -> Mapping[int, tuple[str, int]]:
-        slots = select(SlotRow.attempt_id, SlotRow.host, SlotRow.index)
         with self._database.connected() as connection:
-            return {attempt_id: (host, index) for attempt_id, host, index in connection.execute(slots)}
+            return {attempt_id: (host, index) for attempt_id, host, index in connection.execute(_TAKEN)}
 
     def is_staged(self, host: str, volume: str) -> bool:
         with self._database.reading() as session:
@@ -335,9 +337,7 @@ def _take_slot(session: Session, host: str, slots: int, attempt_id: int) -> None
 
 
 def _get(session: Session, attempt_id: int) -> Attempt:
-    row = session.scalar(
-        select(AttemptRow).where(AttemptRow.id == attempt_id).execution_options(populate_existing=True)
-    )
+    row = session.scalar(_ONE, {"id": attempt_id})
     if row is None:
         raise NotFound(f"there is no attempt {attempt_id}")
     return _attempt(row)

@@ -7,8 +7,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
@@ -97,7 +98,7 @@ class SqlRuns:
         if known is not None:
             return known
         with self._database.connected() as connection:
-            plain = connection.scalar(select(RunRow.definition).where(RunRow.id == run_id))
+            plain = connection.scalar(_DEFINITION, {"id": run_id})
         if plain is None:
             raise NotFound(f"there is no run {run_id}")
         found = from_plain(Pipeline, plain)
@@ -132,23 +133,8 @@ class SqlRuns:
             return _fetch(session, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
 
     def moving(self) -> Sequence[Standing]:
-        ended = (
-            select(func.count())
-            .where(AttemptRow.run_id == RunRow.id, AttemptRow.state.in_(_ENDED))
-            .scalar_subquery()
-        )
-        wanted = (
-            select(RunRow.id, RunRow.state, RunRow.cancel_reason.is_not(None), ended)
-            .where(
-                or_(
-                    RunRow.state.in_(_BEGUN),
-                    and_(RunRow.state == RunState.QUEUED, RunRow.cancel_reason.is_not(None)),
-                )
-            )
-            .order_by(RunRow.id)
-        )
         with self._database.connected() as connection:
-            return [Standing(*row) for row in connection.execute(wanted)]
+            return [Standing(*row) for row in connection.execute(_MOVING)]
 
     def previous_state(self, run: Run) -> RunState | None:
         with self._database.reading() as session:
@@ -230,8 +216,11 @@ class SqlRuns:
         who: str = "",
         verdict: Verdict | None = None,
         actions: Sequence[NewAction] = (),
+        through: RunState | None = None,
     ) -> Run:
-        require_legal(f"run {run_id}", RUN_TRANSITIONS, before, after)
+        way = [before, after] if through is None else [before, through, after]
+        for first, second in pairwise(way):
+            require_legal(f"run {run_id}", RUN_TRANSITIONS, first, second)
         values: dict[str, object] = {"state": after, "reason": reason, "message": message}
         if verdict is not None:
             values["verdict"] = to_plain(verdict)
@@ -244,7 +233,9 @@ class SqlRuns:
             if not changed(session, guarded):
                 raise LeaseLost(f"run {run_id} is not {before.value} any more")
             why = ": ".join(part for part in (reason.value if reason else "", message) if part)
-            record(session, at, who, f"run {run_id}", run_id, before.value, after.value, why)
+            if through is not None:
+                record(session, at, who, f"run {run_id}", run_id, before.value, through.value)
+            record(session, at, who, f"run {run_id}", run_id, way[-2].value, after.value, why)
             if after.final:
                 _cancel_queued(session, run_id, reason, who, at)
             add_actions(session, run_id, actions, who, at)
@@ -284,7 +275,7 @@ class SqlRuns:
 
     def cancel_reason(self, run_id: int) -> Reason | None:
         with self._database.connected() as connection:
-            return connection.scalar(select(RunRow.cancel_reason).where(RunRow.id == run_id))
+            return connection.scalar(_CANCEL_REASON, {"id": run_id})
 
 
 def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
@@ -315,6 +306,26 @@ def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: st
 
 
 _RUNS: Select[RunRow, ChangeRow] = select(RunRow, ChangeRow).join(ChangeRow, ChangeRow.id == RunRow.change_id)
+# Statements that every turn of the server makes are put together once.
+_ONE = _RUNS.where(RunRow.id == bindparam("id"))
+_DEFINITION = select(RunRow.definition).where(RunRow.id == bindparam("id"))
+_CANCEL_REASON = select(RunRow.cancel_reason).where(RunRow.id == bindparam("id"))
+_ENDED_TRIES = (
+    select(func.count())
+    .where(AttemptRow.run_id == RunRow.id, AttemptRow.state.in_(_ENDED))
+    .correlate(RunRow)
+    .scalar_subquery()
+)
+_MOVING = (
+    select(RunRow.id, RunRow.state, RunRow.cancel_reason.is_not(None), _ENDED_TRIES)
+    .where(
+        or_(
+            RunRow.state.in_(_BEGUN),
+            and_(RunRow.state == RunState.QUEUED, RunRow.cancel_reason.is_not(None)),
+        )
+    )
+    .order_by(RunRow.id)
+)
 
 
 def _fetch(session: Session, wanted: Select[RunRow, ChangeRow]) -> list[Run]:
@@ -322,7 +333,7 @@ def _fetch(session: Session, wanted: Select[RunRow, ChangeRow]) -> list[Run]:
 
 
 def _get(session: Session, run_id: int) -> Run:
-    found = _fetch(session, _RUNS.where(RunRow.id == run_id))
+    found = [_run(run, change) for run, change in session.execute(_ONE, {"id": run_id})]
     if not found:
         raise _missing(session, str(run_id), None, run_id)
     return found[0]
