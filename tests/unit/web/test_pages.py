@@ -15,6 +15,7 @@ import pytest
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
+from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import Exit, Run
 from orchestrator.services.standing import doing, waiting
 from orchestrator.store import open_store
@@ -132,6 +133,28 @@ def test_text_of_a_repository_is_never_markup(
         assert "<img" not in page.text
         assert "&lt;img src=x onerror=alert(1)&gt;" in page.text
         assert "evil/&lt;img/src=x&gt;" in page.text
+
+
+def test_a_log_that_was_removed_is_told_with_the_reason_and_not_shown_empty(world: World, site: Site) -> None:
+    world.engine.script(Script((b"hello",), Exit(1)))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert "hello" in site.get(f"/runs/{run.id}/log").text
+    (attempt,) = world.store.attempts.of_run(run.id)
+    gone = Going(Kind.LOGS, run.id, "wine#1", "older than 180d")
+    world.store.retention.remove_logs([gone], {run.id: [attempt.id]}, "me", world.clock.now())
+    told = f"removed by retention on {world.clock.now():%Y-%m-%d} (older than 180d)"
+    assert site.get(f"/runs/{run.id}/log").text == f"This log was {told}.\n"
+    assert f"The log was {told}." in site.get(f"/runs/{run.id}").text
+
+
+def test_the_page_of_a_removed_run_says_when_and_why_it_went(world: World, site: Site) -> None:
+    world.engine.script(Script((b"hello",), Exit(1)))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    gone = Going(Kind.RUNS, run.id, "wine#1", "older than 365d")
+    assert world.store.retention.remove_runs([gone], "me", world.clock.now()) == 1
+    page = site.get(f"/runs/{run.id}")
+    assert page.status_code == 404
+    assert "wine#1 removed by retention (older than 365d)" in page.text
 
 
 def test_a_log_is_plain_text_and_nothing_else(
