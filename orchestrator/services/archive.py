@@ -246,7 +246,8 @@ class _Reader:
         if path in self._folders or any(str(p) in self._files for p in PurePosixPath(path).parents):
             return LeftOut(path, "the name is a folder's and a file's at once")
         if size > limits.file_size:
-            return LeftOut(path, f"its {size} bytes are more than one file may have ({limits.file_size})")
+            most = f"{limits.file_size}, storage.limits.file_size"
+            return LeftOut(path, f"its {size} bytes are more than one file may have ({most})")
         if len(self._files) >= limits.files:
             return LeftOut(path, f"there are more than {limits.files} files")
         if len(self._folders) >= limits.files + _FOLDERS:

@@ -57,6 +57,8 @@ class Collected:
     """Declared files that are the repository's own."""
     unread: dict[str, str] = field(default_factory=dict)
     """Files of metrics that were there and were not read, with why."""
+    not_kept: dict[str, str] = field(default_factory=dict)
+    """What is in ``left_out``, by path."""
     unlisted: int = 0
     """How many entries were left out beyond those in ``left_out``."""
 
@@ -76,6 +78,7 @@ class Collected:
         """List an entry that is not kept, or count it when the list is long enough."""
         if len(self.left_out) < _LISTED:
             self.left_out.append(f"{path}: {why}")
+            self.not_kept[path] = why
         else:
             self.unlisted += 1
 
@@ -104,6 +107,11 @@ class OutputCollector:
             budget = self._folder(engine, container, where, wanted, pipeline, budget, found)
         if found.unlisted:
             found.left_out.append(f"{found.unlisted} more entries were left out")
+        found.warnings += [
+            f"{name} is declared under artifacts and was not kept: {why}"
+            for name, why in found.not_kept.items()
+            if matches(name, pipeline.artifacts)
+        ]
         _judge_metrics(pipeline, found)
         return found
 
@@ -151,7 +159,7 @@ class OutputCollector:
                     or size + item.size > limits.total_size
                     or item.size > limits.file_size
                 ):
-                    why = _which_limit(limits, count, size, item.size)
+                    why = _which_limit(pipeline.limits, limits, count, size, item.size)
                     found.leave_out(name, why)
                     if name in pipeline.collect:
                         found.leave_unread(name, why)
@@ -299,12 +307,17 @@ def _wide(limits: Limits) -> Limits:
     return replace(limits, files=files, total_size=max(limits.total_size, 1 << 30) * 4)
 
 
-def _which_limit(limits: Limits, count: int, size: int, item: int) -> str:
+def _which_limit(limits: Limits, left: Limits, count: int, size: int, item: int) -> str:
+    """Which of the limits an entry of ``item`` bytes exceeds; ``left`` is what other folders left of them."""
     if item > limits.file_size:
-        return f"{item} bytes are more than one file may have ({limits.file_size})"
-    if count >= limits.files:
-        return "too many files"
-    return f"{size + item} bytes are more than all files together may have"
+        return f"{item} bytes are more than one file may have ({limits.file_size}, storage.limits.file_size)"
+    if count >= left.files:
+        return f"there are more than {limits.files} files, storage.limits.files"
+    kept = limits.total_size - left.total_size + size
+    return (
+        f"with its {item} bytes the {kept} kept would be more than all files together may have"
+        f" ({limits.total_size}, storage.limits.total_size)"
+    )
 
 
 def _few(names: Sequence[str], uncounted: int = 0) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from orchestrator.domain.action import ActionState, DeployAction
@@ -31,9 +32,9 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.globs import matches
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import Run, latest_tries
+from orchestrator.domain.run import Attempt, Run, latest_tries
 from orchestrator.ports.progress import ProgressSink
-from orchestrator.ports.records import Lease
+from orchestrator.ports.records import Lease, StoredArtifact
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import BlobStore, Clock, DatasetSource, ReleaseTarget, Renderer, Servers
 from orchestrator.services.contents import Contents
@@ -197,8 +198,7 @@ class Deployer:
         wanted = spec.files or ("**",)
         for pattern in spec.files:
             if not any(matches(artifact.path, (pattern,)) for artifact in artifacts):
-                have = ", ".join(artifact.path for artifact in artifacts[:10]) or "nothing"
-                raise NotFound(f"no artifact matches '{pattern}'", f"the run left: {have}")
+                raise self._not_there(pattern, attempts, artifacts)
         for artifact in artifacts:
             if matches(artifact.path, wanted):
                 if artifact.path.startswith(tuple(f"data/{name}/" for name in spec.data)):
@@ -213,6 +213,18 @@ class Deployer:
             html = self._renderer.render(self._reports.build(run, releasing=deployment)).html
             contents.add_bytes(REPORT, html.encode())
         contents.add_bytes(MANIFEST, self._manifest(run, deployment, contents.files))
+
+    def _not_there(
+        self, pattern: str, attempts: Sequence[Attempt], artifacts: Sequence[StoredArtifact]
+    ) -> NotFound:
+        left_out = self._store.attempts.left_out(attempts[0].id) if attempts else ()
+        for entry in left_out:
+            if matches(entry.partition(": ")[0], (pattern,)):
+                return NotFound(
+                    f"'{pattern}' was not kept: {entry}", "raise the limit, or let the run write less"
+                )
+        have = ", ".join(artifact.path for artifact in artifacts[:10]) or "nothing"
+        return NotFound(f"no artifact matches '{pattern}'", f"the run left: {have}")
 
     def _gather_data(self, contents: Contents, run: Run, pipeline: Pipeline, name: str) -> None:
         version = run.change.version_of(name)

@@ -204,7 +204,7 @@ def test_thousands_of_files_neither_fill_the_store_nor_the_list(site: Site) -> N
     assert len(found.artifacts) == 50
     assert len(found.left_out) < 1010, "the list becomes a row of the database, and a page"
     assert re.fullmatch(r"1\d{4} more entries were left out", found.left_out[-1])
-    assert "too many files" in found.left_out[0]
+    assert "files, storage.limits.files" in found.left_out[0]
 
 
 def test_files_over_the_limit_in_size_are_listed_and_leave_nothing(site: Site) -> None:

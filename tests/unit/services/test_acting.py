@@ -27,7 +27,7 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
 )
 from orchestrator.domain.gate import Gate
-from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
+from orchestrator.domain.pipeline import DatasetSpec, Limits, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Run, RunState
 from orchestrator.services import act
 from orchestrator.services.act import LEASE_SECONDS
@@ -153,6 +153,20 @@ def test_a_switch_whose_answer_was_lost_for_good_is_told_by_what_is_live(world: 
     assert world.servers.prod.live == deployment.release
     assert deployment.state is DeploymentState.ACTIVE
     assert actions(world, run)[0].state is ActionState.DONE
+
+
+def test_an_artifact_beyond_a_limit_fails_the_deployment_with_the_limit_named(world: World) -> None:
+    limited = replace(acting(DEPLOY), limits=Limits(file_size=30))
+    world.engine.script(
+        Script(files={"/mlci/output/metrics.json": b'{"accuracy": 0.9}', "/mlci/output/model.bin": b"1" * 31})
+    )
+    run = world.finish(world.first_run(limited), world.server())
+    assert run.state is RunState.PASSED
+    work_off(world)
+    message = actions(world, run)[0].message
+    assert message.startswith("'model.bin' was not kept: model.bin: its 31 bytes are more than one file")
+    assert "storage.limits.file_size" in message
+    assert world.servers.prod.releases == {}
 
 
 def test_an_artifact_that_the_run_did_not_leave_fails_the_deployment_before_anything_is_sent(

@@ -146,6 +146,12 @@ def test_an_attempt_that_left_nothing_and_owes_nothing_is_fine(world: World) -> 
     assert (found.metrics, found.artifacts, found.problem) == ([], [], None)
 
 
+TOO_MUCH = (
+    "with its 8 bytes the 8 kept would be more than all files together may have"
+    " (15, storage.limits.total_size)"
+)
+
+
 def test_what_exceeds_a_limit_is_listed_and_not_kept(world: World) -> None:
     limits = Limits(files=2, file_size=10, total_size=15)
     files = {
@@ -158,9 +164,26 @@ def test_what_exceeds_a_limit_is_listed_and_not_kept(world: World) -> None:
     found = collect(world, pipeline(limits=limits), files)
     assert [a.path for a in found.artifacts] == ["a", "d"]
     assert found.left_out == [
-        "b: its 11 bytes are more than one file may have (10)",
-        "c: 16 bytes are more than all files together may have",
-        "e: too many files",
+        "b: its 11 bytes are more than one file may have (10, storage.limits.file_size)",
+        f"c: {TOO_MUCH}",
+        "e: there are more than 2 files, storage.limits.files",
+    ]
+
+
+def test_a_declared_artifact_that_exceeds_a_limit_is_a_warning(world: World) -> None:
+    files = {f"{OUT}/model.bin": b"1" * 11, f"{OUT}/noise.bin": b"1" * 11}
+    limited = pipeline(limits=Limits(file_size=10), artifacts=("model.*",))
+    found = collect(world, limited, files)
+    (warning,) = found.warnings
+    assert warning.startswith("model.bin is declared under artifacts and was not kept: its 11 bytes")
+
+
+def test_the_limits_hold_over_all_folders_together(world: World) -> None:
+    files = {f"{OUT}/a": b"1" * 8, "/workspace/b": b"1" * 8, "/workspace/c": b"1"}
+    found = collect(world, pipeline(limits=Limits(files=2, total_size=15), artifacts=("b", "c")), files)
+    assert [a.path for a in found.artifacts] == ["a", "c"]
+    assert found.left_out == [
+        f"b: {TOO_MUCH}",
     ]
 
 
@@ -256,7 +279,7 @@ def test_declared_metrics_beyond_a_limit_are_not_called_missing(world: World) ->
     found = collect(world, limited, {f"{OUT}/m.json": b'{"accuracy": 0.9}'})
     assert found.problem == (
         Reason.INVALID_METRICS,
-        "m.json was not read: its 17 bytes are more than one file may have (10)",
+        "m.json was not read: its 17 bytes are more than one file may have (10, storage.limits.file_size)",
     )
 
 
