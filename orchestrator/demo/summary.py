@@ -58,9 +58,9 @@ def tell_how_to_go_on(terminal: Terminal, workshop: Workshop, product: Product) 
 
 def _table(chapters: list[Chapter]) -> Table:
     table = Table(title=f"What happened to {PIPELINE}", title_justify="left", show_lines=True, expand=True)
-    widths = (("run", 1), ("cause", 6), ("data", 4), ("verdict", 10), ("live release", 7), ("mail", 9))
-    for name, ratio in widths:
-        table.add_column(name, ratio=ratio, min_width=len("run"), overflow="fold")
+    table.add_column("run", no_wrap=True)
+    for name, ratio in (("cause", 6), ("data", 4), ("verdict", 10), ("live release", 7), ("mail", 9)):
+        table.add_column(name, ratio=ratio, min_width=4, overflow="fold")
     for chapter in chapters:
         run = chapter.run
         word = str(run["word"])

@@ -148,3 +148,24 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str) -> str:
 def test_no_control_code_is_written_to_a_terminal_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" in on_a_terminal(monkeypatch, "")
     assert on_a_terminal(monkeypatch, "1").replace("\n", "").isprintable()
+
+
+def test_a_terminal_shows_the_last_line_of_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with ProgressLine() as progress:
+        progress(ProgressEvent("building mlci/cpu:1"))
+        progress(ProgressEvent("build", line="Collecting numpy\x1b[2J"))
+    assert "building mlci/cpu:1 … Collecting numpy" in screen.getvalue()
+    assert "\n" not in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()
+
+
+def test_elsewhere_each_part_is_said_once_and_no_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine() as progress:
+        for done in range(3):
+            progress(ProgressEvent("pulling debian", done, 3, "bytes"))
+            progress(ProgressEvent("build", line="Collecting numpy"))
+    assert capsys.readouterr().err == "pulling debian\n"
