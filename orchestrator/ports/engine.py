@@ -125,8 +125,8 @@ class LogLine:
     """One line of a container's output: the host's time in UTC with nanoseconds as text, and the bytes
     without newline.
 
-    ``\\r`` stays in the line. ``stream`` tells the output's streams apart, where that is known; ``cut``: it was
-    too long, and goes on in this stream's next line, at the same time.
+    ``\\r`` stays in the line. ``stream`` tells the output's streams apart, where that is known. ``cut``: it
+    was too long, and goes on in this stream's next line, at the same time.
     """
 
     timestamp: str
