@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 
 from orchestrator.domain.errors import (
+    ContainerGone,
     EngineError,
     EngineUnavailable,
     LeaseLost,
@@ -59,6 +60,7 @@ _MAYBE_THE_DISK = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.IN
 _POLL = 1.0
 _SOON = 0.03
 _LOG_PATIENCE = 60.0
+_REMOVED = "the container was removed before its outputs were collected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +361,11 @@ class AttemptWorker:
         with told_apart(EngineUnavailable):
             container, self._exited = self._exited or self._engine.find(attempt.container), None
             if container is None or container.exit is None:
-                raise Ended(Reason.LOST, "the container was removed before its outputs were collected")
-            return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
+                raise Ended(Reason.LOST, _REMOVED)
+            try:
+                return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
+            except ContainerGone as error:
+                raise Ended(Reason.LOST, _REMOVED) from error
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
