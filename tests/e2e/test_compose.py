@@ -17,10 +17,7 @@ from tests.support.engine import remove_instance
 from tests.support.git import GitRepository
 from tests.support.waiting import wait_until
 
-pytestmark = [
-    pytest.mark.skipif(COMMAND is None, reason="docker-compose is not installed (Debian has it)"),
-    pytest.mark.xdist_group("compose"),
-]
+pytestmark = pytest.mark.skipif(COMMAND is None, reason="docker-compose is not installed (Debian has it)")
 
 SERVICES = {"server": "1000", "postgres": "999"}
 """The services with their users."""
