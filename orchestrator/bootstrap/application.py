@@ -312,6 +312,7 @@ class Application:
             secrets=self.secrets,
             clock=self.clock,
             full=self.room.full,
+            where=self.room.where,
         )
         self.room.loud = True
         return Dispatcher(

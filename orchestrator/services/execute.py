@@ -18,6 +18,7 @@ from functools import partial
 from orchestrator.domain.errors import (
     ContainerGone,
     EngineError,
+    EngineFull,
     EngineUnavailable,
     LeaseLost,
     SecretMissing,
@@ -76,6 +77,8 @@ class ExecutionPorts:
     clock: Clock
     full: Callable[[str], str | None] = lambda host: None
     """What is full where a host's engine keeps its data, or None."""
+    where: Callable[[str], str] = lambda host: f"the host {host}"
+    """Where that is, and how much is free there."""
 
 
 class _Draining(Exception):
@@ -159,8 +162,9 @@ class AttemptWorker:
         except Ended as end:
             current = self._store.attempts.get(attempt.id)
             result = AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message)
-            if end.reason is Reason.DISK_FULL and (full := self._ports.full(attempt.host or "")):
-                result = replace(result, message=f"{end.message}: {full}")
+            if isinstance(end.__cause__, EngineFull):
+                where = self._ports.where(attempt.host or "")
+                result = replace(result, message=f"{end.message}: {where}")
             # Without a mask, too: the words are ours and the engine's, and may be why there is none.
             found = mask.find()
             self._finish(current, masked(result, found) if found else result)

@@ -124,6 +124,13 @@ class Room:
             self._known[host] = _Known(self._clock.monotonic(), folder, measured, busy)
         return measured
 
+    def where(self, host: str) -> str:
+        """Where an engine keeps its data, and how much is free there now, for people."""
+        try:
+            return str(self.host(host))
+        except EngineError as error:
+            return f"the engine {host}, which does not say how much is free: {error}"
+
     def full(self, host: str) -> str | None:
         """What is full where an engine keeps its data, or None when it is not, or nobody knows."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.installation import Installation
 from tests.support.waiting import wait_until
 
 PATIENCE = 120.0
+MIB = 1 << 20
 
 
 def attempts(installation: Installation) -> list[dict[str, Any]]:
@@ -89,4 +91,38 @@ def test_a_disk_that_runs_full_under_a_training_is_not_the_projects_fault_and_th
     assert (run["state"], [a["reason"] for a in run["attempts"]]) == ("passed", ["disk_full", "completed"])
     assert elsewhere.orchestrator("runs", "logs", "1").splitlines() == [f"line {n}" for n in range(40)]
     assert server.log.read_text().count("runs wait for room") == 1
+    assert_sound(elsewhere)
+
+
+@pytest.mark.parametrize("full_while", ["data are staged", "an image is built"])
+def test_a_disk_that_runs_full_while_a_run_is_prepared_is_named_and_the_next_try_waits_for_room(
+    elsewhere: Installation, engine_machine: EngineHost, full_while: str
+) -> None:
+    large = os.urandom(12 * MIB).hex().encode()
+    if full_while == "data are staged":
+        elsewhere.data.mkdir(parents=True, exist_ok=True)
+        (elsewhere.data / "large.csv").write_bytes(large)
+    else:
+        folder = elsewhere.folder / "image"
+        folder.mkdir()
+        (folder / "large.bin").write_bytes(large)
+        (folder / "Dockerfile").write_text(f"FROM {elsewhere.image}\nCOPY large.bin /\n")
+        elsewhere.runner_image = {"build": str(folder)}
+    elsewhere.engine_free = "5m"
+    elsewhere.write()
+    engine_machine.fill(leave=12 * MIB)
+    elsewhere.commit(0.8)
+    elsewhere.serve()
+    wait_until(lambda: elsewhere.json("runs", "list"), "the push to be seen", 60)
+    first = wait_until(
+        lambda: attempts(elsewhere)[0]["reason"] and attempts(elsewhere)[0], "the first try to end", 60
+    )
+    assert (first["state"], first["reason"]) == ("errored", "disk_full")
+    assert "no space left on the host" in first["message"]
+    assert f"free at {DATA_ROOT} of the engine local" in first["message"]
+    engine_machine.empty()
+    elsewhere.wait_for_mails(1, PATIENCE)
+    run = elsewhere.json("runs", "show", "1")
+    assert run["state"] == "passed"
+    assert [a["reason"] for a in run["attempts"]][-1] == "completed"
     assert_sound(elsewhere)

@@ -75,6 +75,8 @@ class Installation:
     production: SshServer | None
     image: str
     engine: str = "unix:///var/run/docker.sock"
+    runner_image: Mapping[str, str] | None = None
+    """How the runner's image is built, in place of ``image``."""
     command: str | Sequence[str] = "python3 train.py"
     environment: dict[str, str] = field(default_factory=dict)
     checks: Sequence[str] = ("accuracy >= 0.5", "accuracy not worse than best by 1pp")
@@ -106,7 +108,11 @@ class Installation:
         self._write("orchestrator.yaml", self._main())
         self._write(
             "runners/cpu.yaml",
-            {"runner": "cpu", "image": self.image, "resources": {"memory": "256m", "cpus": 1}},
+            {
+                "runner": "cpu",
+                "image": self.runner_image or self.image,
+                "resources": {"memory": "256m", "cpus": 1},
+            },
         )
         self._write("pipelines/line.yaml", self._pipeline())
 
