@@ -252,9 +252,10 @@ class AttemptWorker:
         except BaseException:
             follower.abandon()
             raise
-        if not follower.finish(_LOG_PATIENCE):
-            if follower.not_stored is not None:
-                raise follower.not_stored
+        complete = follower.finish(_LOG_PATIENCE)
+        if follower.not_stored is not None:
+            raise follower.not_stored
+        if not complete:
             log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
         if follower.overflowed:
             # Also one that ended by itself: whether it was stopped in time must not decide.

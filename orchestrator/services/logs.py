@@ -82,6 +82,9 @@ class LogFollower:
             while not self._abandoned.is_set():
                 ended = self._ended.is_set()
                 whole = self._copy()
+                if ended and self.not_stored is not None:
+                    # Whoever goes on with the attempt once there is room reads it again.
+                    return
                 # Tell whoever watches the container that it may have ended.
                 self._woken.set()
                 # Where there is too much, whoever watches the container ends it now.
