@@ -94,7 +94,10 @@ def test_a_build_that_nobody_wants_any_more_ends_at_once_whether_it_speaks_or_no
             raise Unwanted
 
     def going_on() -> bool:
-        return any(token in str(c.attrs["Config"]["Cmd"]) for c in docker_engine.containers.list(all=True))
+        return any(
+            token in str(c.attrs["Config"]["Cmd"])
+            for c in docker_engine.containers.list(all=True, ignore_removed=True)
+        )
 
     began = time.monotonic()
     with pytest.raises(Unwanted):
