@@ -265,9 +265,9 @@ class Service:
 
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():
-            # What has ended first: its verdict is waited for.
-            self._evaluator.tick()
+            # Free slots first: that takes no time when nothing waits, and a verdict helps no other run.
             self.dispatcher.tick()
+            self._evaluator.tick()
             if self._store.actions.any_owed():
                 self._act.wake()
                 self._mail.wake()
