@@ -355,13 +355,14 @@ def _compared_with(verdict: object) -> tuple[int, ...]:
 
 
 def _unneeded(session: Session, going: Sequence[Going]) -> dict[int, RunState]:
-    """Those of the runs that nothing needs at this moment, with their states; locked where others could
-    come to need them before the transaction ends.
+    """Those of the runs that nothing needs at this moment, with their states; locked, so that nothing that
+    refers to them is added before the transaction ends.
     """
     ids = [int(thing.key) for thing in going]
+    # Looked at only when locked: a statement that waits for a lock goes on with what it saw before it waited.
+    session.execute(select(RunRow.id).where(RunRow.id.in_(ids)).order_by(RunRow.id).with_for_update())
     rows = session.execute(
-        select(RunRow.id, RunRow.state)
-        .where(
+        select(RunRow.id, RunRow.state).where(
             RunRow.id.in_(ids),
             RunRow.state.in_(_FINAL),
             ~exists().where(AttemptRow.run_id == RunRow.id, AttemptRow.state.in_(_UNDER_WAY)),
@@ -371,7 +372,6 @@ def _unneeded(session: Session, going: Sequence[Going]) -> dict[int, RunState]:
             ~exists().where(PinRow.run_id == RunRow.id),
             ~exists().where(KeepRow.run_id == RunRow.id),
         )
-        .with_for_update()
     )
     return dict(rows.all())
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,16 @@ from sqlalchemy import make_url, select, text
 
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import OrchestratorError, StoreError, StoreUnavailable
+from orchestrator.domain.retention import Kind
 from orchestrator.store import SqlStore, migrations, open_store
 from orchestrator.store.engine import Database, parse_url
-from orchestrator.store.tables import PipelineRow
+from orchestrator.store.tables import PinRow, PipelineRow
 from orchestrator.store.transitions import record
 from tests.support.engine import built
 from tests.support.postgres import SERVER_FOLDER, PostgresServer, postgres_server
+from tests.support.waiting import wait_until
 from tests.unit.store.support import AT, at_once, enqueue, new_run, pipeline
+from tests.unit.store.test_retention import MODEL, going, trained
 
 if TYPE_CHECKING:
     import docker
@@ -193,6 +197,36 @@ def test_two_servers_that_start_on_an_empty_database_make_one(empty_url: str) ->
     assert first == second
     assert len(first.strip()) == 32
     assert migrations.is_current(empty_url)
+
+
+@pytest.mark.parametrize("kind", [Kind.RUNS, Kind.ARTIFACTS, Kind.LOGS])
+def test_a_run_that_is_being_pinned_while_retention_waits_for_it_stays_with_all_it_has(
+    url: str, store: SqlStore, database: Database, kind: Kind
+) -> None:
+    run = trained(store, MODEL)
+    attempt = store.attempts.of_run(run.id)[0].id
+    things = [going(run, kind)]
+    removing: dict[Kind, Callable[[], int]] = {
+        Kind.RUNS: lambda: store.retention.remove_runs(things, "retention", AT),
+        Kind.ARTIFACTS: lambda: store.retention.remove_artifacts(things, "retention", AT),
+        Kind.LOGS: lambda: store.retention.remove_logs(things, {run.id: [attempt]}, "retention", AT),
+    }
+    with ThreadPoolExecutor(1) as others:
+        with database.writing() as session:
+            session.add(PinRow(pipeline=run.pipeline, name="", run_id=run.id))
+            session.flush()
+            removed = others.submit(removing[kind])
+            wait_until(lambda: somebody_waits(url), "retention to wait for the run")
+        assert removed.result(timeout=30) == 0
+    assert [file.removed for file in store.attempts.artifacts(attempt)] == [""]
+    assert store.attempts.get(attempt).log_removed == ""
+
+
+def somebody_waits(url: str) -> bool:
+    """Whether a connection to this database waits for a lock that another one has."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with migrations.connected(url, writes=False) as connection:
+        return connection.scalar(text(waiting)) is not None
 
 
 @pytest.fixture
