@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,21 +101,23 @@ class BackupFiles(Protocol):
     def workplace(self) -> AbstractContextManager[Path]:
         """A new folder beside the state's files, gone afterwards."""
 
-    def measure(self, attempts: Sequence[int], contents: Sequence[str]) -> tuple[int, int]:
-        """How many files these logs and artifacts are, and their bytes."""
+    def measure(self, attempts: Sequence[int], contents: Sequence[str]) -> Mapping[str, int]:
+        """Those of these logs and artifacts that are there: their names in a backup, with their bytes now."""
 
     def write(
         self,
         target: Path,
         facts: BackupFacts,
         database: Path,
-        attempts: Sequence[int],
+        sizes: Mapping[str, int],
         contents: Sequence[str],
         progress: ProgressSink,
     ) -> Written:
         """Make a backup, which appears complete or not at all, readable by our user alone.
 
-        ``target`` is a new file, or a folder that gets one with the time in its name.
+        ``target`` is a new file, or a folder that gets one with the time in its name. Of each file it gets as
+        many bytes as ``sizes`` says: what is written to a log later belongs to a later moment. ``contents``
+        are the artifacts that it should have.
         """
 
     def read(self, file: Path) -> BackupFacts:

@@ -53,7 +53,7 @@ class Backups:
             self.snapshots.take(database, progress)
             seen = self.snapshots.look(database)
             contents = seen.contents if artifacts else ()
-            count, size = self.files.measure(seen.attempts, contents)
+            sizes = self.files.measure(seen.attempts, contents)
             facts = BackupFacts(
                 created_at=at,
                 program=self.program,
@@ -61,10 +61,10 @@ class Backups:
                 revision=seen.revision,
                 instance=seen.instance,
                 artifacts=artifacts,
-                files=count + 1,
-                size=size + database.stat().st_size,
+                files=len(sizes) + 1,
+                size=sum(sizes.values()) + database.stat().st_size,
             )
-            return self.files.write(target, facts, database, seen.attempts, contents, progress)
+            return self.files.write(target, facts, database, sizes, contents, progress)
 
     def restore(self, file: Path, progress: ProgressSink, *, force: bool = False) -> Restored:
         """Put a backup in the place of what is there.

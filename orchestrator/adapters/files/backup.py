@@ -16,7 +16,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -58,17 +58,24 @@ class FolderBackups:
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
-    def measure(self, attempts: Sequence[int], contents: Sequence[str]) -> tuple[int, int]:
+    def measure(self, attempts: Sequence[int], contents: Sequence[str]) -> Mapping[str, int]:
+        sizes: dict[str, int] = {}
+        names = (
+            *(f"logs/{attempt}.log" for attempt in attempts),
+            *(f"blobs/{sha256}" for sha256 in contents),
+        )
         with _storing(self._state):
-            sizes = [size for _, _, size in self._files(attempts, contents)]
-        return len(sizes), sum(sizes)
+            for name in names:
+                with suppress(FileNotFoundError):
+                    sizes[name] = _place(self._state, name).stat().st_size
+        return sizes
 
     def write(
         self,
         target: Path,
         facts: BackupFacts,
         database: Path,
-        attempts: Sequence[int],
+        sizes: Mapping[str, int],
         contents: Sequence[str],
         progress: ProgressSink,
     ) -> Written:
@@ -81,7 +88,7 @@ class FolderBackups:
             descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    hashes = self._write(file, facts, database, attempts, contents, progress)
+                    hashes = self._write(file, facts, database, sizes, progress)
                     file.flush()
                     os.fsync(file.fileno())
                 part.rename(target)
@@ -97,21 +104,20 @@ class FolderBackups:
         file: IO[bytes],
         facts: BackupFacts,
         database: Path,
-        attempts: Sequence[int],
-        contents: Sequence[str],
+        sizes: Mapping[str, int],
         progress: ProgressSink,
     ) -> dict[str, str]:
         hashes: dict[str, str] = {}
         done = 0
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
             _add_json(tar, _ABOUT, {"format": FORMAT, **asdict(facts)}, facts.created_at)
-            for name, path, size in self._with_database(database, attempts, contents):
+            for name, size in {_DATABASE: database.stat().st_size, **sizes}.items():
+                path = database if name == _DATABASE else _place(self._state, name)
                 try:
                     source = path.open("rb")
                 except FileNotFoundError:
                     continue
                 with source:
-                    # What is written to a log from now on belongs to a later moment.
                     stream = _Hashing(source, size)
                     tar.addfile(_member(name, size, facts.created_at), stream)
                 hashes[name] = stream.digest.hexdigest()
@@ -119,24 +125,6 @@ class FolderBackups:
                 progress(ProgressEvent("writing the backup", done, facts.size, "bytes"))
             _add_json(tar, _HASHES, hashes, facts.created_at)
         return hashes
-
-    def _with_database(
-        self, database: Path, attempts: Sequence[int], contents: Sequence[str]
-    ) -> Iterator[tuple[str, Path, int]]:
-        yield _DATABASE, database, database.stat().st_size
-        yield from self._files(attempts, contents)
-
-    def _files(self, attempts: Sequence[int], contents: Sequence[str]) -> Iterator[tuple[str, Path, int]]:
-        """Each file's name in a backup, its place, and its size now."""
-        logs, blobs = self._state / "logs", self._state / "blobs"
-        named = ((f"logs/{attempt}.log", logs / f"{attempt}.log") for attempt in attempts)
-        stored = ((f"blobs/{content}", blobs / content[:2] / content) for content in contents)
-        for files in (named, stored):
-            for name, path in files:
-                try:
-                    yield name, path, path.stat().st_size
-                except FileNotFoundError:
-                    continue
 
     def read(self, file: Path) -> BackupFacts:
         with _reading(file) as tar:

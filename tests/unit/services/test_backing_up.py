@@ -289,6 +289,22 @@ def test_backups_taken_while_others_write_are_each_of_one_moment(place: Place, t
     assert counts == sorted(counts)
 
 
+def test_a_log_that_grows_while_it_is_backed_up_is_restored_as_it_was(
+    place: Place, other: Place, tmp_path: Path
+) -> None:
+    before = place.files()
+
+    def write(event: ProgressEvent) -> None:
+        if event.unit == "bytes":
+            with (place.state / "logs" / "2.log").open("a") as log:
+                log.write("ee\nt four\n")
+
+    made = place.backups.make(tmp_path / "backup.tar", write)
+    assert place.files() != before
+    other.backups.restore(made.file, nothing)
+    assert other.files() == before
+
+
 def test_nothing_is_removed_while_a_backup_is_made_and_no_restore_begins(place: Place, backup: Path) -> None:
     at_work = pytest.raises(StoreError, match="at work on this installation")
     with Maintenance(place.state).copying(), at_work:
