@@ -76,7 +76,7 @@ class Backups:
         with self.guard.removing() as alone:
             if not alone:
                 raise StoreError("a backup or retention is at work on this installation", "wait for its end")
-            holds = self._refuse_if_in_use(force)
+            self._refuse_if_in_use(force)
             with self.files.workplace() as workplace:
                 database, there = self.files.unpack(file, workplace, progress)
                 seen = self.snapshots.look(database)
@@ -85,6 +85,8 @@ class Backups:
                 absent = tuple(content for content in seen.contents if content not in there)
                 progress(ProgressEvent("bringing the database up to date"))
                 self.snapshots.renew(database, at, without=absent if facts.artifacts else None)
+                # All that took its time, in which a server may have been started.
+                holds = self._refuse_if_in_use(force)
                 aside = f"replaced-{at:%Y%m%d-%H%M%S}"
                 progress(ProgressEvent("putting everything in its place"))
                 undo = self.files.switch(workplace, aside)

@@ -347,6 +347,24 @@ def test_nothing_is_restored_beside_a_living_server(backup: Path, other: Place) 
     other.backups.restore(backup, nothing)
 
 
+def test_nothing_is_restored_beside_a_server_that_started_while_the_backup_was_unpacked(
+    backup: Path, other: Place
+) -> None:
+    owner = "here/boot.1/8/101"
+    other.processes.living.add(owner)
+
+    def start(event: ProgressEvent) -> None:
+        if event.what == "bringing the database up to date":
+            with closing(open_store(other.url)) as store:
+                store.servers.register(owner, "http://127.0.0.1:8080", other.clock.now())
+
+    with pytest.raises(StoreError, match="works on this installation"):
+        other.backups.restore(backup, start)
+    assert other.files() == {}
+    with closing(other.store()) as store:
+        assert [server.owner for server in store.servers.all()] == [owner]
+
+
 def test_nothing_is_restored_beside_the_server_that_it_is_a_copy_of(backup: Path, other: Place) -> None:
     other.processes.living.add("here/boot.1/6/99")
     with pytest.raises(OrchestratorError, match="still runs on this machine"):
