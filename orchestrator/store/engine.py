@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Final, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy import exc as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -29,6 +30,7 @@ from orchestrator.store.failures import translated
 
 _EXPECTED: Final = "write sqlite:////absolute/path or postgresql://user@host/name"
 _BUSY_SECONDS: Final = 30.0
+_AGAIN: Final = 0.02
 _WRITES: Final = "orchestrator_writes"
 _MIGRATION_LOCK: Final = 0x6D6C6369
 """An arbitrary number that all our processes share: PostgreSQL's advisory locks are numbers."""
@@ -65,6 +67,12 @@ def parse_url(url: str) -> URL:
                 "the database URL names no file",
                 "write sqlite:////absolute/path: threads and processes share it",
             )
+        case "postgresql" | "postgresql+psycopg" if "@" in (parsed.host or ""):
+            # What is taken for the host is the end of the password, and errors would show it.
+            raise InvalidInput(
+                "the database URL has more than one @ before the host",
+                "write @ as %40 in the password, or the password as a reference of its own",
+            )
         case "postgresql" | "postgresql+psycopg":
             return parsed.set(drivername="postgresql+psycopg")
         case other:
@@ -90,7 +98,7 @@ def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
         # The driver begins no transaction by itself: `begin` below does, for reads and changes of tables too.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute(f"PRAGMA foreign_keys = {'OFF' if for_migrations else 'ON'}")
         cursor.close()
@@ -101,6 +109,24 @@ def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Switch a SQLite file to write-ahead mode, in which it stays.
+
+    Two that switch a new file at once hold each other up, and SQLite tells one of them at once, whatever the
+    timeout.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+        time.sleep(_AGAIN)
 
 
 def _open_postgres(url: URL, limits: Mapping[str, str]) -> Engine:
