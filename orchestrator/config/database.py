@@ -12,7 +12,9 @@ from orchestrator.config.interpolation import Reference, Text, resolve
 EXPECTED: Final = "sqlite:///PATH, postgresql://USER:PASSWORD@HOST/NAME, or no database key at all"
 POSTGRES: Final = ("postgresql://", "postgresql+psycopg://")
 _HIDDEN: Final = "\0"
-_PASSWORD = re.compile(r"[a-z0-9+]+://[^/?@:]*:(?P<userinfo>[^/?]*)@|[?&]password=(?P<query>[^&]*)")
+_PASSWORD = re.compile(
+    r"[a-z0-9+]+://[^/:]*:(?P<userinfo>[^@]*(?:@[^/?]*(?=@))?)@|[?&]password=(?P<query>[^&]*)"
+)
 
 
 def mistake(address: str) -> str:

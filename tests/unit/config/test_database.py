@@ -50,6 +50,18 @@ def test_a_password_of_the_query_is_seen_too() -> None:
     assert passwords("sqlite:////var/lib/x.db") == ()
 
 
+@pytest.mark.parametrize("password", ["pa/ssword", "pa?ssword", "pa:ss[wo]rd", "p%2Fssword"])
+@pytest.mark.parametrize("user", ["u", "ann@example.org", ""])
+def test_whatever_the_database_takes_for_the_password_is_known(user: str, password: str) -> None:
+    address = f"postgresql://{user}:{password}@h:5432/name?options=a"
+    assert make_url(address).password in passwords(address)
+    assert holds_password(parse(address))
+
+
+def test_all_of_a_password_is_known_although_it_reads_as_a_host() -> None:
+    assert passwords("postgresql://u:p@ssw@rd@h/name?x=a@b") == ("p@ssw@rd",)
+
+
 def test_a_reference_that_leads_nowhere_is_said() -> None:
     with pytest.raises(SecretMissing, match="PASSWORD is not set"):
         resolved(parse("postgresql://u:${{ env.PASSWORD }}@h/d"), {}, read)

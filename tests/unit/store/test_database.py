@@ -161,7 +161,15 @@ def test_without_create_an_empty_database_is_left_empty(empty_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///:memory:", "mysql://u:s3cret@h/d", "no url: s3cret", ""]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://u:s3cret@h/d",
+        "postgresql://u:p@s3cret@h/d",
+        "no url: s3cret",
+        "",
+    ],
 )
 def test_a_url_that_is_none_of_ours_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
