@@ -155,5 +155,5 @@ class StateFolder(Protocol):
     def alone(self) -> AbstractContextManager[bool]:
         """Hold the maintenance lock for as long as the block lasts; False when somebody else holds it."""
 
-    def belongs_to(self, instance: str) -> bool:
-        """Whether the files here are those of this database; a folder that nobody claimed is claimed."""
+    def belongs_to(self, instance: str, *, claim: bool) -> bool:
+        """Whether the files here are those of this database, or nobody's; these it gets with ``claim``."""

@@ -59,7 +59,7 @@ class Retainer:
 
     def plan(self, kinds: AbstractSet[Kind], progress: ProgressSink) -> tuple[Plan, tuple[str, ...]]:
         """What would go and what would stay, and what could not be found out. Changes nothing."""
-        ours, problems = self._folder.belongs_to(self._instance), list[str]()
+        ours, problems = self._folder.belongs_to(self._instance, claim=False), list[str]()
         if not ours:
             problems.append(_FOREIGN)
         plan = self._state.plan(kinds if ours else kinds - {Kind.FILES})
@@ -76,7 +76,7 @@ class Retainer:
                 if not mine:
                     problems.append(_BUSY)
                 else:
-                    ours = self._folder.belongs_to(self._instance)
+                    ours = self._folder.belongs_to(self._instance, claim=True)
                     if not ours:
                         problems.append(_FOREIGN)
                     plan, went, freed = self._state.apply(kinds, who, progress, interrupt, sweep=ours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,18 +24,19 @@ class LocalState:
         """Keep others from copying and removing what is stored; False at once when somebody does."""
         return Maintenance(self._folder).removing()
 
-    def belongs_to(self, instance: str) -> bool:
-        """Whether the files here are those of this database.
+    def belongs_to(self, instance: str, *, claim: bool) -> bool:
+        """Whether the files here are those of this database, or nobody's; these it gets with ``claim``.
 
-        A folder that nobody claimed is claimed. One that another database's retention has worked in holds
-        files that this one knows nothing of.
+        A folder that another database's retention has worked in holds files that this one knows nothing of.
         """
+        path = self._folder / INSTANCE
         with storing("whose the files are", self._folder):
-            path = self._folder / INSTANCE
+            if claim:
+                with suppress(FileExistsError):
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                        file.write(f"{instance}\n")
             try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
                 return path.read_text(encoding="utf-8").strip() in (instance, "")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(f"{instance}\n")
-        return True
+            except FileNotFoundError:
+                return True

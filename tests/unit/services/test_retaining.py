@@ -171,11 +171,12 @@ def test_a_second_pass_finds_nothing(house: House) -> None:
 def test_planning_changes_nothing(house: House) -> None:
     house.run(100, b"old model")
     house.run(99, b"better", accuracy=0.9)
-    before = (ids(house), house.files(), house.world.store.journal.head())
+    folder = house.world.folder
+    before = (ids(house), sorted(folder.rglob("*")), house.world.store.journal.head())
     plan, problems = house.retainer().plan(EVERYTHING, house.progress.append)
     assert [(t.kind, t.title) for t in plan.going] == [(Kind.RUNS, "wine#1")]
     assert problems == ()
-    assert (ids(house), house.files(), house.world.store.journal.head()) == before
+    assert (ids(house), sorted(folder.rglob("*")), house.world.store.journal.head()) == before
 
 
 def test_artifacts_and_logs_go_and_the_run_says_so(house: House) -> None:
