@@ -89,6 +89,7 @@ class Installation:
     engine_free: str = "0"
     """Room that is to stay free at the orchestrator and at the engine: no test waits for a full machine."""
     servers: list[Server] = field(default_factory=list)
+    _instance: str | None = None
 
     @property
     def config(self) -> Path:
@@ -205,6 +206,8 @@ class Installation:
                 return False
 
         wait_until(answers, "the server to answer", 30)
+        # A test may take the database away before it is asked what to clean up.
+        self.instance()
         return server
 
     def wait_for_line(self, text: str, seconds: float = 60) -> None:
@@ -226,17 +229,21 @@ class Installation:
         )
 
     def instance(self) -> str | None:
-        """The database's id, the label on everything made on the engine; None before the first start."""
+        """The database's id, the label on everything made on the engine; None before the first start.
+
+        Known for good once it was asked for: a restored database keeps it.
+        """
         database = self.folder / "var" / "orchestrator.db"
-        if not database.exists():
-            return None
+        if self._instance is not None or not database.exists():
+            return self._instance
         from orchestrator.store import open_store
 
         store = open_store(f"sqlite:///{database}")
         try:
-            return store.instance
+            self._instance = store.instance
         finally:
             store.close()
+        return self._instance
 
     def close(self) -> None:
         """End what still runs."""
