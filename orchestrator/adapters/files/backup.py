@@ -212,7 +212,7 @@ def _unpacked(
     """Unpack all files and compare them with the hashes at the end; the hash of each."""
     hashes: dict[str, str] = {}
     done = 0
-    while (member := tar.next()) is not None:
+    while (member := _next(tar, file)) is not None:
         if member.name == _HASHES:
             if _json(tar, member, _HASHES_SIZE, file) == hashes:
                 return hashes
@@ -246,8 +246,17 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> str:
     return digest.hexdigest()
 
 
+def _next(tar: tarfile.TarFile, file: Path) -> tarfile.TarInfo | None:
+    """The next file in a backup; None at its end."""
+    try:
+        return tar.next()
+    except ValueError:
+        # So the library says that it cannot make sense of a header that says more than ours do.
+        raise _damage(file, "it holds what is none of ours") from None
+
+
 def _about(tar: tarfile.TarFile, file: Path) -> BackupFacts:
-    member = tar.next()
+    member = _next(tar, file)
     if member is None or member.name != _ABOUT:
         raise BackupInvalid(f"{file} is no backup of this program", "name a file that `db backup` made")
     told = _json(tar, member, _ABOUT_SIZE, file)
@@ -257,8 +266,15 @@ def _about(tar: tarfile.TarFile, file: Path) -> BackupFacts:
                 f"{file} was made by version {told.get('program')}, which writes backups in another way",
                 "install the version that made it, or a newer one",
             )
-        return BackupFacts(**{**told, "created_at": datetime.fromisoformat(told["created_at"])})
-    except (KeyError, TypeError, ValueError):
+        return BackupFacts(
+            **{
+                **told,
+                "created_at": datetime.fromisoformat(told["created_at"]),
+                "files": int(told["files"]),
+                "size": int(told["size"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _damage(file, "its beginning cannot be read") from None
 
 

@@ -443,6 +443,24 @@ def later_format(file: Path) -> None:
     repacked(file, change)
 
 
+def sizeless(file: Path) -> None:
+    def change(member: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+        if member.name == "about.json":
+            content = json.dumps({**json.loads(content), "size": None}).encode()
+        return member, content
+
+    repacked(file, change)
+
+
+def sparse(file: Path) -> None:
+    def change(member: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
+        if member.name == "logs/1.log":
+            member.pax_headers = {"GNU.sparse.map": "0,many"}
+        return member, content
+
+    repacked(file, change)
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -454,6 +472,8 @@ def later_format(file: Path) -> None:
         (another_tar, "no backup of this program"),
         (path_outside, "it holds 'logs/../../../1.log'"),
         (link, "it holds 'logs/1.log'"),
+        (sizeless, "its beginning cannot be read"),
+        (sparse, "it holds what is none of ours"),
         (later_format, "made by version 1.2.3, which writes backups in another way"),
     ],
 )
