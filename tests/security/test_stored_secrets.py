@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from sqlalchemy import text
 from orchestrator.adapters.vault import KeyFile, Vault
 from orchestrator.domain.errors import InvalidInput, SecretMissing
 from orchestrator.observe import Masker
+from orchestrator.ports.secrets import SealedSecret, SecretRows
 from orchestrator.store import SqlStore, open_store
 from orchestrator.store.engine import Database, parse_url
 
@@ -255,6 +258,44 @@ def test_a_value_that_is_stored_while_keys_change_is_not_lost(vault: Vault, keys
         setting.join()
     assert (vault.get("A"), errors) == (VALUE, [])
     assert (vault.get("B") or "").startswith("value ")
+
+
+def test_a_value_is_read_although_its_key_is_retired_in_that_moment(
+    vault: Vault, store: SqlStore, keys: KeyFile
+) -> None:
+    vault.set("TOKEN", VALUE, "ann")
+
+    class Slow:
+        """Rows of which one is encrypted anew, and its key forgotten, just after it was read."""
+
+        rotations = 1
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store.secrets, name)
+
+        def get(self, name: str) -> SealedSecret | None:
+            found = store.secrets.get(name)
+            if self.rotations:
+                self.rotations -= 1
+                vault.rotate("bob")
+                vault.retire("bob")
+            return found
+
+    slow = Vault(cast(SecretRows, Slow()), keys, lambda: AT)
+    assert slow.get("TOKEN") == VALUE
+
+
+def test_a_place_that_takes_no_key_is_named(
+    vault: Vault, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    # As file systems do that know no links.
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(SecretMissing, match=r"secret\.key cannot be written: Operation not permitted"):
+        vault.set("TOKEN", VALUE, "ann")
+    assert sorted(path.name for path in keys.path.parent.glob("*secret.key*")) == []
 
 
 def test_a_key_that_another_keeps_is_used_and_not_written(store: SqlStore, keys: KeyFile) -> None:

@@ -74,21 +74,23 @@ class KeyFile:
         """
         self._not_managed()
         part = self._written([new_key()])
-        try:
-            # A link is refused where the name is taken, so that no key is ever replaced.
-            with suppress(FileExistsError):
-                os.link(part, self.path)
-        finally:
-            part.unlink()
-        self._sync_folder()
+        with self._telling(self.path):
+            try:
+                # A link is refused where the name is taken, so that no key is ever replaced.
+                with suppress(FileExistsError):
+                    os.link(part, self.path)
+            finally:
+                part.unlink()
+            self._sync_folder()
         return self.read()
 
     def replace(self, keys: Sequence[bytes]) -> None:
         """Put other keys in place of those in the file, all at once."""
         self._not_managed()
         part = self._written(keys)
-        part.replace(self.path)
-        self._sync_folder()
+        with self._telling(self.path):
+            part.replace(self.path)
+            self._sync_folder()
 
     @contextmanager
     def locked(self, *, alone: bool) -> Iterator[None]:

@@ -44,7 +44,15 @@ class Vault:
     def get(self, name: str) -> str | None:
         """The value, or None when there is no secret of that name."""
         row = self._rows.get(name)
-        return None if row is None else self.opened(row)
+        while row is not None:
+            try:
+                return self.opened(row)
+            except SecretMissing:
+                # Its key may have been retired since the row was read, which then is another one by now.
+                seen, row = row, self._rows.get(name)
+                if row == seen:
+                    raise
+        return None
 
     def opened(self, row: SealedSecret) -> str:
         """The value of a row. SecretMissing when it was encrypted with another key or for another name."""
