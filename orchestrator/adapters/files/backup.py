@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ _HASHES_SIZE: Final = 1 << 30
 _ROOM: Final = 16 << 20
 """Free space that unpacking leaves alone."""
 _FOLDERS: Final = ("logs", "blobs")
+_WORKPLACE: Final = "backup-"
 
 
 class FolderBackups:
@@ -51,12 +53,22 @@ class FolderBackups:
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
-        with _storing(self._scratch):
-            made = Path(tempfile.mkdtemp(prefix="backup-", dir=self._scratch))
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        with _storing(self._scratch), _held(self._scratch):
+            self._drop_abandoned()
+            made = Path(tempfile.mkdtemp(prefix=_WORKPLACE, dir=self._scratch))
+            holding = ExitStack()
+            holding.enter_context(_held(made))
+        with holding:
+            try:
+                yield made
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+
+    def _drop_abandoned(self) -> None:
+        """Remove what killed processes left, which may be as large as all that there is."""
+        for left in self._scratch.glob(f"{_WORKPLACE}*"):
+            with suppress(BlockingIOError), _held(left, at_once=True):
+                shutil.rmtree(left, ignore_errors=True)
 
     def measure(self, attempts: Sequence[int], contents: Sequence[str]) -> Mapping[str, int]:
         sizes: dict[str, int] = {}
@@ -314,7 +326,7 @@ def _damaged(hashes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _damage(file: Path, why: str) -> BackupInvalid:
-    return BackupInvalid(f"{file} is damaged: {why}", "take another backup")
+    return BackupInvalid(f"{file} is damaged: {why}", "use another backup")
 
 
 @contextmanager
@@ -326,7 +338,7 @@ def _reading(file: Path) -> Iterator[tarfile.TarFile]:
         raise InvalidInput(f"there is no file {file}") from None
     except tarfile.ReadError as error:
         raise BackupInvalid(
-            f"{file} is cut off, or no backup of this program: {error}", "take another backup"
+            f"{file} is cut off, or no backup of this program: {error}", "use another backup"
         ) from error
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -342,6 +354,17 @@ def _storing(folder: Path) -> Iterator[None]:
         raise StoreError(
             f"cannot write in {folder}: {error.strerror or error}", "check its owner and its disk"
         ) from error
+
+
+@contextmanager
+def _held(folder: Path, *, at_once: bool = False) -> Iterator[None]:
+    """Lock a folder for as long as this process lives, at most; BlockingIOError when it is not free."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:

@@ -305,6 +305,20 @@ def test_a_log_that_grows_while_it_is_backed_up_is_restored_as_it_was(
     assert other.files() == before
 
 
+def test_what_a_killed_backup_or_restore_left_goes_with_the_next_one_and_nothing_of_the_living(
+    place: Place,
+) -> None:
+    left = place.state / "scratch" / "backup-x1y2z3" / "blobs"
+    left.mkdir(parents=True)
+    (left / "large").touch()
+    files = place.backups.files
+    with files.workplace() as one:
+        assert not left.parent.exists()
+        with files.workplace() as other:
+            assert (one.is_dir(), other.is_dir()) == (True, True)
+    assert list((place.state / "scratch").iterdir()) == []
+
+
 def test_nothing_is_removed_while_a_backup_is_made_and_no_restore_begins(place: Place, backup: Path) -> None:
     at_work = pytest.raises(StoreError, match="at work on this installation")
     with Maintenance(place.state).copying(), at_work:
