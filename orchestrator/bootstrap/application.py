@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from orchestrator.domain.pipeline import (
     Pipeline,
     RunnerSpec,
 )
+from orchestrator.domain.retention import Policy, Unused
 from orchestrator.domain.run import Run
 from orchestrator.observe import Masker
 from orchestrator.ports.engine import Engine
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
     from orchestrator.services.retain import Retainer
+    from orchestrator.services.retain_hosts import HostKeeper
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
@@ -230,7 +233,8 @@ class Application:
             return None
         from orchestrator.adapters.smtp import SmtpMailer
 
-        password = None if email.password is None else self.secrets.value(email.password)
+        written = email.password
+        password = None if written is None else lambda: self.secrets.value(written)
         return SmtpMailer(email.smtp, password, email.sender)
 
     @cached_property
@@ -376,6 +380,13 @@ class Application:
         from orchestrator.bootstrap.retention import retainer_of
 
         return retainer_of(self)
+
+    @cached_property
+    def image_pruner(self) -> HostKeeper:
+        """Removes the images on hosts that nothing needs, whatever their age."""
+        from orchestrator.bootstrap.retention import host_keeper_of
+
+        return host_keeper_of(self, Policy(images=Unused(age=timedelta.min)))
 
     def service(self, url: str) -> Service:
         """Everything that ``serve`` runs beside the web server; not started yet.

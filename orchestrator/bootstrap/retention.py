@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.files.disk import LocalDisk
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.files.state import LocalState
 from orchestrator.config.models import retention as models
-from orchestrator.domain.pipeline import FolderImage, NamedImage
 from orchestrator.domain.retention import Limits, Policy, StateRules, Unused
-from orchestrator.services.images import built_tag
+from orchestrator.services.images import tag_of
 from orchestrator.services.retain import Retainer
 from orchestrator.services.retain_hosts import HostKeeper, ReleaseKeeper
 from orchestrator.services.retain_state import StateKeeper, StatePorts
@@ -36,27 +34,22 @@ def retainer_of(app: Application) -> Retainer:
     servers = app.config.orchestrator.servers
     return Retainer(
         StateKeeper(ports, policy, app.pipelines.values()),
-        HostKeeper(app.store, app.engines, app.pipelines, lambda: runner_tags(app), policy, app.clock),
+        host_keeper_of(app, policy),
         ReleaseKeeper(app.store, app.deployment_servers, servers, policy, app.clock),
         LocalState(app.state),
         app.store.instance,
     )
 
 
+def host_keeper_of(app: Application, policy: Policy) -> HostKeeper:
+    """What removes images and volumes from hosts, by these rules."""
+    return HostKeeper(app.store, app.engines, app.pipelines, lambda: runner_tags(app), policy, app.clock)
+
+
 def runner_tags(app: Application) -> Mapping[str, str]:
     """The names of the images that runners have, with whose they are."""
-    found: dict[str, str] = {}
-    for name, runner in app.runners.items():
-        why = f"it is the image of runner {name}"
-        match runner.image:
-            case NamedImage(image):
-                found[image] = why
-            case FolderImage(path) if (Path(path) / "Dockerfile").is_file():
-                found[built_tag(Path(path), "Dockerfile", Path(path).name)] = why
-            case _:
-                # Each commit has its own.
-                pass
-    return found
+    tags = {name: tag_of(runner.image) for name, runner in app.runners.items()}
+    return {tag: f"it is the image of runner {name}" for name, tag in tags.items() if tag}
 
 
 def policy_of(file: models.Retention) -> Policy:

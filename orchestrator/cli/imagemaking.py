@@ -41,15 +41,13 @@ class ImageMaking:
         self.made: list[dict[str, Json]] = []
         self.failed = 0
 
-    def on(self, where: HostSpec, wanted: dict[str, ImageSpec], *, everything: bool) -> None:
-        """Have the images on a host, the base image first where one of them or the host itself needs it."""
+    def on(self, where: HostSpec, wanted: dict[str, ImageSpec], *, base: bool) -> None:
+        """Have the images on a host, the base image first where one of them needs it, or ``base``."""
         from orchestrator.domain.errors import EngineError
         from orchestrator.domain.pipeline import RepositoryImage
 
         engine = self._app.engines[where.name]
-        if any(on_base(image) for image in wanted.values()) or (
-            everything and where.helper_image == BASE_IMAGE
-        ):
+        if base or any(on_base(image) for image in wanted.values()):
             try:
                 self._base(engine, where)
             except EngineError as error:
@@ -79,6 +77,7 @@ class ImageMaking:
 
     def _one(self, engine: Engine, where: HostSpec, name: str, image: ImageSpec) -> None:
         from orchestrator.cli.progress import ProgressLine
+        from orchestrator.services.images import tag_of
 
         known = tag_of(image)
         before = engine.describe_image(known) if known else None
@@ -141,17 +140,3 @@ def on_base(image: ImageSpec) -> bool:
             return image.name == BASE_IMAGE
         case _:
             return False
-
-
-def tag_of(image: ImageSpec) -> str:
-    """What a runner's image is called on a host; empty where each commit has its own."""
-    from orchestrator.domain.pipeline import FolderImage, NamedImage
-    from orchestrator.services.images import built_tag
-
-    match image:
-        case FolderImage() if (Path(image.folder) / "Dockerfile").is_file():
-            return built_tag(Path(image.folder), "Dockerfile", Path(image.folder).name)
-        case NamedImage():
-            return image.name
-        case _:
-            return ""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.groups import CommandGroup
-from orchestrator.cli.imagemaking import BASE_IMAGE, ImageMaking, is_folder, on_base, tag_of
-from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
+from orchestrator.cli.imagemaking import BASE_IMAGE, ImageMaking, is_folder, on_base
+from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Json
     from orchestrator.domain.pipeline import HostSpec, ImageSpec
     from orchestrator.ports.engine import ImageFacts
+    from orchestrator.ports.progress import ProgressEvent
 
 
 @click.group(cls=CommandGroup)
@@ -28,31 +29,41 @@ def images() -> None:
     """Make, list and remove the images that runs use."""
 
 
-def _wanted(app: Application, names: tuple[str, ...]) -> dict[str, ImageSpec]:
+BASE = "base"
+"""What the base image is called where it is asked for alone."""
+
+
+def _wanted(app: Application, names: tuple[str, ...], *, everything: bool) -> dict[str, ImageSpec]:
+    """The images that are to be made, by runner or folder. Raises NotFound."""
     from orchestrator.domain.errors import NotFound
     from orchestrator.domain.pipeline import FolderImage
 
     runners = {name: runner.image for name, runner in app.runners.items()}
     if not names:
-        return runners
+        used = {pipeline.runner.name for pipeline in app.pipelines.values()}
+        return {name: image for name, image in runners.items() if everything or name in used}
     found: dict[str, ImageSpec] = {}
     for name in names:
         if name in runners:
             found[name] = runners[name]
         elif (Path(name) / "Dockerfile").is_file():
             found[name] = FolderImage(str(Path(name).resolve()))
-        else:
+        elif name != BASE:
             known = ", ".join(sorted(runners)) or "none"
-            raise NotFound(f"{name} is neither a runner nor a folder with a Dockerfile", f"runners: {known}")
+            raise NotFound(
+                f"{name} is neither a runner nor a folder with a Dockerfile",
+                f"runners: {known}; `{BASE}` is the base image",
+            )
     return found
 
 
 @images.command("build")
-@click.argument("names", nargs=-1, metavar="[RUNNER|FOLDER]...")
+@click.argument("names", nargs=-1, metavar="[RUNNER|FOLDER|base]...")
 @click.option("--host", metavar="NAME", help="Only on this host (else on all).")
+@click.option("--all", "everything", is_flag=True, help="Also for runners that no pipeline uses.")
 @global_options
-def build(names: tuple[str, ...], host: str | None) -> int:
-    """Pull or build the images of the runners (all of them without a name), on every host.
+def build(names: tuple[str, ...], host: str | None, everything: bool) -> int:
+    """Pull or build the images of the runners that pipelines use, or of those that are named, on every host.
 
     The base image is pulled or made from Debian's packages first where it is missing, and it is said which.
     What was built on an older base is built again.
@@ -66,13 +77,16 @@ def build(names: tuple[str, ...], host: str | None) -> int:
         hosts = [h for h in app.hosts if host in (None, h.name)]
         if not hosts:
             raise NotFound(f'there is no host "{host}"', f"there are: {', '.join(h.name for h in app.hosts)}")
-        wanted = _wanted(app, names)
+        wanted = _wanted(app, names, everything=everything)
+        if not names and (left := sorted(app.runners.keys() - wanted.keys())):
+            say(f"left out, because no pipeline uses them: {', '.join(left)}; --all makes these, too")
         for name, image in wanted.items():
             if isinstance(image, RepositoryImage):
                 say(f"{name}: built from each commit's own {image.dockerfile} when it runs")
         making = ImageMaking(app, settings)
+        asked = BASE in names and BASE not in wanted
         for where in hosts:
-            making.on(where, wanted, everything=not names)
+            making.on(where, wanted, base=asked or (not names and where.helper_image == BASE_IMAGE))
         if settings.json:
             print_json(making.made)
         return UNKNOWN if making.failed else PASSED
@@ -173,6 +187,8 @@ def _on_host(app: Application, host: HostSpec) -> Iterator[_Row]:
 
 
 def _is_stale(app: Application, tag: str, facts: ImageFacts, base: ImageFacts) -> bool:
+    from orchestrator.services.images import tag_of
+
     built = any(
         on_base(r.image) and is_folder(r.image) and tag_of(r.image) == tag for r in app.runners.values()
     )
@@ -181,43 +197,13 @@ def _is_stale(app: Application, tag: str, facts: ImageFacts, base: ImageFacts) -
 
 def _users(app: Application) -> dict[str, list[str]]:
     """The runners whose image a tag is now."""
+    from orchestrator.services.images import tag_of
+
     found: dict[str, list[str]] = {}
     for name, runner in app.runners.items():
         if is_folder(runner.image) and (tag := tag_of(runner.image)):
             found.setdefault(tag, []).append(f"runner {name}")
     return found
-
-
-def _newest(app: Application) -> set[str]:
-    """The ids of the images that each pipeline's newest run was executed in."""
-    found: set[str] = set()
-    for name in app.pipelines:
-        for run in app.store.runs.listing(name, limit=20):
-            digests = {a.image_digest for a in app.store.attempts.of_run(run.id) if a.image_digest}
-            if digests:
-                found |= digests
-                break
-    return found
-
-
-def _unneeded(app: Application) -> tuple[list[tuple[str, str, int]], int]:
-    """Tag, host and size of our images that nothing needs, and how many hosts could not be asked."""
-    from orchestrator.cli.output import say
-    from orchestrator.domain.errors import EngineError
-
-    users, newest, failed = _users(app), _newest(app), 0
-    going: list[tuple[str, str, int]] = []
-    for host in app.hosts:
-        engine = app.engines[host.name]
-        try:
-            for tag in sorted(set(engine.owned().images) - users.keys()):
-                facts = engine.describe_image(tag)
-                if facts is not None and facts.id not in newest:
-                    going.append((tag, host.name, facts.size))
-        except EngineError as error:
-            failed += 1
-            say(f"{host.name}: {error}")
-    return going, failed
 
 
 @images.command("prune")
@@ -231,8 +217,8 @@ def prune(dry_run: bool, yes: bool) -> int:
     again.
     """
     from orchestrator.cli.output import ask, count, print_json, print_table, say
-    from orchestrator.domain.errors import EngineError
     from orchestrator.domain.report import format_size
+    from orchestrator.domain.retention import Kind
 
     settings = this()
     with settings.application() as app:
@@ -241,24 +227,27 @@ def prune(dry_run: bool, yes: bool) -> int:
             names = ", ".join(run.title for run in unfinished[:5])
             say(f"nothing is removed while runs are unfinished ({names}): their images may be needed")
             return UNKNOWN
-        going, failed = _unneeded(app)
+        kinds, keeper = {Kind.IMAGES}, app.image_pruner
+        plan, problems = keeper.plan(kinds, _unseen)
+        going = plan.going
         if not settings.json:
-            print_table(("image", "host", "size"), [(t, h, format_size(size)) for t, h, size in going])
+            rows = [(str(image.key), image.place, format_size(image.size)) for image in going]
+            print_table(("image", "host", "frees"), rows)
         if going and not dry_run and not yes:
             ask(f"Remove {count(len(going), 'image')}?")
-        removed: list[dict[str, Json]] = []
-        for tag, name, size in going:
-            try:
-                if not dry_run:
-                    app.engines[name].remove_image(tag)
-                removed.append({"image": tag, "host": name, "size": size})
-            except EngineError as error:
-                failed += 1
-                say(f"{tag} on {name} stays: {error}")
+        if going and not dry_run:
+            _, gone, problems = keeper.apply(kinds, who(), _unseen, lambda: None)
+            going = tuple(gone)
+        for problem in problems:
+            say(problem)
         if settings.json:
-            print_json(removed)
-        elif not going and not failed:
-            say("nothing to remove")
+            print_json([{"image": str(i.key), "host": i.place, "size": i.size} for i in going])
         elif going:
-            say(f"{'would remove' if dry_run else 'removed'} {count(len(removed), 'image')}")
-        return UNKNOWN if failed else PASSED
+            say(f"{'would remove' if dry_run else 'removed'} {count(len(going), 'image')}")
+        elif not problems:
+            say("nothing to remove")
+        return UNKNOWN if problems else PASSED
+
+
+def _unseen(_: ProgressEvent) -> None:
+    """Looking takes a moment only."""

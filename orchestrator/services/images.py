@@ -314,6 +314,17 @@ class _Tail:
             self.over.set()
 
 
+def tag_of(image: ImageSpec) -> str:
+    """What a runner's image is called on a host; empty where each commit has its own."""
+    match image:
+        case NamedImage():
+            return image.name
+        case FolderImage() if (Path(image.folder) / "Dockerfile").is_file():
+            return built_tag(Path(image.folder), "Dockerfile", Path(image.folder).name)
+        case _:
+            return ""
+
+
 def built_tag(folder: Path, dockerfile: str, name: str) -> str:
     """What the image built from a folder is called: ``name`` and a digest of the folder's content."""
     return f"mlci/{_slug(name)}:{folder_digest(folder, extra=(dockerfile,))[:_DIGEST]}"
