@@ -13,6 +13,11 @@ from orchestrator.adapters.docker.labels import INSTANCE, MADE, ours, with_insta
 from orchestrator.domain.errors import EngineError
 
 _NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
+_NO_RANGE_REMEDY = (
+    "each slot has a network of its own, and an engine room for some 30 networks: remove those that nobody"
+    " needs (`docker network prune`, `orchestrator hosts clean`), or give the engine more ranges"
+    " (default-address-pools in its daemon.json)"
+)
 
 
 class _RangeJson(TypedDict, total=False):
@@ -64,6 +69,12 @@ class Networks:
                     labels=with_instance(labels, self._instance),
                 )
         except Refused as error:
+            # What an engine does not find when it makes a bridge network is a range of addresses for it.
+            if error.status == NOT_FOUND:
+                raise EngineError(
+                    f"{self._clients.url} has no range of addresses left for the network {name}",
+                    _NO_RANGE_REMEDY,
+                ) from error
             if error.status != CONFLICT or not self._present(name):
                 raise
 
