@@ -69,10 +69,17 @@ def policy_of(file: models.Retention) -> Policy:
 
 def _own(rules: models.PipelineRetention, general: StateRules) -> StateRules:
     return StateRules(
-        general.runs if rules.runs is None else _limits(rules.runs),
-        general.artifacts if rules.artifacts is None else _limits(rules.artifacts),
-        general.logs if rules.logs is None else _limits(rules.logs),
+        _own_limits(rules.runs, general.runs),
+        _own_limits(rules.artifacts, general.artifacts),
+        _own_limits(rules.logs, general.logs),
     )
+
+
+def _own_limits(rule: models.LimitsRule | None, general: Limits) -> Limits:
+    if rule is None:
+        return general
+    # What somebody wrote down to be kept of this pipeline yields to no disk, unlike what no rule is about.
+    return Limits(keep_all=True) if rule == "keep" else _limits(rule)
 
 
 def _limits(rule: models.LimitsRule) -> Limits:

@@ -37,7 +37,8 @@ class Limits:
     """When runs, artifacts or logs have had their time: when they exceed any of the limits that are set.
 
     ``count`` and ``per_branch`` are of the newest runs of a pipeline, and of one branch of it. The newest
-    ``keep_last`` of a pipeline stay whatever the limits say, and with ``keep_passed`` all that passed.
+    ``keep_last`` of a pipeline stay whatever the limits say, and with ``keep_passed`` all that passed. With
+    ``keep_all`` all stay, even when the disk is short of room.
     """
 
     age: timedelta | None = None
@@ -45,6 +46,7 @@ class Limits:
     per_branch: int | None = None
     keep_last: int = 5
     keep_passed: bool = False
+    keep_all: bool = False
 
     @property
     def limited(self) -> bool:

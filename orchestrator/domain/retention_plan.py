@@ -251,6 +251,8 @@ def _why_kept(run: RunFacts, limits: Limits, needed: Mapping[int, str], ranks: M
         return needed[run.id]
     if ranks[run.id].overall < limits.keep_last:
         return f"among the newest {limits.keep_last} of {run.pipeline}"
+    if limits.keep_all:
+        return f"the rule of {run.pipeline} keeps all"
     return "it passed" if limits.keep_passed and run.passed else ""
 
 

@@ -96,8 +96,9 @@ class DiskRule(Model):
     min_free: Reserved = Field(
         default="0",
         validate_default=True,
-        description="When less is free, artifacts and then logs go, the oldest first, until it is: a size or "
-        "a percentage. Set it higher than `storage.min_free`, below which no run begins.",
+        description="When less is free, artifacts and then logs go, the oldest first, until it is, but for "
+        "those of which `pipelines` says `keep`: a size or a percentage. Set it higher than "
+        "`storage.min_free`, below which no run begins.",
         examples=["10%", "20g"],
     )
 

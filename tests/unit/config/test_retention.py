@@ -61,7 +61,7 @@ retention:
     general = StateRules(Limits(365 * DAY, keep_last=0), Limits(90 * DAY, 200, 20, 9, keep_passed=True))
     assert found == Policy(
         state=general,
-        pipelines={"wine": StateRules(general.runs, Limits(), Limits(5 * DAY))},
+        pipelines={"wine": StateRules(general.runs, Limits(keep_all=True), Limits(5 * DAY))},
         images=Unused(14 * DAY, 50 << 30),
         volumes=Unused(None, 1 << 40),
         releases=90 * DAY,

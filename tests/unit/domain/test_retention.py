@@ -184,6 +184,14 @@ def test_nothing_needed_fresh_or_without_effect_goes_when_the_disk_is_short() ->
     assert plan.lacking == 90
 
 
+def test_what_a_pipeline_is_to_keep_stays_although_the_disk_is_short() -> None:
+    history = [run(1, 9), run(2, 8)]
+    kept = StateRules(artifacts=Limits(keep_last=0, keep_all=True), logs=Limits(keep_last=0))
+    policy = Policy(pipelines={"wine": kept})
+    plan = relieve(Plan(), history, NOBODY, policy, contents(history), 100, NOW)
+    assert {thing.kind for thing in plan.going} == {Kind.LOGS}
+
+
 def test_a_shared_content_makes_room_once_its_last_run_gives_it_up() -> None:
     history = [run(1, 9), run(2, 8), run(3, 7)]
     shared: Contents = {1: [("same", 10)], 2: [("same", 10)], 3: [("own", 10)]}
