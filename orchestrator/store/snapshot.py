@@ -212,6 +212,10 @@ class SqlSnapshots:
                     writing.execute(text(f"DROP TABLE IF EXISTS {_quoted(writing, name)} CASCADE"))
                 migrations.migrate(writing)
                 _copy(reading, writing, lambda done: None)
+                for table in Base.metadata.sorted_tables:
+                    # Rows that are copied bring their ids along, and draw none from the sequence.
+                    if "id" in table.columns:
+                        _set_last_id(writing, table, int(writing.scalar(select(func.max(table.c.id))) or 0))
                 for table in _counted(reading):
                     _set_last_id(writing, table, _last_id(reading, table))
         finally:

@@ -120,6 +120,21 @@ def test_rows_go_from_one_kind_of_database_to_the_other_and_back(empty_url: str,
         assert [row for row in after[name] if int_of(row) < 100_000] == before[name], name
 
 
+def test_a_run_after_the_restore_ends_with_its_metrics(empty_url: str, tmp_path: Path) -> None:
+    first = f"sqlite:///{tmp_path}/first.db"
+    with closing(open_store(first)) as store:
+        fill(store)
+    carried(first, empty_url, tmp_path / "there")
+    with closing(open_store(empty_url, create=False)) as store:
+        run = enqueue(store)
+        (attempt,) = store.attempts.of_run(run.id)
+        lease = claim(store, attempt)
+        assert lease is not None
+        metrics = (Metric("accuracy", 0.9, "a", "b"),)
+        succeed(store, lease, AttemptResult(AttemptState.SUCCEEDED, Reason.COMPLETED, metrics=metrics))
+        assert tuple(store.runs.metrics(run.id)[0]) == metrics
+
+
 def int_of(row: tuple[object, ...]) -> int:
     return int(str(row[0])) if str(row[0]).isdecimal() else 0
 
