@@ -14,6 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from orchestrator.adapters.docker import sandboxes
 from orchestrator.adapters.process import SystemClock
 from orchestrator.domain.errors import EngineError, ImageNotFound
 from orchestrator.domain.pipeline import HELPER_IMAGE, HostSpec, Protection
@@ -117,7 +118,7 @@ def service() -> Iterator[Service]:
 def networks_of(bench: Bench, **changes: object) -> Networks:
     """What gives runs their network on a host with two slots."""
     host = replace(HostSpec("local", SOCKET, 2), **changes)  # type: ignore[arg-type]  # any field of the spec
-    return Networks(bench.prefix, [host], SystemClock())
+    return Networks(bench.prefix[-8:], [host], SystemClock())
 
 
 def joined(bench: Bench, slot: int = 0, **changes: object) -> Sandbox:
@@ -215,11 +216,17 @@ def test_a_run_reaches_neither_another_run_nor_other_containers_and_their_publis
     assert ending.code == 0, "the other run has to answer, or the silence above proves nothing"
 
 
-def test_a_run_reaches_the_outside_and_can_ask_for_names(bench: Bench) -> None:
+def reaches_the_outside() -> bool:
     try:
         socket.create_connection(("pypi.org", 443), timeout=5).close()
-    except OSError as error:
-        pytest.skip(f"this machine does not reach the outside itself: {error}")
+    except OSError:
+        return False
+    return True
+
+
+def test_a_run_reaches_the_outside_and_can_ask_for_names(bench: Bench) -> None:
+    if not reaches_the_outside():
+        pytest.skip("this machine does not reach the outside itself")
     for protection in (Protection.HOST, Protection.PRIVATE):
         probe = "import socket; socket.create_connection(('pypi.org', 443), timeout=10)"
         network = joined(bench, protection=protection)
@@ -336,7 +343,7 @@ def test_a_network_that_appears_later_is_shut_under_the_run(
     bench: Bench, docker_engine: docker.DockerClient, service: Service
 ) -> None:
     clock = Hurried()
-    networks = Networks(bench.prefix, [HostSpec("local", SOCKET)], clock)
+    networks = Networks(bench.prefix[-8:], [HostSpec("local", SOCKET)], clock)
     sandbox = networks.join(bench.engine, "local", 0)
     bench.engine.ensure_network(bench.name("later"), {})
     new = gateway(docker_engine, bench.name("later"))
@@ -357,6 +364,41 @@ class Hurried(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead
+
+
+# Of an address that was made up, which needs no rights.
+MULTICAST = """
+import socket, sys
+index = socket.if_nametoindex("eth0")
+for source in ("fe80::1234", "2001:db8::5"):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+        try:
+            udp.setsockopt(socket.IPPROTO_IPV6, 78, 1)
+            udp.bind((source, 0, 0, index))
+            udp.sendto(sys.argv[2].encode(), ("ff02::1", int(sys.argv[1]), 0, index))
+            print("sent", flush=True)
+        except OSError as error:
+            print("refused", error, flush=True)
+"""
+
+
+def test_no_multicast_of_ipv6_leaves_though_an_engine_leaves_that_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    left_on = {f"net.ipv6.conf.{which}.disable_ipv6": "0" for which in ("all", "default")}
+    monkeypatch.setattr(sandboxes, "_SYSCTLS", {**sandboxes._SYSCTLS, **left_on})
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as host:
+        host.bind(("::", 0))
+        port = str(host.getsockname()[1])
+        command = ("python3", "-c", MULTICAST, port, "hello")
+        ending, lines = bench.shell("", command=command, network=joined(bench))
+        assert ending.code == 0, lines
+        assert [line.text.split()[0] for line in lines] == [b"refused", b"refused"]
+        host.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            host.recv(100)
 
 
 def test_a_repositorys_dockerfile_is_built_behind_the_same_walls(
@@ -382,6 +424,65 @@ def test_a_repositorys_dockerfile_is_built_behind_the_same_walls(
     assert json.loads(answer)[0] == []
     assert "0" in said, "it ran as root"
     assert not [heard for heard in service.heard if heard.startswith("build")]
+
+
+# What an engine lets a build do, and no route stops: frames for the host's own hardware address.
+RAW = """
+import json, socket, struct, sys
+port, word, *targets = json.loads(sys.argv[1])
+rights = [int(line.split()[1], 16) for line in open("/proc/self/status") if line.startswith("CapEff")]
+assert rights[0] >> 13 & 1, "no CAP_NET_RAW"
+hops = [line.split()[3] for line in open("/proc/net/arp").readlines()[1:]]
+interface = [name for _, name in socket.if_nameindex() if name != "lo"][0]
+me = socket.gethostbyname(socket.gethostname())
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+packets.bind((interface, 0x800))
+mine = packets.getsockname()[4]
+
+def checked(header):
+    total = sum(struct.unpack("!10H", header))
+    total = (total >> 16) + (total & 0xFFFF)
+    return header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:]
+
+for hop in {*hops, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"}:
+    for target in targets:
+        data = f"{word} {target}".encode()
+        udp = struct.pack("!4H", 40000, port, 8 + len(data), 0) + data
+        ends = socket.inet_aton(me) + socket.inet_aton(target)
+        header = checked(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + ends)
+        packets.send(bytes.fromhex(hop.replace(":", "")) + mine + bytes([8, 0]) + header + udp)
+print("sent to", len(hops), flush=True)
+"""
+
+
+def test_a_repositorys_dockerfile_reaches_no_host_with_frames_of_its_own_making(
+    bench: Bench, docker_engine: docker.DockerClient, service: Service, tmp_path: Path
+) -> None:
+    sandbox = joined(bench)
+    targets = [gateway(docker_engine, sandbox.name), *own_addresses(bench), "224.0.0.1", "255.255.255.255"]
+    told = json.dumps([service.port, "raw", *targets])
+    (tmp_path / "raw.py").write_text(RAW)
+    (tmp_path / "ask.py").write_text("import socket; socket.create_connection(('pypi.org', 443), 10)\n")
+    outside = " && python3 /ask.py" if reaches_the_outside() else ""
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {bench.image}\nUSER root\nCOPY raw.py ask.py /\nRUN true{outside} && "
+        # An address that is asked for first, so that the next hop is known.
+        f"(python3 /ask.py || true) && python3 /raw.py '{told}'\n"
+    )
+    said: list[str] = []
+    bench.engine.build(
+        tmp_path, "Dockerfile", f"{bench.prefix}:raw", {}, lambda e: said.append(e.line), network=sandbox
+    )
+    assert [line for line in said if line.startswith("sent to") and line != "sent to 0"], said
+    mark = uuid.uuid4().hex
+    with socket.socket(type=socket.SOCK_DGRAM) as own:
+        own.sendto(mark.encode(), ("127.0.0.1", service.port))
+    while mark not in service.heard:
+        threading.Event().wait(0.01)
+    assert [heard for heard in service.heard if heard.startswith("raw")] == []
+    assert [c.name for c in bench.engine.owned().containers] == [sandbox.name], "nothing of the build stays"
+    left = docker_engine.containers.get(sandbox.id).exec_run(["ls", "/sys/class/net"]).output
+    assert left == b"eth0\nlo\n"
 
 
 def test_without_the_helper_image_nothing_runs_unprotected(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypedDict, cast
@@ -136,22 +136,23 @@ class DockerEngine:
         shared: bool = False,
     ) -> str:
         """Make an image from a folder; its id."""
-        if isinstance(network, Sandbox):
-            self._sandboxes.require(network)
-        options = build_limits(resources, network)
-        if arguments:
-            options["buildargs"] = json.dumps(dict(arguments))
-        return self._images.build(
-            context,
-            dockerfile,
-            tag,
-            labels,
-            options,
-            progress,
-            credentials=credentials,
-            interrupt=interrupt,
-            shared=shared,
-        )
+        with ExitStack() as stack:
+            if isinstance(network, Sandbox):
+                network = stack.enter_context(self._sandboxes.annex(network))
+            options = build_limits(resources, network)
+            if arguments:
+                options["buildargs"] = json.dumps(dict(arguments))
+            return self._images.build(
+                context,
+                dockerfile,
+                tag,
+                labels,
+                options,
+                progress,
+                credentials=credentials,
+                interrupt=interrupt,
+                shared=shared,
+            )
 
     def commit(self, container: str, tag: str, labels: Mapping[str, str], env_to_drop: Iterable[str]) -> str:
         """Keep a stopped container's files as an image with its base image's configuration; its id."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypedDict, cast
 
+from orchestrator.adapters.docker.annexes import annex
 from orchestrator.adapters.docker.clients import Clients
 from orchestrator.adapters.docker.convert import ContainerJson, is_ours
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
@@ -36,6 +37,8 @@ _NOBODY = "02:00:00:00:00:01"
 """A hardware address that nobody has."""
 _TAMPERED = 9
 _MEMORY = 32 << 20
+_SYSCTLS = {"net.ipv4.ip_forward": "1"}
+"""For its annex."""
 _PATIENCE = 30
 """Seconds for the helper that reads addresses."""
 
@@ -44,8 +47,9 @@ _PATIENCE = 30
 # addresses on each link; and broadcasts and multicasts need no route. So no frame goes anywhere but to the
 # gateway's hardware address, and that belongs to a made-up next hop alone: broadcasts, the questions of ARP
 # among them, go to a hardware address that nobody has, and so does what is for an address of the host itself.
-# There is no IPv6 within. Protocols go by number: a small image has no /etc/protocols. A lookup that finds
-# nothing in our table, or "throw", goes on to the main one.
+# There is no IPv6 within, not even the route of its multicasts, which an engine may leave there: any address
+# that was made up (IPV6_FREEBIND) would do to send them. Protocols go by number: a small image has no
+# /etc/protocols. A lookup that finds nothing in our table, or "throw", goes on to the main one.
 _SHUT = f"""set -eu
 device() {{
   set -- $(ip -4 route show default)
@@ -97,6 +101,7 @@ done
 if [ -e /proc/net/if_inet6 ]; then
   ip -6 addr flush dev "$device"
   ip link set dev "$device" addrgenmode none
+  ip -6 route flush table local dev "$device"
   ip -6 rule add pref 20 prohibit
 fi
 ip -4 rule add pref 10 ipproto 17 dport 53 lookup main
@@ -155,6 +160,14 @@ class Sandboxes:
             raise EngineError(f"there is no sandbox {sandbox.name} on {self._clients.url}", "make it first")
         self._known(json["Id"], sandbox.name)
 
+    @contextmanager
+    def annex(self, sandbox: Sandbox) -> Iterator[Sandbox]:
+        """Where what has NET_RAW may be, as an engine's builds have, for as long as the block lasts."""
+        self.require(sandbox)
+        run, remove = self._run, self._remove
+        with annex(self._clients, self._instance, sandbox, _TABLE, run, remove) as behind:
+            yield behind
+
     def prohibit(self, name: str, addresses: Iterable[str]) -> None:
         """Shut more ways in a sandbox that is in use. ContainerGone."""
         json = self._inspect(name)
@@ -208,7 +221,7 @@ class Sandboxes:
         with _image_needed(spec.image, self._clients.url), translate(f"looking for the image {spec.image}"):
             image = self._clients.control().inspect_image(spec.image)["Id"]  # type: ignore[no-untyped-call]
         digest = hashlib.sha256()
-        for part in (_MAKE, str(image), *_checked(spec.reachable)):
+        for part in (_MAKE, str(_SYSCTLS), str(image), *_checked(spec.reachable)):
             digest.update(part.encode() + b"\0")
         return digest.hexdigest()[:40]
 
@@ -234,6 +247,7 @@ class Sandboxes:
                     security_opt=["no-new-privileges:true"],
                     read_only=True,
                     tmpfs={_KEPT: "size=256k,mode=0700"},
+                    sysctls=_SYSCTLS,
                     init=True,
                     restart_policy={"Name": "no"},
                     pids_limit=32,
