@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.errors import HeaderParseError
 from email.message import EmailMessage
@@ -13,7 +13,14 @@ from email.utils import getaddresses, parseaddr
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.domain.errors import MailError, MailRejected, MailUnavailable, OrchestratorError
+from orchestrator.domain.errors import (
+    MailError,
+    MailRejected,
+    MailUnavailable,
+    OrchestratorError,
+    SecretMissing,
+    StoreUnavailable,
+)
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PERMANENT = 500
@@ -25,14 +32,15 @@ class SmtpMailer:
     """Implements Mailer; one connection for each message, so it may be used from any thread.
 
     ``url`` is ``smtp://``, ``smtp+starttls://`` (encryption is demanded, not tried) or ``smtps://``, with the
-    user name before the ``@``. A password travels only encrypted, or to this machine itself. ``tls`` replaces
-    the system's trusted certificates. ``timeout`` is in seconds and bounds each answer of the server.
+    user name before the ``@``. ``password`` is called for each message, so that a new one counts at once. It
+    travels only encrypted, or to this machine itself. ``tls`` replaces the system's trusted certificates.
+    ``timeout`` is in seconds and bounds each answer of the server.
     """
 
     def __init__(
         self,
         url: str,
-        password: str | None,
+        password: str | Callable[[], str] | None,
         sender: str,
         timeout: float = 30.0,
         tls: ssl.SSLContext | None = None,
@@ -67,7 +75,8 @@ class SmtpMailer:
         """
         recipients = _recipients(message)
         envelope_sender = parseaddr(self._sender)[1]
-        with self._translated(), self._connected() as connection:
+        password = self._known_password()
+        with self._translated(), self._connected(password) as connection:
             refused = connection.send_message(message, from_addr=envelope_sender, to_addrs=recipients)
         for address, (code, reply) in refused.items():
             _log.warning("%s refused %s: %d %s", self._where, address, code, _text(reply))
@@ -76,8 +85,16 @@ class SmtpMailer:
     def _where(self) -> str:
         return f"mail server {self._host}:{self._port}"
 
+    def _known_password(self) -> str:
+        if not callable(self._password):
+            return self._password or ""
+        try:
+            return self._password()
+        except (SecretMissing, StoreUnavailable) as error:
+            raise MailUnavailable(f"email.password has no value: {error.message}", error.remedy) from error
+
     @contextmanager
-    def _connected(self) -> Iterator[smtplib.SMTP]:
+    def _connected(self, password: str) -> Iterator[smtplib.SMTP]:
         tls = self._tls or ssl.create_default_context()
         if self._security == "smtps":
             connection: smtplib.SMTP = smtplib.SMTP_SSL(
@@ -88,13 +105,13 @@ class SmtpMailer:
         try:
             if self._security == "smtp+starttls":
                 connection.starttls(context=tls)
-            self._login(connection)
+            self._login(connection, password)
             yield connection
             self._say_goodbye(connection)
         finally:
             connection.close()
 
-    def _login(self, connection: smtplib.SMTP) -> None:
+    def _login(self, connection: smtplib.SMTP, password: str) -> None:
         if self._user is None:
             return
         if self._security == "smtp" and not _is_loopback(self._host):
@@ -102,7 +119,7 @@ class SmtpMailer:
                 f"{self._where}: the password of {self._user} would travel unencrypted; nothing was sent",
                 "use smtp+starttls:// or smtps://",
             )
-        connection.login(self._user, self._password or "")
+        connection.login(self._user, password)
 
     @staticmethod
     def _say_goodbye(connection: smtplib.SMTP) -> None:

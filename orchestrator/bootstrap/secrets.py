@@ -76,13 +76,15 @@ class KnownSecret:
     """What can be said of a secret without its value.
 
     ``origin`` is where its value comes from; ``stored`` its row in the store, also when an entry hides it;
-    ``problem`` why it has no value now, with its ``remedy``.
+    ``used_by`` the pipelines that name it; ``places`` where orchestrator.yaml refers to the stored one, such
+    as ``email.password``; ``problem`` why it has no value now, with its ``remedy``.
     """
 
     name: str
     origin: str
     stored: SealedSecret | None
     used_by: tuple[str, ...]
+    places: tuple[str, ...]
     problem: str = ""
     remedy: str = ""
 
@@ -146,6 +148,7 @@ class ConfiguredSecrets:
             for name in pipeline.run.secrets:
                 used.setdefault(name, []).append(pipeline.pipeline)
         found: list[KnownSecret] = []
+        places = self.places()
         for name in sorted(entries.keys() | stored.keys() | used.keys()):
             problem = remedy = ""
             try:
@@ -158,10 +161,20 @@ class ConfiguredSecrets:
                     _origin(entries.get(name), name in stored),
                     stored.get(name),
                     tuple(used.get(name, ())),
+                    places.get(name, ()),
                     problem,
                     remedy,
                 )
             )
+        return found
+
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Where orchestrator.yaml refers to stored secrets, by name."""
+        found: dict[str, tuple[str, ...]] = {}
+        for path, text in secret_texts(self._config.orchestrator):
+            for reference in text.references:
+                if reference.kind == "secret":
+                    found[reference.name] = (*found.get(reference.name, ()), ".".join(map(str, path)))
         return found
 
     def warn(self) -> None:

@@ -206,7 +206,7 @@ def _secrets(app: Application) -> Iterator[Finding]:
         yield Finding("secrets", "fail", f"cannot be looked at: {error.message}", error.remedy)
         return
     for secret in known:
-        if secret.problem and (secret.used_by or not secret.stored):
+        if secret.problem and (secret.used_by or secret.places or not secret.stored):
             yield Finding(f"secret {secret.name}", "fail", secret.problem, secret.remedy)
         elif secret.problem:
             yield Finding(f"secret {secret.name}", "warn", secret.problem, secret.remedy)

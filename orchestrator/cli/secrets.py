@@ -70,6 +70,8 @@ def set_secret(context: click.Context, name: str, file: Path | None, from_stdin:
             say(f"warning: it has fewer than {SHORTEST_SECRET} characters, which no log can mask")
         if name in app.config.orchestrator.secrets:
             say(f"warning: {name} under secrets: of orchestrator.yaml counts more than what is stored")
+        elif not _users(app, name):
+            say(f"nothing uses it yet: name it in run.secrets, or write ${{{{ secrets.{name} }}}}")
         return PASSED
 
 
@@ -98,7 +100,7 @@ def _checked(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise InvalidInput("the value is not UTF-8 text", "encode it, as base64 does") from None
     if not value:
-        raise InvalidInput("the value is empty", "to take a secret away: `orchestrator secrets remove`")
+        raise InvalidInput("the value is empty, nothing was stored", "give a value, or `secrets remove`")
     if "\0" in value:
         raise InvalidInput("the value holds a zero byte, which no environment variable can", "encode it")
     return value
@@ -128,6 +130,7 @@ def list_secrets() -> int:
                         "resolves": not secret.problem,
                         "problem": secret.problem,
                         "used_by": list(secret.used_by),
+                        "places": list(secret.places),
                     }
                     for secret in known
                 ]
@@ -141,7 +144,7 @@ def list_secrets() -> int:
                 ago(secret.stored.updated_at, now) if secret.stored else "",
                 secret.stored.updated_by if secret.stored else "",
                 f"no: {secret.problem}" if secret.problem else "yes",
-                ", ".join(secret.used_by),
+                ", ".join((*secret.used_by, *secret.places)),
             )
             for secret in known
         ]
@@ -151,7 +154,7 @@ def list_secrets() -> int:
             "set",
             Column("by", elastic=True),
             Column("has a value", fold=True),
-            Column("pipelines", fold=True),
+            Column("used by", fold=True),
         )
         print_table(columns, rows, "no secret is stored, configured or asked for")
         return PASSED
@@ -159,7 +162,7 @@ def list_secrets() -> int:
 
 @secrets.command("remove")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @global_options
 def remove(name: str, yes: bool) -> int:
     """Take a stored secret away. Runs that need it end as `secret_missing` from then on."""
@@ -182,9 +185,11 @@ def remove(name: str, yes: bool) -> int:
 
 
 def _users(app: Application, name: str) -> list[str]:
+    """Pipelines, and places in orchestrator.yaml, that need the stored value."""
+    places = list(app.secrets.places().get(name, ()))
     if name in app.config.orchestrator.secrets:
-        return []
-    return [file.pipeline for file in app.config.pipelines.values() if name in file.run.secrets]
+        return places
+    return [file.pipeline for file in app.config.pipelines.values() if name in file.run.secrets] + places
 
 
 def _what_then(app: Application, name: str) -> str:

@@ -16,9 +16,14 @@ _PASSWORD = re.compile(
     r"[a-z0-9+]+://[^/:]*:(?P<userinfo>[^@]*(?:@[^/?]*(?=@))?)@|[?&]password=(?P<query>[^&]*)"
 )
 
+_REFERENCE = re.compile(r"\$\{\{[^}]*\}\}")
+_NO_PORT = re.compile(r"[a-z+]+://(?:.*@|(?!.*@))(?:\[[^]]*\]|[^]/?@:[]+):(?!\d*(?:[/?]|$))")
+
 
 def mistake(address: str) -> str:
     """What is wrong with an address; empty when it may be right. It does not repeat a password."""
+    if address.startswith(POSTGRES) and _NO_PORT.match(_REFERENCE.sub("0", address)):
+        return "what stands behind the host's : is no port"
     if address.startswith(("${{", *POSTGRES)) or (
         address.startswith("sqlite:///") and address != "sqlite:///"
     ):

@@ -125,9 +125,11 @@ def _check_environment(document: Document, known: Known) -> Iterator[Problem]:
             if stored.names is None:
                 yield from stored.unchecked(document, path, name)
             elif name not in stored.names:
-                remedy = f'{name}: "${{{{ env.{name} }}}}" under secrets: of orchestrator.yaml'
-                remedy += f", or `orchestrator secrets set {name}`"
-                yield _unknown(document, path, "secret", name, known.secrets | stored.names, remedy)
+                names = sorted(known.secrets | stored.names)
+                entry = f'{name}: "${{{{ env.{name} }}}}" under secrets: of orchestrator.yaml'
+                expected = f"{any_of(names) if names else entry}, or `orchestrator secrets set {name}`"
+                meant = closest(name, names)
+                yield document.problem(path, f'there is no secret "{name}"', expected, meant)
         if name in variables:
             yield document.problem(path, f"{name} stands under env, too", "each variable once")
         if name.startswith("MLCI_"):

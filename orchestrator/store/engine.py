@@ -56,8 +56,8 @@ def parse_url(url: str) -> URL:
     """Read a database URL; ``postgresql://`` means the psycopg 3 driver. Raises InvalidInput."""
     try:
         parsed = make_url(url)
-    except sa.ArgumentError:
-        # The text is not repeated: it may hold a password.
+    except (sa.ArgumentError, ValueError):
+        # The latter is a port that is no number. The text is not repeated: it may hold a password.
         raise InvalidInput("the database URL cannot be read", _EXPECTED) from None
     match parsed.drivername:
         case "sqlite" if parsed.database and parsed.database != ":memory:" and "mode" not in parsed.query:

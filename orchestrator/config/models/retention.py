@@ -26,7 +26,7 @@ def _age(value: Plain) -> timedelta:
         meant = f"{text}d" if text.isdecimal() else error.suggestion or closest(text, ["keep"])
         raise wrong(str(error), _EXPECTED, meant) from None
     if age < timedelta(minutes=1):
-        raise wrong("this is shorter than a minute", _EXPECTED)
+        raise wrong("this is shorter than a minute", f"at least 1m; {_EXPECTED}")
     return age
 
 

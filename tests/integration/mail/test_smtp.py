@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.adapters.smtp import SmtpMailer
-from orchestrator.domain.errors import MailRejected, MailUnavailable
+from orchestrator.domain.errors import MailRejected, MailUnavailable, SecretMissing
 from orchestrator.services.mail_message import compose
 from tests.support.mailserver import PASSWORD, USER, mailbox, make_certificate
 from tests.support.smtp import SmtpServer
@@ -80,6 +80,30 @@ def test_a_mail_travels_encrypted_with_a_login(
         url = f"{security}://{USER}@{box.host}:{box.port}"
         SmtpMailer(url, PASSWORD, SENDER, tls=trusting).send(message())
         assert (len(box.received), box.encrypted, box.logins) == (1, [True], [USER.encode()])
+
+
+def test_a_password_is_looked_up_for_each_mail_and_waited_for_while_it_is_missing(
+    certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    values: list[str] = []
+
+    def looked_up() -> str:
+        if not values:
+            raise SecretMissing("the key does not exist", "put it back")
+        return values[-1]
+
+    with mailbox("smtps", certificate, login=True) as box:
+        mailer = SmtpMailer(f"smtps://{USER}@{box.host}:{box.port}", looked_up, SENDER, tls=trusting)
+        with pytest.raises(
+            MailUnavailable, match=r"email\.password has no value: the key does not exist; put it"
+        ):
+            mailer.send(message())
+        values.append("an older one")
+        with pytest.raises(MailRejected):
+            mailer.send(message())
+        values.append(PASSWORD)
+        mailer.send(message())
+        assert len(box.received) == 1
 
 
 def test_a_wrong_password_is_refused_for_good(

@@ -61,6 +61,7 @@ def history(folder: Path) -> list[tuple[str, str, str]]:
 def test_a_value_is_read_from_standard_input(
     command: Command, folder: Path, typed: io.BytesIO, ending: str, option: tuple[str, ...]
 ) -> None:
+    wants(folder, "TOKEN")
     typed.write(f" {VALUE}\nü {ending}".encode())
     typed.seek(0)
     done = command("secrets", "set", "TOKEN", *option)
@@ -142,6 +143,27 @@ def test_a_secret_that_is_needed_is_removed_with_a_warning(
     assert (done.code, done.err) == (0, "warning: TOKEN is needed by wine\nTOKEN is removed\n")
     assert value_of(folder, "TOKEN") is None
     assert command("secrets", "remove", "TOKEN", "--yes").code == 2
+
+
+def test_what_orchestrator_yaml_refers_to_is_listed_as_used_and_missed_when_removed(
+    command: Command, folder: Path
+) -> None:
+    stored(command, folder, "SMTP_PASSWORD")
+    entries(folder, '{OTHER: "${{ secrets.SMTP_PASSWORD }}"}')
+    rows = {row["name"]: row for row in json.loads(command("--json", "secrets", "list").out)}
+    assert rows["SMTP_PASSWORD"]["places"] == ["secrets.OTHER"]
+    assert "secrets.OTHER" in command("secrets", "list").out
+    done = command("secrets", "remove", "SMTP_PASSWORD", "-y")
+    assert done.err.startswith("warning: SMTP_PASSWORD is needed by secrets.OTHER\n")
+
+
+def test_storing_says_when_nothing_uses_the_name(command: Command, folder: Path, typed: io.BytesIO) -> None:
+    wants(folder, "TOKEN")
+    for name, told in (("TOKEM", True), ("TOKEN", False)):
+        typed.seek(0)
+        typed.write(VALUE.encode())
+        typed.seek(0)
+        assert ("nothing uses it yet" in command("secrets", "set", name).err) is told
 
 
 def test_removing_an_unknown_name_says_what_was_meant(command: Command, folder: Path) -> None:

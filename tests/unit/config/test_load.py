@@ -407,6 +407,10 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
             "storage: {database: 'postgresql+psycopg2://u@h/d'}\n",
             "1:21: only the driver psycopg is supported for PostgreSQL",
         ),
+        (
+            "storage: {database: 'postgresql://u:${{ file:/p }}@h:54e2/d'}\n",
+            "1:21: what stands behind the host's : is no port; expected sqlite",
+        ),
         ("storage: {limits: {files: -1}}\n", "1:27: -1 is too small; expected at least 1"),
         ("web: {port: 99999}\n", "1:13: 99999 is too large; expected at most 65535"),
         ("web: {url: localhost}\n", '1:12: "localhost" is not a web address'),

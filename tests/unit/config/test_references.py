@@ -60,7 +60,10 @@ def test_a_name_that_nobody_defines_is_reported_where_it_stands(
         ("{runner: cpuu, command: x}", '3:15: there is no runner "cpuu"; expected cpu; did you mean "cpu"?'),
         (
             "{runner: cpu, command: x, secrets: [WANDB_KEY]}",
-            '3:42: there is no secret "WANDB_KEY"; expected WANDB_API_KEY; did you mean "WANDB_API_KEY"?',
+            (
+                '3:42: there is no secret "WANDB_KEY"; expected WANDB_API_KEY, or '
+                '`orchestrator secrets set WANDB_KEY`; did you mean "WANDB_API_KEY"?'
+            ),
         ),
         (
             "{runner: cpu, command: x, secrets: [WANDB_API_KEY], env: {WANDB_API_KEY: x}}",

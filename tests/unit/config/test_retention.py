@@ -83,7 +83,10 @@ AGE = "expected a duration such as 90d, `keep` to keep all, or a mapping such as
         ("{images: kep}", f'1:21: "kep" is not a duration; {AGE}; did you mean "keep"?'),
         ("{runs: [1d]}", f"1:19: a list is not possible here; {AGE}"),
         ("{runs: true}", f"1:19: true or false is not possible here; {AGE}"),
-        ("{journal: 5s}", f"1:22: this is shorter than a minute; {AGE}"),
+        (
+            "{journal: 5s}",
+            "1:22: this is shorter than a minute; expected at least 1m; a duration such as 90d, ",
+        ),
         ("{log: 5d}", '1:13: unknown key "log"; '),
         ("{runs: {max_age: 5d}}", '1:20: unknown key "max_age"; expected one of age, count, per_branch, '),
         ("{runs: {count: 0}}", "1:27: 0 is too small; expected at least 1"),

@@ -36,7 +36,7 @@ def test_a_name_that_is_nowhere_is_an_error_with_the_likely_one(folder: ConfigFo
     assert problems(folder, "HF_TOKENS") == [
         (
             'pipelines/wine.yaml:3:42: there is no secret "HF_TOKEN"; expected one of HF_TOKENS, '
-            'WANDB_API_KEY; did you mean "HF_TOKENS"?'
+            'WANDB_API_KEY, or `orchestrator secrets set HF_TOKEN`; did you mean "HF_TOKENS"?'
         )
     ]
 
