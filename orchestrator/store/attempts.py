@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, func, or_, select, union, update
+from sqlalchemy import Connection, Row, Update, bindparam, delete, func, insert, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState
@@ -28,12 +29,12 @@ from orchestrator.store.tables import (
 )
 from orchestrator.store.transitions import (
     NO_LEASE,
+    Once,
     Tokens,
     TooLate,
     changed,
     extend,
     granted,
-    inserted,
     is_free,
     lost,
     put,
@@ -43,13 +44,31 @@ from orchestrator.store.transitions import (
 
 _ACTIVE = tuple(state for state in AttemptState if state.active)
 _CLAIMABLE = (RunState.QUEUED, RunState.RUNNING)
-# Statements that every turn of the server makes are put together once.
-_ONE = select(AttemptRow).where(AttemptRow.id == bindparam("id")).execution_options(populate_existing=True)
+# Statements that every turn of the server makes are put together once; and what they find is read without the
+# session's bookkeeping, which would cost more than all the rest.
+_COLUMNS = [column for column in AttemptRow.__table__.c if column.name not in ("left_out", *NO_LEASE)]
+_ONE = select(*_COLUMNS).where(AttemptRow.id == bindparam("id"))
 _OF_RUN = (
-    select(AttemptRow)
+    select(*_COLUMNS)
     .where(AttemptRow.run_id == bindparam("run_id"))
     .order_by(AttemptRow.replicate, AttemptRow.number)
 )
+_RUN_ID = select(AttemptRow.run_id).where(AttemptRow.id == bindparam("id"))
+_RUN_STATE_LOCKED = select(RunRow.state).where(RunRow.id == bindparam("id")).with_for_update()
+_CLAIM = update(AttemptRow).where(
+    AttemptRow.id == bindparam("attempt_id"), AttemptRow.state == AttemptState.QUEUED
+)
+_BEGIN_RUN = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == RunState.QUEUED)
+_MOVE = update(AttemptRow).where(
+    AttemptRow.id == bindparam("attempt_id"),
+    AttemptRow.lease_token == bindparam("token"),
+    AttemptRow.state == bindparam("before"),
+)
+_SLOTS_OF_HOST = select(SlotRow.index).where(SlotRow.host == bindparam("host"))
+_SLOT = Once(SlotRow)
+_FREE_SLOT = delete(SlotRow).where(SlotRow.attempt_id == bindparam("attempt_id"))
+_METRICS = insert(MetricRow)
+_ARTIFACTS = insert(ArtifactRow)
 _QUEUED = (
     select(AttemptRow.id, AttemptRow.run_id, RunRow.host_wish)
     .join(RunRow, RunRow.id == AttemptRow.run_id)
@@ -72,12 +91,12 @@ class SqlAttempts:
         self._tokens = tokens
 
     def of_run(self, run_id: int) -> Sequence[Attempt]:
-        with self._database.reading() as session:
-            return [_attempt(row) for row in session.scalars(_OF_RUN, {"run_id": run_id})]
+        with self._database.connected() as connection:
+            return [_attempt(row) for row in connection.execute(_OF_RUN, {"run_id": run_id})]
 
     def get(self, attempt_id: int) -> Attempt:
-        with self._database.reading() as session:
-            return _get(session, attempt_id)
+        with self._database.connected() as connection:
+            return _get(connection, attempt_id)
 
     def queued(self, at: datetime) -> Sequence[QueuedAttempt]:
         with self._database.connected() as connection:
@@ -103,23 +122,21 @@ class SqlAttempts:
         at: datetime,
         seconds: float,
     ) -> Lease:
-        run_id = session.scalar(select(AttemptRow.run_id).where(AttemptRow.id == attempt_id))
+        connection = session.connection()
+        run_id = connection.scalar(_RUN_ID, {"id": attempt_id})
         if run_id is None:
             raise NotFound(f"there is no attempt {attempt_id}")
         # Always the run before its attempts: whoever ends the run locks in this order too.
-        run_state = session.scalar(select(RunRow.state).where(RunRow.id == run_id).with_for_update())
+        run_state = connection.scalar(_RUN_STATE_LOCKED, {"id": run_id})
         lease = self._lease(attempt_id, owner, at, seconds)
-        guarded = (
-            update(AttemptRow)
-            .where(AttemptRow.id == attempt_id, AttemptRow.state == AttemptState.QUEUED)
-            .values(
-                state=AttemptState.PREPARING,
-                host=host,
-                container=container,
-                **granted(lease, at),
-            )
-        )
-        if run_state not in _CLAIMABLE or not changed(session, guarded):
+        values = {
+            "attempt_id": attempt_id,
+            "state": AttemptState.PREPARING,
+            "host": host,
+            "container": container,
+            **granted(lease, at),
+        }
+        if run_state not in _CLAIMABLE or not changed(session, _CLAIM, values):
             raise TooLate
         _take_slot(session, host, slots, attempt_id)
         before, after = AttemptState.QUEUED.value, AttemptState.PREPARING.value
@@ -127,12 +144,7 @@ class SqlAttempts:
             session, at, owner, f"attempt {attempt_id}", run_id, before, after, f"on {host} as {container}"
         )
         if run_state is RunState.QUEUED:
-            changed(
-                session,
-                update(RunRow)
-                .where(RunRow.id == run_id, RunRow.state == RunState.QUEUED)
-                .values(state=RunState.RUNNING, started_at=at),
-            )
+            changed(session, _BEGIN_RUN, {"run_id": run_id, "state": RunState.RUNNING, "started_at": at})
             queued, running = RunState.QUEUED.value, RunState.RUNNING.value
             record(session, at, owner, f"run {run_id}", run_id, queued, running)
         return lease
@@ -216,16 +228,14 @@ class SqlAttempts:
         if after is AttemptState.RUNNING:
             values["started_at"] = at
         with self._database.writing() as session:
-            if not changed(session, _held(lease).where(AttemptRow.state == before).values(**values)):
-                raise lost(lease)
-            attempt = _get(session, lease.id)
+            attempt = _moved(session, lease, before, values)
             _record(session, lease, attempt, before, at)
             return attempt
 
     def note_stop(self, lease: Lease, cause: StopCause, at: datetime) -> None:
         with self._database.writing() as session:
             if changed(session, _held(lease).where(AttemptRow.stop_cause.is_(None)).values(stop_cause=cause)):
-                run_id = _get(session, lease.id).run_id
+                run_id = _get(session.connection(), lease.id).run_id
                 what = f"to be stopped: {cause.value}"
                 record(session, at, lease.owner, f"attempt {lease.id}", run_id, "", "", what)
             elif (
@@ -241,32 +251,19 @@ class SqlAttempts:
                 "an active attempt ends in a final state"
             )
         with self._database.writing() as session:
-            ended = (
-                _held(lease)
-                .where(AttemptRow.state == before)
-                .values(
-                    state=result.state,
-                    reason=result.reason,
-                    message=result.message,
-                    exit=None if result.exit is None else to_plain(result.exit),
-                    warnings=list(result.warnings),
-                    left_out=list(result.left_out),
-                    finished_at=at,
-                    **NO_LEASE,
-                )
-            )
-            if not changed(session, ended):
-                raise lost(lease)
-            changed(session, delete(SlotRow).where(SlotRow.attempt_id == lease.id))
-            session.add_all(
-                MetricRow(attempt_id=lease.id, name=m.name, value=m.value, source=m.source, reader=m.reader)
-                for m in result.metrics
-            )
-            session.add_all(
-                ArtifactRow(attempt_id=lease.id, kind=a.kind, path=a.path, size=a.size, sha256=a.sha256)
-                for a in result.artifacts
-            )
-            attempt = _get(session, lease.id)
+            ended: dict[str, object] = {
+                "state": result.state,
+                "reason": result.reason,
+                "message": result.message,
+                "exit": None if result.exit is None else to_plain(result.exit),
+                "warnings": list(result.warnings),
+                "left_out": list(result.left_out),
+                "finished_at": at,
+                **NO_LEASE,
+            }
+            attempt = _moved(session, lease, before, ended)
+            changed(session, _FREE_SLOT, {"attempt_id": lease.id})
+            _add_left_behind(session, lease.id, result)
             why = f"{result.reason.value}: {result.message}" if result.message else result.reason.value
             _record(session, lease, attempt, before, at, why)
             return attempt
@@ -329,21 +326,62 @@ def _record(
 
 def _take_slot(session: Session, host: str, slots: int, attempt_id: int) -> None:
     """Take the first free slot of a host; TooLate when there is none."""
-    taken = set(session.scalars(select(SlotRow.index).where(SlotRow.host == host)))
+    taken = set(session.connection().scalars(_SLOTS_OF_HOST, {"host": host}))
     for index in range(slots):
-        if index not in taken and inserted(session, SlotRow(host=host, index=index, attempt_id=attempt_id)):
+        wanted = {"host": host, "index": index, "attempt_id": attempt_id}
+        if index not in taken and _SLOT.add(session, wanted):
             return
     raise TooLate
 
 
-def _get(session: Session, attempt_id: int) -> Attempt:
-    row = session.scalar(_ONE, {"id": attempt_id})
+def _moved(session: Session, lease: Lease, before: AttemptState, values: Mapping[str, object]) -> Attempt:
+    """Change an attempt that is in the state ``before`` and this lease's; as it is then. Raises LeaseLost."""
+    guard = {"attempt_id": lease.id, "token": lease.token, "before": before}
+    if not changed(session, _MOVE, {**guard, **values}):
+        raise lost(lease)
+    return _get(session.connection(), lease.id)
+
+
+def _add_left_behind(session: Session, attempt_id: int, result: AttemptResult) -> None:
+    connection = session.connection()
+    if result.metrics:
+        connection.execute(
+            _METRICS,
+            [
+                {
+                    "attempt_id": attempt_id,
+                    "name": metric.name,
+                    "value": metric.value,
+                    "source": metric.source,
+                    "reader": metric.reader,
+                }
+                for metric in result.metrics
+            ],
+        )
+    if result.artifacts:
+        connection.execute(
+            _ARTIFACTS,
+            [
+                {
+                    "attempt_id": attempt_id,
+                    "kind": artifact.kind,
+                    "path": artifact.path,
+                    "size": artifact.size,
+                    "sha256": artifact.sha256,
+                }
+                for artifact in result.artifacts
+            ],
+        )
+
+
+def _get(connection: Connection, attempt_id: int) -> Attempt:
+    row = connection.execute(_ONE, {"id": attempt_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no attempt {attempt_id}")
     return _attempt(row)
 
 
-def _attempt(row: AttemptRow) -> Attempt:
+def _attempt(row: Row[Any]) -> Attempt:
     return Attempt(
         id=row.id,
         run_id=row.run_id,

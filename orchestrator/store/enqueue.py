@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Insert, Row, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState, action_key
@@ -23,7 +24,22 @@ from orchestrator.store.tables import (
     PipelineRow,
     RunRow,
 )
-from orchestrator.store.transitions import TooLate, changed, inserted, record
+from orchestrator.store.transitions import Once, TooLate, changed, inserted, record
+
+# Put together once, for several runs may be enqueued at a time.
+_CHANGE = insert(ChangeRow)
+_SET_RANK = update(ChangeRow).where(ChangeRow.id == bindparam("change_id"))
+_COUNT = (
+    update(PipelineRow)
+    .where(PipelineRow.name == bindparam("pipeline"))
+    .values(last_number=PipelineRow.last_number + 1)
+)
+_COUNTER = Once(PipelineRow)
+_LAST_NUMBER = select(PipelineRow.last_number).where(PipelineRow.name == bindparam("pipeline"))
+_RUN = insert(RunRow)
+_SET_ORIGIN = update(RunRow).where(RunRow.id == bindparam("run_id"))
+_ATTEMPT = Once(AttemptRow)
+_ACTION = Once(ActionRow)
 
 
 def apply_moves(session: Session, pipeline: str, moves: Sequence[HeadMove | DataMove]) -> str:
@@ -72,44 +88,56 @@ def _apply(session: Session, pipeline: str, move: HeadMove | DataMove) -> str:
 def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     """Insert the change, the run, its attempts and its start actions, and return the run's id."""
     pipeline = new.pipeline
-    change = ChangeRow(
-        pipeline=pipeline.name,
-        key=key,
-        cause=new.cause,
-        branch=new.revision.branch,
-        revision=to_plain(new.revision),
-        datasets=to_plain(new.datasets),
-        note=new.note,
-        requested_by=new.requested_by,
-        rank=0,
+    connection = session.connection()
+    change_id = _add(
+        session,
+        _CHANGE,
+        {
+            "pipeline": pipeline.name,
+            "key": key,
+            "cause": new.cause,
+            "branch": new.revision.branch,
+            "revision": to_plain(new.revision),
+            "datasets": to_plain(new.datasets),
+            "note": new.note,
+            "requested_by": new.requested_by,
+            "rank": 0,
+        },
     )
-    session.add(change)
-    session.flush()
-    change.rank = _rank(session, new, change.id)
-    run = RunRow(
-        number=_next_number(session, pipeline.name),
-        pipeline=pipeline.name,
-        project=pipeline.project,
-        purpose=new.purpose,
-        state=RunState.QUEUED,
-        change_id=change.id,
-        created_at=at,
-        replicates=new.replicates or pipeline.replicates,
-        host_wish=new.host_wish,
-        rerun_of=None,
-        seed_run_id=0,
-        message="",
-        definition=to_plain(pipeline),
+    connection.execute(_SET_RANK, {"change_id": change_id, "rank": _rank(session, new, change_id)})
+    replicates = new.replicates or pipeline.replicates
+    run_id = _add(
+        session,
+        _RUN,
+        {
+            "number": _next_number(session, pipeline.name),
+            "pipeline": pipeline.name,
+            "project": pipeline.project,
+            "purpose": new.purpose,
+            "state": RunState.QUEUED,
+            "change_id": change_id,
+            "created_at": at,
+            "replicates": replicates,
+            "host_wish": new.host_wish,
+            "seed_run_id": 0,
+            "message": "",
+            "definition": to_plain(pipeline),
+        },
     )
-    session.add(run)
-    session.flush()
-    run.seed_run_id = _seed_run_id(session, new, run.id)
-    run.rerun_of = new.rerun_of
-    record(session, at, new.requested_by, f"run {run.id}", run.id, "", run.state.value, new.cause.value)
-    for replicate in range(run.replicates):
-        add_attempt(session, run.id, replicate, 1, seed_for(run.seed_run_id, replicate), None, at)
-    add_actions(session, run.id, new.start_actions, new.requested_by, at)
-    return run.id
+    seed_run_id = _seed_run_id(session, new, run_id)
+    origin = {"seed_run_id": seed_run_id, "rerun_of": new.rerun_of}
+    connection.execute(_SET_ORIGIN, {"run_id": run_id, **origin})
+    record(session, at, new.requested_by, f"run {run_id}", run_id, "", RunState.QUEUED.value, new.cause.value)
+    for replicate in range(replicates):
+        add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
+    add_actions(session, run_id, new.start_actions, new.requested_by, at)
+    return run_id
+
+
+def _add(session: Session, statement: Insert, values: Mapping[str, object]) -> int:
+    """Insert a row; the id that it was given."""
+    key = session.connection().execute(statement, values).inserted_primary_key
+    return int(cast("Row[Any]", key)[0])
 
 
 def _rank(session: Session, new: NewRun, change_id: int) -> int:
@@ -126,14 +154,10 @@ def _rank(session: Session, new: NewRun, change_id: int) -> int:
 
 def _next_number(session: Session, pipeline: str) -> int:
     """Count the pipeline's runs; the counter's row stays locked until the transaction ends."""
-    count = (
-        update(PipelineRow)
-        .where(PipelineRow.name == pipeline)
-        .values(last_number=PipelineRow.last_number + 1)
-    )
-    if not changed(session, count) and not inserted(session, PipelineRow(name=pipeline, last_number=1)):
-        changed(session, count)
-    return session.scalars(select(PipelineRow.last_number).where(PipelineRow.name == pipeline)).one()
+    mine = {"pipeline": pipeline}
+    if not changed(session, _COUNT, mine) and not _COUNTER.add(session, {"name": pipeline, "last_number": 1}):
+        changed(session, _COUNT, mine)
+    return session.connection().execute(_LAST_NUMBER, mine).scalar_one()
 
 
 def _seed_run_id(session: Session, new: NewRun, run_id: int) -> int:
@@ -160,40 +184,46 @@ def add_attempt(
     at: datetime,
 ) -> None:
     """Insert a QUEUED attempt; one that is there already stays as it is."""
-    row = AttemptRow(
-        run_id=run_id,
-        replicate=replicate,
-        number=number,
-        seed=seed,
-        state=AttemptState.QUEUED,
-        container="",
-        container_id="",
-        image_digest="",
-        message="",
-        warnings=[],
-        left_out=[],
-        not_before=not_before,
-        created_at=at,
+    attempt_id = _ATTEMPT.number(
+        session,
+        {
+            "run_id": run_id,
+            "replicate": replicate,
+            "number": number,
+            "seed": seed,
+            "state": AttemptState.QUEUED,
+            "container": "",
+            "container_id": "",
+            "image_digest": "",
+            "message": "",
+            "warnings": [],
+            "left_out": [],
+            "not_before": not_before,
+            "created_at": at,
+        },
     )
-    if inserted(session, row):
+    if attempt_id is not None:
         what = f"replicate {replicate}, try {number}"
-        record(session, at, "", f"attempt {row.id}", run_id, "", row.state.value, what)
+        record(session, at, "", f"attempt {attempt_id}", run_id, "", AttemptState.QUEUED.value, what)
 
 
 def add_actions(session: Session, run_id: int, actions: Sequence[NewAction], who: str, at: datetime) -> None:
     """Insert PENDING actions; one that is owed already stays as it is."""
     for action in actions:
-        row = ActionRow(
-            run_id=run_id,
-            key=action_key(run_id, action.trigger, action.position),
-            trigger=action.trigger,
-            position=action.position,
-            spec=to_plain(action.spec),
-            state=ActionState.PENDING,
-            tries=0,
-            message="",
-            created_at=at,
+        action_id = _ACTION.number(
+            session,
+            {
+                "run_id": run_id,
+                "key": action_key(run_id, action.trigger, action.position),
+                "trigger": action.trigger,
+                "position": action.position,
+                "spec": to_plain(action.spec),
+                "state": ActionState.PENDING,
+                "tries": 0,
+                "message": "",
+                "created_at": at,
+            },
         )
-        if inserted(session, row):
+        if action_id is not None:
             what = f"{action.spec.kind} on {action.trigger.value}"
-            record(session, at, who, f"action {row.id}", run_id, "", row.state.value, what)
+            record(session, at, who, f"action {action_id}", run_id, "", ActionState.PENDING.value, what)

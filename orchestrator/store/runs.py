@@ -8,8 +8,9 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
@@ -70,13 +71,13 @@ class SqlRuns:
                 if new is None:
                     return None
                 run_id = add_run(session, new, key or f"manual {self._tokens()}", at)
-                return _get(session, run_id)
+                return _get(session.connection(), run_id)
         except TooLate:
             return None
 
     def get(self, run_id: int) -> Run:
-        with self._database.reading() as session:
-            return _get(session, run_id)
+        with self._database.connected() as connection:
+            return _get(connection, run_id)
 
     def find(self, reference: str) -> Run:
         match = _REFERENCE.fullmatch(reference.strip())
@@ -87,10 +88,10 @@ class SqlRuns:
         if match["pipeline"] is None:
             return self.get(int(match["number"]))
         named = _RUNS.where(RunRow.pipeline == match["pipeline"], RunRow.number == int(match["number"]))
-        with self._database.reading() as session:
-            if found := _fetch(session, named):
+        with self._database.connected() as connection:
+            if found := _fetch(connection, named):
                 return found[0]
-            raise _missing(session, reference.strip(), match["pipeline"], int(match["number"]))
+            raise _missing(connection, reference.strip(), match["pipeline"], int(match["number"]))
 
     def definition(self, run_id: int) -> Pipeline:
         with self._remembering:
@@ -125,51 +126,32 @@ class SqlRuns:
             wanted = wanted.where(ChangeRow.branch == branch)
         if before is not None:
             wanted = wanted.where(RunRow.id < before)
-        with self._database.reading() as session:
-            return _fetch(session, wanted)
+        with self._database.connected() as connection:
+            return _fetch(connection, wanted)
 
     def unfinished(self) -> Sequence[Run]:
-        with self._database.reading() as session:
-            return _fetch(session, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
+        with self._database.connected() as connection:
+            return _fetch(connection, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
 
     def moving(self) -> Sequence[Standing]:
         with self._database.connected() as connection:
             return [Standing(*row) for row in connection.execute(_MOVING)]
 
     def previous_state(self, run: Run) -> RunState | None:
-        with self._database.reading() as session:
-            return session.scalar(
-                select(RunRow.state)
-                .join(ChangeRow, ChangeRow.id == RunRow.change_id)
-                .where(
-                    RunRow.pipeline == run.pipeline,
-                    RunRow.state.in_(_JUDGED),
-                    RunRow.purpose == Purpose.TRAIN,
-                    RunRow.id < run.id,
-                    ChangeRow.branch == run.change.revision.branch,
-                )
-                .order_by(RunRow.id.desc())
-                .limit(1)
-            )
+        before = {"pipeline": run.pipeline, "id": run.id, "branch": run.change.revision.branch}
+        with self._database.connected() as connection:
+            return connection.scalar(_PREVIOUS_STATE, before)
 
     def measured_runs(self, pipeline: str) -> Sequence[Run]:
         passed = _RUNS.where(RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED).order_by(RunRow.id)
-        with self._database.reading() as session:
-            return _fetch(session, passed)
+        with self._database.connected() as connection:
+            return _fetch(connection, passed)
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
-        with self._database.reading() as session:
-            tries = session.execute(
-                select(AttemptRow.replicate, AttemptRow.id)
-                .where(AttemptRow.run_id == run_id)
-                .order_by(AttemptRow.replicate, AttemptRow.number)
-            )
-            latest = dict(tries.all())
+        with self._database.connected() as connection:
+            latest = dict(connection.execute(_TRIES, {"run_id": run_id}).all())
             found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
-            rows = session.scalars(
-                select(MetricRow).where(MetricRow.attempt_id.in_(found)).order_by(MetricRow.id)
-            )
-            for row in rows:
+            for row in connection.execute(_MEASURED, {"attempts": list(found)}):
                 found[row.attempt_id].append(Metric(row.name, row.value, row.source, row.reader))
         return {replicate: found[attempt_id] for replicate, attempt_id in latest.items()}
 
@@ -224,13 +206,13 @@ class SqlRuns:
         values: dict[str, object] = {"state": after, "reason": reason, "message": message}
         if verdict is not None:
             values["verdict"] = to_plain(verdict)
+        statement = _MOVE
         if after is RunState.RUNNING:
-            values["started_at"] = func.coalesce(RunRow.started_at, at)
+            statement = statement.values(started_at=func.coalesce(RunRow.started_at, at))
         if after.final:
             values["finished_at"] = at
         with self._database.writing() as session:
-            guarded = update(RunRow).where(RunRow.id == run_id, RunRow.state == before).values(**values)
-            if not changed(session, guarded):
+            if not changed(session, statement, {"run_id": run_id, "before": before, **values}):
                 raise LeaseLost(f"run {run_id} is not {before.value} any more")
             why = ": ".join(part for part in (reason.value if reason else "", message) if part)
             if through is not None:
@@ -239,7 +221,7 @@ class SqlRuns:
             if after.final:
                 _cancel_queued(session, run_id, reason, who, at)
             add_actions(session, run_id, actions, who, at)
-            return _get(session, run_id)
+            return _get(session.connection(), run_id)
 
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         with self._database.writing() as session:
@@ -279,12 +261,7 @@ class SqlRuns:
 
 
 def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
-    queued = session.scalars(
-        select(AttemptRow.id)
-        .where(AttemptRow.run_id == run_id, AttemptRow.state == AttemptState.QUEUED)
-        .order_by(AttemptRow.id)
-        .with_for_update()
-    ).all()
+    queued = session.connection().scalars(_QUEUED_TRIES, {"run_id": run_id}).all()
     if not queued:
         return
     # Whatever made the run fail did not make this attempt fail: it never began.
@@ -305,9 +282,44 @@ def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: st
         record(session, at, who, f"attempt {attempt_id}", run_id, before, after, "the run ended")
 
 
-_RUNS: Select[RunRow, ChangeRow] = select(RunRow, ChangeRow).join(ChangeRow, ChangeRow.id == RunRow.change_id)
-# Statements that every turn of the server makes are put together once.
+# Statements that every turn of the server makes are put together once; and what they find is read without the
+# session's bookkeeping, which would cost more than all the rest.
+_RUNS = select(
+    *(column for column in RunRow.__table__.c if column.name not in ("change_id", "definition")),
+    *(column.label(f"change_{column.name}") for column in ChangeRow.__table__.c),
+).join_from(RunRow, ChangeRow, ChangeRow.id == RunRow.change_id)
 _ONE = _RUNS.where(RunRow.id == bindparam("id"))
+_REMOVALS = select(JournalRow.reason, JournalRow.at)
+_MOVE = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == bindparam("before"))
+_QUEUED_TRIES = (
+    select(AttemptRow.id)
+    .where(AttemptRow.run_id == bindparam("run_id"), AttemptRow.state == AttemptState.QUEUED)
+    .order_by(AttemptRow.id)
+    .with_for_update()
+)
+_TRIES = (
+    select(AttemptRow.replicate, AttemptRow.id)
+    .where(AttemptRow.run_id == bindparam("run_id"))
+    .order_by(AttemptRow.replicate, AttemptRow.number)
+)
+_MEASURED = (
+    select(MetricRow.attempt_id, MetricRow.name, MetricRow.value, MetricRow.source, MetricRow.reader)
+    .where(MetricRow.attempt_id.in_(bindparam("attempts", expanding=True)))
+    .order_by(MetricRow.id)
+)
+_PREVIOUS_STATE = (
+    select(RunRow.state)
+    .join(ChangeRow, ChangeRow.id == RunRow.change_id)
+    .where(
+        RunRow.pipeline == bindparam("pipeline"),
+        RunRow.state.in_(_JUDGED),
+        RunRow.purpose == Purpose.TRAIN,
+        RunRow.id < bindparam("id"),
+        ChangeRow.branch == bindparam("branch"),
+    )
+    .order_by(RunRow.id.desc())
+    .limit(1)
+)
 _DEFINITION = select(RunRow.definition).where(RunRow.id == bindparam("id"))
 _CANCEL_REASON = select(RunRow.cancel_reason).where(RunRow.id == bindparam("id"))
 _ENDED_TRIES = (
@@ -328,31 +340,31 @@ _MOVING = (
 )
 
 
-def _fetch(session: Session, wanted: Select[RunRow, ChangeRow]) -> list[Run]:
-    return [_run(run, change) for run, change in session.execute(wanted)]
+def _fetch(connection: Connection, wanted: Select[Any]) -> list[Run]:
+    return [_run(row) for row in connection.execute(wanted)]
 
 
-def _get(session: Session, run_id: int) -> Run:
-    found = [_run(run, change) for run, change in session.execute(_ONE, {"id": run_id})]
-    if not found:
-        raise _missing(session, str(run_id), None, run_id)
-    return found[0]
+def _get(connection: Connection, run_id: int) -> Run:
+    row = connection.execute(_ONE, {"id": run_id}).one_or_none()
+    if row is None:
+        raise _missing(connection, str(run_id), None, run_id)
+    return _run(row)
 
 
-def _missing(session: Session, reference: str, pipeline: str | None, number: int) -> NotFound:
+def _missing(connection: Connection, reference: str, pipeline: str | None, number: int) -> NotFound:
     """The error for a run that is not there, which says so if it once was."""
     if pipeline is None:
-        entry = select(JournalRow).where(JournalRow.run_id == number, JournalRow.after == REMOVED)
+        entry = _REMOVALS.where(JournalRow.run_id == number, JournalRow.after == REMOVED)
     else:
         title = JournalRow.reason.startswith(f"{pipeline}#{number} removed", autoescape=True)
-        entry = select(JournalRow).where(JournalRow.after == REMOVED, title)
-    gone = session.scalar(entry.limit(1))
+        entry = _REMOVALS.where(JournalRow.after == REMOVED, title)
+    gone = connection.execute(entry.limit(1)).one_or_none()
     if gone is None:
         return NotFound(f"there is no run {reference}")
     return NotFound(f"there is no run {reference} any more: {gone.reason}, on {gone.at:%Y-%m-%d}")
 
 
-def _run(row: RunRow, change: ChangeRow) -> Run:
+def _run(row: Row[Any]) -> Run:
     return Run(
         id=row.id,
         number=row.number,
@@ -361,15 +373,15 @@ def _run(row: RunRow, change: ChangeRow) -> Run:
         purpose=row.purpose,
         state=row.state,
         change=Change(
-            id=change.id,
-            pipeline=change.pipeline,
-            key=change.key,
-            cause=change.cause,
-            revision=from_plain(Revision, change.revision),
-            datasets=tuple(from_plain(DatasetVersion, version) for version in change.datasets),
-            note=change.note,
-            requested_by=change.requested_by,
-            rank=change.rank,
+            id=row.change_id,
+            pipeline=row.change_pipeline,
+            key=row.change_key,
+            cause=row.change_cause,
+            revision=from_plain(Revision, row.change_revision),
+            datasets=tuple(from_plain(DatasetVersion, version) for version in row.change_datasets),
+            note=row.change_note,
+            requested_by=row.change_requested_by,
+            rank=row.change_rank,
         ),
         created_at=row.created_at,
         replicates=row.replicates,

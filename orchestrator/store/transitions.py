@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Delete, Update, insert, or_, update
+from sqlalchemy import ColumnElement, CursorResult, Delete, Update, insert, or_, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -34,12 +35,42 @@ class TooLate(Exception):
     """Somebody else was faster: rolls the transaction back; never leaves the store."""
 
 
-def changed(session: Session, statement: Update | Delete) -> int:
+def changed(session: Session, statement: Update | Delete, values: Mapping[str, object] | None = None) -> int:
     """Execute a guarded write and say how many rows passed its guard."""
     if session.new:
         session.flush()
     # By the connection, for the session's own way of updating costs more than all the rest of a transaction.
-    return session.connection().execute(statement).rowcount
+    return session.connection().execute(statement, values).rowcount
+
+
+class Once:
+    """Inserts rows of a table; one whose unique key is there already stays as it is.
+
+    For what is inserted often: put together once, and without a savepoint.
+    """
+
+    def __init__(self, row: type[Base]) -> None:
+        kept = {"preserve_rowcount": True}
+        self._by_dialect = {
+            "sqlite": sqlite.insert(row).on_conflict_do_nothing().execution_options(**kept),
+            "postgresql": postgresql.insert(row).on_conflict_do_nothing().execution_options(**kept),
+        }
+
+    def add(self, session: Session, values: Mapping[str, object]) -> bool:
+        """Insert a row; False, and nothing changed, when one of its unique keys is there already."""
+        return self._add(session, values).rowcount > 0
+
+    def number(self, session: Session, values: Mapping[str, object]) -> int | None:
+        """As :meth:`add`; the id that the new row was given, or None."""
+        result = self._add(session, values)
+        key = result.inserted_primary_key if result.rowcount > 0 else None
+        return None if key is None else int(key[0])
+
+    def _add(self, session: Session, values: Mapping[str, object]) -> CursorResult[Any]:
+        if session.new:
+            session.flush()
+        connection = session.connection()
+        return connection.execute(self._by_dialect[connection.dialect.name], values)
 
 
 def inserted(session: Session, row: Base) -> bool:
