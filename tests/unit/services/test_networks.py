@@ -224,6 +224,15 @@ def test_a_start_that_fails_for_another_reason_is_not_repeated(world: World) -> 
     assert [call for call, _ in world.engine.calls].count("start") == 1
 
 
+def test_after_a_preparation_that_failed_a_network_is_looked_at_before_it_is_used_again(world: World) -> None:
+    server = world.server()
+    for number in (1, 2):
+        world.engine.fail("start", EngineError("no such device"))
+        world.sources.push("main", f"change {number}")
+        world.finish(world.first_run(pipeline(name=f"p{number}")), server)
+    assert [call for call, _ in world.engine.calls].count("ensure_sandbox") == 2
+
+
 def test_a_host_without_the_helper_image_errors_and_says_what_is_missing(world: World) -> None:
     del world.engine.images["mlci/base:1"]
     run = world.finish(world.first_run(pipeline()), world.server())
