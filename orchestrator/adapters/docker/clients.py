@@ -52,15 +52,15 @@ class Clients:
         from docker import APIClient
         from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-        from orchestrator.adapters.docker.transport import OnePoolAdapter
+        from orchestrator.adapters.docker.transport import UnixClient
 
-        # docker-py annotates whole seconds; every layer below it takes a float.
-        seconds = cast(int, self.timeout)
+        wanted = version or MINIMUM_DOCKER_API_VERSION
         with translate(f"connecting to {self.url}"):
-            client = APIClient(self.url, version=version or MINIMUM_DOCKER_API_VERSION, timeout=seconds)
-        if self.url.startswith(_UNIX):
-            path = self.url.removeprefix(_UNIX)
-            client.mount("http+docker://", OnePoolAdapter(f"http+unix://{path}", seconds))
+            if self.url.startswith(_UNIX):
+                client: APIClient = UnixClient(self.url, wanted, self.timeout)
+            else:
+                # docker-py annotates whole seconds; every layer below it takes a float.
+                client = APIClient(self.url, version=wanted, timeout=cast(int, self.timeout))
         # Neither a proxy nor a password of ~/.netrc is meant for the engine.
         client.trust_env = False
         return client
