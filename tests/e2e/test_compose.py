@@ -170,6 +170,14 @@ def test_what_a_person_starts_in_the_server_is_no_root_either(services: Composed
     assert services.call("exec", "-T", "server", "as-orchestrator", "id", "-u") == "1000\n"
 
 
+def test_what_is_packed_for_the_engine_has_the_room_of_the_volume(services: Composed) -> None:
+    told = services.call("exec", "-T", "server", "as-orchestrator", "python", "-c", _WHERE)
+    assert told.split() == ["/orchestrator/var/tmp", "700"]
+
+
+_WHERE = "import os, tempfile; t = tempfile.gettempdir(); print(t, oct(os.stat(t).st_mode)[-3:])"
+
+
 def test_a_run_executes_on_the_hosts_engine_and_gets_nothing_of_the_server(
     services: Composed, repository: GitRepository, docker_engine: docker.DockerClient
 ) -> None:
