@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +49,10 @@ from orchestrator.store.tables import (
 from orchestrator.store.transitions import changed, put, record
 
 _STEP: Final = 100_000
-"""Ids go on from the next multiple: nobody had so many between a backup and the loss of its database."""
+"""Ids go on at least so much further: nobody had so many between a backup and the loss of its database."""
+_COUNTED_FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_IDS_A_SECOND: Final = 2
+"""More than attempts come in the long run, and few enough for PostgreSQL's integers to last into the 2050s."""
 _ROWS: Final = 500
 _NOT_CONTENT: Final = ("meta", "servers", "alembic_version")
 _WORKING: Final = tuple(state for state in AttemptState if state.active)
@@ -150,7 +153,7 @@ class SqlSnapshots:
                 connection = session.connection()
                 for table in _counted(connection):
                     last = _last_id(connection, table)
-                    beyond = (last // _STEP + 1) * _STEP
+                    beyond = _beyond(last, at)
                     _set_last_id(connection, table, beyond)
                     if table is AttemptRow.__table__:
                         known = session.scalar(select(MetaRow.value).where(MetaRow.name == LOST_ATTEMPTS))
@@ -221,6 +224,15 @@ class SqlSnapshots:
         finally:
             source.dispose()
             target.dispose()
+
+
+def _beyond(last: int, at: datetime) -> int:
+    """From where ids go on after a restore at a moment: beyond all that were given out since the backup.
+
+    The moment counts because the same backup may be restored again, after others went on from it.
+    """
+    elapsed = int((at - _COUNTED_FROM).total_seconds())
+    return max(last + _STEP, elapsed * _IDS_A_SECOND)
 
 
 def _copy(reading: Connection, writing: Connection, told: Callable[[int], None]) -> None:

@@ -207,10 +207,10 @@ def test_ids_of_the_lost_database_are_known_and_never_given_out_again(backup: Pa
     with closing(other.store()) as store:
         run = enqueue(store)
         (attempt,) = store.attempts.of_run(run.id)
-        assert run.id == run.change.id == attempt.id == 100_001
+        assert run.id == run.change.id == attempt.id > 100_000
         assert run.number == 3
-        known = {n: store.was_lost(n) for n in (1, 2, 3, 4711, 100_000, 100_001)}
-    assert [n for n, lost in known.items() if lost] == [3, 4711, 100_000]
+        known = {n: store.was_lost(n) for n in (1, 2, 3, 4711, run.id - 1, run.id)}
+    assert [n for n, lost in known.items() if lost] == [3, 4711, run.id - 1]
 
 
 def test_a_second_restore_remembers_the_ids_of_both_lost_databases(
@@ -218,17 +218,27 @@ def test_a_second_restore_remembers_the_ids_of_both_lost_databases(
 ) -> None:
     other.backups.restore(backup, nothing)
     with closing(other.store()) as store:
-        enqueue(store)
+        first = enqueue(store).id
     again = other.backups.make(tmp_path / "again.tar", nothing).file
     third = Place(tmp_path / "third")
     third.backups.restore(again, nothing)
     with closing(third.store()) as store:
-        assert [n for n in (2, 3, 100_000, 100_001, 100_002, 200_000, 200_001) if store.was_lost(n)] == [
-            3,
-            100_000,
-            100_002,
-            200_000,
-        ]
+        second = enqueue(store).id
+        asked = (2, 3, first - 1, first, first + 1, second - 1, second)
+        assert [n for n in asked if store.was_lost(n)] == [3, first - 1, first + 1, second - 1]
+
+
+def test_a_backup_that_is_restored_again_gives_out_no_id_of_the_time_between(
+    backup: Path, other: Place
+) -> None:
+    other.backups.restore(backup, nothing)
+    with closing(other.store()) as store:
+        between = enqueue(store).id
+    other.clock.moment += timedelta(seconds=60)
+    other.backups.restore(backup, nothing, force=True)
+    with closing(other.store()) as store:
+        assert store.was_lost(between)
+        assert enqueue(store).id > between
 
 
 def test_a_backup_without_artifacts_says_so_of_each(place: Place, other: Place, tmp_path: Path) -> None:
