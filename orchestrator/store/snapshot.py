@@ -52,7 +52,7 @@ _STEP: Final = 100_000
 """Ids go on at least so much further: nobody had so many between a backup and the loss of its database."""
 _COUNTED_FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _IDS_A_SECOND: Final = 2
-"""More than attempts come in the long run, and few enough for PostgreSQL's integers to last into the 2050s."""
+"""More than attempts come in the long run, and few enough for PostgreSQL's integers to last until 2050."""
 _ROWS: Final = 500
 _NOT_CONTENT: Final = ("meta", "servers", "alembic_version")
 _WORKING: Final = tuple(state for state in AttemptState if state.active)
