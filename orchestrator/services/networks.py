@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.domain.errors import ContainerGone, EngineError, EngineUnavailable
 from orchestrator.domain.pipeline import HostSpec, Protection
@@ -43,22 +44,45 @@ class _Kept:
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is known of a host, and since when (monotonic seconds)."""
+class _Fact:
+    """What a host said to a question, and when it was asked (monotonic seconds)."""
 
-    addresses: tuple[str, ...] = ()
-    addresses_at: float | None = None
-    ranges: tuple[str, ...] = ()
-    ranges_at: float | None = None
+    lasts: float
+    told: tuple[str, ...] = ()
+    at: float | None = None
+    asking: bool = False
+    """Whether it is being asked again, aside."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a host."""
+
+    addresses: _Fact = field(default_factory=lambda: _Fact(_ADDRESSES_KNOWN))
+    ranges: _Fact = field(default_factory=lambda: _Fact(_NETWORKS_KNOWN))
+
+
+def _in_a_thread(act: Callable[[], None]) -> None:
+    threading.Thread(target=act, name="networks", daemon=True).start()
 
 
 class Networks:
-    """Gives attempts their network. Thread-safe; each slot is used by one attempt at a time."""
+    """Gives attempts their network. Thread-safe; each slot is used by one attempt at a time.
 
-    def __init__(self, instance: str, hosts: Sequence[HostSpec], clock: Clock) -> None:
+    ``aside`` calls something without making the caller wait.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        hosts: Sequence[HostSpec],
+        clock: Clock,
+        aside: Callable[[Callable[[], None]], None] = _in_a_thread,
+    ) -> None:
         self._instance = instance
         self._hosts = {host.name: host for host in hosts}
         self._clock = clock
+        self._aside = aside
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._kept: dict[tuple[str, int], _Kept] = {}
@@ -99,13 +123,13 @@ class Networks:
         engine.ensure_network(name, _LABELS)
         if spec.protection is Protection.NONE:
             return name
-        self._known[host].ranges_at = None
+        self._known[host].ranges.at = None
         return self._sandbox(engine, spec, name, self._prohibited(engine, spec))
 
     def addresses_shut(self, engine: Engine, host: str) -> tuple[str, ...]:
         """The host's own addresses that its sandboxes shut, groups apart."""
         prohibited = self._prohibited(engine, self._hosts[host])
-        known = set(self._known[host].addresses) | set(self._known[host].ranges)
+        known = set(self._known[host].addresses.told) | set(self._known[host].ranges.told)
         return tuple(a for a in sorted(known & prohibited) if "/" not in a and not a.startswith("224."))
 
     def _sandbox(self, engine: Engine, spec: HostSpec, name: str, prohibited: frozenset[str]) -> Sandbox:
@@ -156,17 +180,35 @@ class Networks:
 
     def _prohibited(self, engine: Engine, spec: HostSpec) -> frozenset[str]:
         with self._locks[spec.name]:
-            known, now = self._known[spec.name], self._clock.monotonic()
-            if known.addresses_at is None or now - known.addresses_at > _ADDRESSES_KNOWN:
-                known.addresses = engine.host_addresses(spec.helper_image)
-                known.addresses_at = now
-            if known.ranges_at is None or now - known.ranges_at > _NETWORKS_KNOWN:
-                known.ranges = engine.network_ranges()
-                known.ranges_at = now
-            shut = {*METADATA, *NOBODY_ELSE, *known.addresses, *known.ranges}
+            known = self._known[spec.name]
+            self._have(spec.name, known.addresses, partial(engine.host_addresses, spec.helper_image))
+            self._have(spec.name, known.ranges, engine.network_ranges)
+            shut = {*METADATA, *NOBODY_ELSE, *known.addresses.told, *known.ranges.told}
         if spec.protection is Protection.PRIVATE:
             shut |= set(PRIVATE)
         return frozenset(shut - set(spec.reachable))
+
+    def _have(self, host: str, fact: _Fact, ask: Callable[[], tuple[str, ...]]) -> None:
+        """Ask again what is too old to count, and aside what soon will be. Under the host's lock."""
+        now = self._clock.monotonic()
+        if fact.at is None or now - fact.at > fact.lasts:
+            fact.told, fact.at = ask(), now
+        elif now - fact.at > fact.lasts / 2 and not fact.asking:
+            fact.asking = True
+            self._aside(partial(self._ask_again, host, fact, fact.at, ask))
+
+    def _ask_again(self, host: str, fact: _Fact, before: float, ask: Callable[[], tuple[str, ...]]) -> None:
+        told, now = None, self._clock.monotonic()
+        try:
+            told = ask()
+        except EngineError as error:
+            # Whoever needs it once it is too old asks again, and fails if that does.
+            log.info("host %s: %s", host, error)
+        with self._locks[host]:
+            fact.asking = False
+            # Where it was asked meanwhile, as for a network that was just made, this may be the older answer.
+            if told is not None and fact.at == before:
+                fact.told, fact.at = told, now
 
 
 def dismiss(store: Store, engines: Mapping[str, Engine]) -> None:

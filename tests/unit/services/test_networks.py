@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from orchestrator.domain.errors import EngineError, EngineUnavailable, ImageNotFound
@@ -35,7 +37,8 @@ class Slots:
         self.clock = ManualClock()
         self.engine = FakeEngine(INSTANCE)
         self.host = HostSpec("local", "unix:///x", 2, **changes)  # type: ignore[arg-type]  # any field
-        self.networks = Networks(INSTANCE, [self.host], self.clock)
+        self.aside: list[Callable[[], None]] = []
+        self.networks = Networks(INSTANCE, [self.host], self.clock, self.aside.append)
 
     def join(self, slot: int = 0, *, as_root: bool = False) -> Sandbox:
         found = self.networks.join(self.engine, "local", slot, as_root=as_root)
@@ -109,6 +112,55 @@ def test_a_network_that_somebody_makes_is_shut_for_the_attempt_that_runs() -> No
         slots.networks.keep_shut(slots.engine, "local", 0)
     assert slots.asked("prohibit") == 1
     assert "172.18.2.0/24" in slots.shut(sandbox)
+
+
+def test_no_attempt_waits_while_the_host_is_asked_again_in_time() -> None:
+    slots = Slots()
+    first = slots.join()
+    slots.engine.other_networks += 1
+    slots.clock.advance(8)
+    before = len(slots.engine.calls)
+    assert slots.join() == slots.join() == first
+    assert len(slots.engine.calls) == before
+    (ask,) = slots.aside
+    ask()
+    assert slots.join() == first
+    assert "172.18.2.0/24" in slots.shut(first)
+    slots.clock.advance(14)
+    slots.aside.clear()
+    asked = slots.asked("network_ranges")
+    slots.join()
+    assert len(slots.aside) == 1
+    assert slots.asked("network_ranges") == asked
+
+
+def test_an_answer_from_before_a_network_was_made_does_not_count() -> None:
+    slots = Slots()
+    first = slots.join()
+    slots.clock.advance(8)
+    slots.join()
+    slots.engine.other_networks += 1
+    slots.join(1)
+    slots.engine.other_networks -= 1
+    (late,) = slots.aside
+    late()
+    assert slots.join() == first
+    assert "172.18.2.0/24" in slots.shut(first)
+
+
+def test_a_host_that_does_not_answer_aside_is_asked_again_when_it_must() -> None:
+    slots = Slots()
+    first = slots.join()
+    slots.clock.advance(8)
+    slots.join()
+    slots.engine.fail("network_ranges", EngineUnavailable("no"))
+    slots.aside.pop()()
+    assert slots.join() == first
+    slots.aside.pop()()
+    slots.engine.other_networks += 1
+    slots.clock.advance(16)
+    slots.join()
+    assert "172.18.2.0/24" in slots.shut(first)
 
 
 def test_whoever_takes_an_attempt_over_goes_on_shutting_its_network() -> None:
