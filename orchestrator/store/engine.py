@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -186,7 +187,11 @@ class Database:
         self._engine = open_engine(url)
         self._writer = self._engine.execution_options(**{_WRITES: True})
         self._reader = self._engine
+        # SQLite's own way of waiting for another writer is to sleep and look again, ever longer.
+        self._turn = threading.Lock()
+        self._patience = float(cast(str, url.query.get("timeout", _BUSY_SECONDS)))
         if url.get_backend_name() != "sqlite":
+            self._patience = 0.0
             self._reader = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -206,8 +211,26 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that writes: committed at the end, rolled back by any exception."""
-        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            translated(),
+            self._in_turn(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """One writer of this process after the other, where the database lets in one anyway.
+
+        Who waited in vain goes on, and is told by the database.
+        """
+        held = self._patience > 0 and self._turn.acquire(timeout=self._patience)
+        try:
+            yield
+        finally:
+            if held:
+                self._turn.release()
 
     def version(self) -> str:
         """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``. Raises StoreUnavailable."""
