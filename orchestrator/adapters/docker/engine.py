@@ -53,7 +53,7 @@ _TRANSFER = 300.0
 """Seconds that an engine may take over a large file system: unpacking an archive, removing a container."""
 _QUIET = 600.0
 """Seconds without a line after which a log stream ends, in case the other side is gone and nobody said so."""
-_BLOCK = 1 << 16
+_BLOCK = 1 << 20
 _TAR_BLOCK = 512
 # What docker-init says, as the last thing, when it cannot start the command. A program may print the same;
 # then a wrong reason is shown for a failure that is one in either case.

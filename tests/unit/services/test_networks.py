@@ -145,7 +145,7 @@ def test_an_answer_from_before_a_network_was_made_does_not_count() -> None:
     (late,) = slots.aside
     late()
     assert slots.join() == first
-    assert "172.18.2.0/24" in slots.shut(first)
+    assert "172.18.3.0/24" in slots.shut(first)
 
 
 def test_a_host_that_does_not_answer_aside_is_asked_again_when_it_must() -> None:
