@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TypedDict, cast
@@ -12,7 +13,10 @@ from orchestrator.adapters.docker.labels import IMAGE, ours
 from orchestrator.ports.engine import ImageUsage, Usage, VolumeUsage
 
 _PATIENCE = 300.0
-"""Seconds that an engine may count."""
+"""Seconds that an engine may count, for us or for others before us."""
+_AGAIN = 0.5
+_OUT_OF_ORDER = 500
+"""What an engine answers who counts already, and nothing more definite."""
 
 
 class _Image(TypedDict):
@@ -50,22 +54,36 @@ class Usages:
         self._instance = instance
 
     def measured(self) -> Usage:
-        """What is ours, with its size. Raises EngineError, also while another count is under way."""
-        with closing(self._clients.stream()) as client, translate("counting the room of images and volumes"):
-            # Engines that cannot be asked for some kinds alone count all.
-            response = client.get(
-                endpoint(client, "/system/df"),
-                params={"type": ["image", "volume"]},
-                timeout=(self._clients.timeout, _PATIENCE),
-            )
-            check(response)
-            counted = cast(_Counted, response.json())
+        """What is ours, with its size. Raises EngineError."""
+        counted = self._counted()
         images = [i for i in counted["Images"] or [] if ours(i["Labels"], self._instance)]
         volumes = [v for v in counted["Volumes"] or [] if ours(v.get("Labels"), self._instance)]
         return Usage(
             tuple(made for image in images if (made := self._image(image)) is not None),
             tuple(_volume(volume) for volume in volumes),
         )
+
+    def _counted(self) -> _Counted:
+        """What the engine counts; it refuses while it counts for somebody else, whom this waits for."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                with (
+                    closing(self._clients.stream()) as client,
+                    translate("counting the room of images and volumes"),
+                ):
+                    # Engines that cannot be asked for some kinds alone count all.
+                    response = client.get(
+                        endpoint(client, "/system/df"),
+                        params={"type": ["image", "volume"]},
+                        timeout=(self._clients.timeout, _PATIENCE),
+                    )
+                    check(response)
+                    return cast(_Counted, response.json())
+            except Refused as error:
+                if error.status < _OUT_OF_ORDER or time.monotonic() > until:
+                    raise
+            time.sleep(_AGAIN)
 
     def _image(self, image: _Image) -> ImageUsage | None:
         tags = [tag for tag in image["RepoTags"] or [] if tag != "<none>:<none>"]
