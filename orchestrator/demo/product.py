@@ -126,7 +126,7 @@ class Product:
     def image(self, runner: str) -> str:
         """The name of a runner's image. Raises DemoFailed with what went wrong when it cannot be made."""
         rows: list[Facts] = self.ask("images", "build", runner)
-        return str(rows[0]["image"])
+        return next(str(row["image"]) for row in rows if row["runner"] == runner)
 
     def start(self) -> None:
         """Start the server. It is ready when ``ready`` says so."""

@@ -25,6 +25,7 @@ from orchestrator.domain.errors import (
     EngineUnavailable,
     ImageNotFound,
     ImageRejected,
+    RegistryUnavailable,
 )
 from orchestrator.domain.pipeline import HELPER_IMAGE, Resources
 from orchestrator.domain.run import Exit
@@ -46,6 +47,7 @@ from orchestrator.ports.engine import (
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 INSTANCE_LABEL = "mlci.instance"
+NOBODYS_REGISTRY = "localhost:1/"
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class FakeEngine:
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         with self._call("pull", name):
+            if name.startswith(NOBODYS_REGISTRY):
+                raise RegistryUnavailable(f"pulling {name}: it does not answer")
             if name not in self.registry:
                 raise ImageNotFound(f"pulling {name}: no registry has it")
             progress(ProgressEvent("pull", 1, 1, "bytes"))

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
+from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound, RegistryUnavailable
 from orchestrator.domain.pipeline import HELPER_IMAGE
 from orchestrator.domain.run import Exit
 from orchestrator.ports.engine import ContainerState, LogLine, Sandbox, SandboxSpec, VolumeMount
 from tests.support.containers import HOME, Bench, files_in, tar_of
-from tests.support.fake_engine import Script
+from tests.support.fake_engine import NOBODYS_REGISTRY, Script
 
 FOREVER = "exec sleep 600"
 RUNNING = Script(exit=None)
@@ -100,9 +100,9 @@ def test_an_unknown_image_is_said_at_create(either: Bench) -> None:
     assert either.engine.find_image("mlci-no-such-image:1") is None
 
 
-def test_an_image_that_no_registry_has_cannot_be_pulled(either: Bench) -> None:
-    with pytest.raises(ImageNotFound, match="mlci-no-such-image"):
-        either.engine.pull("localhost:1/mlci-no-such-image:1", lambda event: None)
+def test_an_image_of_a_registry_that_is_not_there_cannot_be_pulled(either: Bench) -> None:
+    with pytest.raises(RegistryUnavailable, match="mlci-no-such-image"):
+        either.engine.pull(f"{NOBODYS_REGISTRY}mlci-no-such-image:1", lambda event: None)
 
 
 def test_lines_come_in_order_with_timestamps_in_nanoseconds(either: Bench) -> None:
