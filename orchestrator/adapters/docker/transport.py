@@ -47,12 +47,15 @@ class UnixClient(APIClient):
         target = url.removeprefix(self.base_url)
         if asked := {name: value for name, value in (named.get("params") or {}).items() if value is not None}:
             target += f"?{urlencode(asked, doseq=True)}"
+        headers = dict(self.headers) | dict(named.get("headers") or {})
+        if body is None and method.upper() not in ("GET", "HEAD"):
+            headers["Content-Length"] = "0"
         try:
             raw = self._socket.get_connection(url).urlopen(
                 method.upper(),
                 target,
                 body=body.encode() if isinstance(body, str) else body,
-                headers=dict(self.headers) | dict(named.get("headers") or {}),  # type: ignore[arg-type]  # no bytes
+                headers=headers,  # type: ignore[arg-type]  # no bytes among them
                 retries=_NEVER_AGAIN,
                 redirect=False,
                 timeout=_patience(named.get("timeout")),

@@ -1,0 +1,130 @@
+"""What goes straight to an engine's socket is what docker-py would have sent; errors are told as by it."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+from docker.errors import APIError
+from requests.exceptions import RequestException
+
+from orchestrator.adapters.docker.clients import endpoint
+from orchestrator.adapters.docker.transport import OnePoolAdapter, UnixClient
+
+_VERSION = "1.41"
+
+
+class _Recorder(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers every request with ``answer``, and keeps what came."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        self.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"Id":"abc"}'
+        self.requests: list[bytes] = []
+        super().__init__(str(path), _Handler)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Recorder
+
+    def handle(self) -> None:
+        while head := self._head():
+            self.server.requests.append(head + self._body(head.lower()))
+            self.wfile.write(self.server.answer)
+            if b"Connection: close" in self.server.answer:
+                return
+
+    def _head(self) -> bytes:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = self.rfile.readline()
+            if not line:
+                return b""
+            head += line
+        return head
+
+    def _body(self, head: bytes) -> bytes:
+        if b"transfer-encoding: chunked" in head:
+            body = b""
+            while not body.endswith(b"0\r\n\r\n"):
+                body += self.rfile.readline()
+            return body
+        length = [line for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
+        return self.rfile.read(int(length[0].split(b":")[1])) if length else b""
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[_Recorder]:
+    with _Recorder(tmp_path / "engine.sock") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _plain(recorder: _Recorder) -> APIClient:
+    client = APIClient(f"unix://{recorder.server_address}", version=_VERSION, timeout=5)
+    client.mount("http+docker://", OnePoolAdapter(f"http+unix://{recorder.server_address}", 5))
+    client.trust_env = False
+    return client
+
+
+CALLS: dict[str, Callable[[APIClient], object]] = {
+    "inspect": lambda c: c.inspect_container("mlci-a"),
+    "inspect an image": lambda c: c.inspect_image("registry.example:5000/a/b:1"),  # type: ignore[no-untyped-call]
+    "list with filters": lambda c: c.get(
+        endpoint(c, "/containers/json"), params={"all": 1, "filters": '{"label": ["a=b c"]}', "size": None}
+    ),
+    "create": lambda c: c.create_container("mlci/base:1", ["sh", "-c", "écho"], name="mlci-a"),
+    "start": lambda c: c.start("mlci-a"),
+    "put a stream": lambda c: c.put(
+        endpoint(c, "/containers/mlci-a/archive"), params={"path": "/a b"}, data=iter([b"one", b"two"])
+    ),
+    "put bytes": lambda c: c.put(endpoint(c, "/containers/mlci-a/archive"), data=b"tar", timeout=(1, 2)),
+    "stream": lambda c: (
+        c.get(endpoint(c, "/info"), headers={"Accept-Encoding": "identity"}, stream=True).content
+    ),
+    "delete": lambda c: c.delete(endpoint(c, "/containers/mlci-a"), params={"force": "1"}),
+    "json goes by requests": lambda c: c.post(endpoint(c, "/auth"), json={"a": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_goes_over_the_wire_as_by_docker_py(recorder: _Recorder, name: str) -> None:
+    plain = _plain(recorder)
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    for client in (plain, direct):
+        CALLS[name](client)
+        client.close()
+    by_docker_py, by_us = recorder.requests
+    assert _parts(by_us) == _parts(by_docker_py)
+
+
+def _parts(request: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
+    head, _, body = request.partition(b"\r\n\r\n")
+    line, *headers = head.split(b"\r\n")
+    return line, frozenset(header.lower() for header in headers), body
+
+
+def test_refusals_and_silence_are_told_as_by_docker_py(recorder: _Recorder, tmp_path: Path) -> None:
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    recorder.answer = b'HTTP/1.1 409 Conflict\r\nContent-Length: 17\r\n\r\n{"message": "no"}'
+    with pytest.raises(APIError, match="no") as refused:
+        direct.start("mlci-a")
+    assert refused.value.status_code == 409
+    recorder.answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 100\r\n\r\ncut"
+    with pytest.raises(RequestException):
+        direct.inspect_container("mlci-a")
+    direct.close()
+    nobody = UnixClient(f"unix://{tmp_path}/nobody.sock", _VERSION, 5)
+    with pytest.raises(RequestException):
+        nobody.ping()
+    nobody.close()
