@@ -309,6 +309,11 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
         for name, secret in main.model.secrets.items():
             if secret.is_literal:
                 yield _warning(main.document, ("secrets", name), "a secret is written in the file", name)
+        for name, registry in main.model.registries.items():
+            if registry.password.is_literal:
+                path = ("registries", name, "password")
+                told = "the registry's password is written in the file"
+                yield _warning(main.document, path, told, "REGISTRY_PASSWORD")
     for file in runners:
         if file.model is not None and file.document is not None and file.model.uid == 0:
             position = file.document.value_position(("user",))

@@ -9,9 +9,21 @@ from typing import Final
 
 from sqlalchemy import exc as sa
 
-from orchestrator.domain.errors import StoreError, StoreUnavailable
+from orchestrator.domain.errors import InvalidInput, StoreError, StoreUnavailable
 
-_REACHABLE: Final = "see that the server of storage.database runs, is reached from here, and takes this user"
+_REACHABLE: Final = (
+    "see that the server of storage.database runs and is reached from here, takes this user, and speaks TLS "
+    "as `sslmode` asks for it"
+)
+_ASKED: Final = "the server wants a password: write a reference to it in storage.database"
+_LOGIN: Final = (
+    "the server runs and was given a password: see that the user, the password and the database's name in "
+    "storage.database are right, and that this database exists"
+)
+_OPTIONS: Final = (
+    "correct what stands behind ? in storage.database: the names are those of PostgreSQL's connection "
+    "parameters, such as sslmode=require"
+)
 _SPACE: Final = "free space on the database server's disk"
 _SQLITE: Final = {
     sqlite3.SQLITE_FULL: "free space on the disk of storage.path",
@@ -42,6 +54,9 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"the database did not answer: {_said(error)}", _remedy(error)) from error
     except sa.DBAPIError as error:
         state = _state(error)
+        if isinstance(error, sa.ProgrammingError) and error.statement is None and not state:
+            # There was no statement yet: the driver refuses to connect in this way.
+            raise InvalidInput(f"the database's address is wrong: {_said(error)}", _OPTIONS) from error
         if error.connection_invalidated:
             raise StoreUnavailable(f"the database closed the connection: {_said(error)}") from error
         if state in _UNAVAILABLE or state[:2] in _OUR_CLASSES:
@@ -65,8 +80,16 @@ def _remedy(error: sa.SQLAlchemyError) -> str:
         return _SQLITE.get(getattr(original, "sqlite_errorcode", 0) & 0xFF, "")
     state = _state(error)
     if not state and isinstance(error, sa.OperationalError):
-        return _REACHABLE
+        return _remedy_to_connect(original)
     return _UNAVAILABLE.get(state) or _REFUSED.get(state, "")
+
+
+def _remedy_to_connect(original: BaseException | None) -> str:
+    """For a connection that was not made: then the driver has no SQLSTATE, only how far it came."""
+    connection = getattr(original, "pgconn", None)
+    if getattr(connection, "needs_password", False):
+        return _ASKED
+    return _LOGIN if getattr(connection, "used_password", False) else _REACHABLE
 
 
 def _said(error: sa.SQLAlchemyError) -> str:

@@ -127,6 +127,20 @@ def test_a_server_that_is_not_there_or_does_not_know_us_is_unavailable_and_hears
         assert password not in f"{error!r} {error} {error.remedy} {error.__cause__!r}"
 
 
+def test_what_to_do_about_a_refused_login_differs_from_a_server_that_is_not_there(
+    postgres_server: PostgresServer,
+) -> None:
+    url = make_url(postgres_server.url("orchestrator"))
+    without = url._replace(password=None).render_as_string(hide_password=False)
+    assert "wants a password" in refused(without).remedy
+    for login in (postgres_server.url("no_such_database"), postgres_server.url("none", "wr0ng-word")):
+        assert "the server runs and was given a password" in refused(login).remedy
+    for other in (url.set(port=1), url.update_query_dict({"sslmode": "require"})):
+        remedy = refused(other.render_as_string(hide_password=False)).remedy
+        assert "reached from here" in remedy
+        assert "TLS" in remedy
+
+
 def test_without_its_driver_the_package_to_install_is_named(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

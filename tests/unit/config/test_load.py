@@ -648,6 +648,20 @@ def test_a_name_has_no_end_of_line(folder: ConfigFolder, name: str) -> None:
     assert "is not a name" in problem
 
 
+def test_a_password_of_a_registry_that_is_written_is_a_warning(folder: ConfigFolder) -> None:
+    folder.write(
+        "orchestrator.yaml",
+        "registries: {quay.io: {username: bot, password: s3cret-word},"
+        " ghcr.io: {username: bot, password: '${{ env.GHCR }}'}}\n",
+    )
+    result = folder.load({"GHCR": "x"})
+    (warning,) = [str(problem) for problem in result.warnings if "registry" in problem.message]
+    assert "orchestrator.yaml:1:49: " in warning
+    assert "the registry's password is written in the file" in warning
+    assert "${{ env.REGISTRY_PASSWORD }}" in warning
+    assert "s3cret-word" not in repr(result)
+
+
 def test_a_host_that_runs_may_reach_is_a_warning(folder: ConfigFolder) -> None:
     folder.write("orchestrator.yaml", "hosts: {a: {protect: none}, b: {reachable: [10.1.2.3/16]}}\n")
     result = folder.load()

@@ -177,6 +177,15 @@ def test_a_url_that_is_none_of_ours_is_refused_without_repeating_it(url: str) ->
     assert "s3cret" not in str(refusal.value)
 
 
+def test_a_parameter_of_the_url_that_there_is_none_of_is_named_with_what_to_do() -> None:
+    with pytest.raises(
+        InvalidInput, match='address is wrong: invalid connection option "sslmood"'
+    ) as refusal:
+        open_store("postgresql://u:s3cret@127.0.0.1:1/d?sslmood=require")
+    assert "behind ? in storage.database" in refusal.value.remedy
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_an_error_inside_a_transaction_leaves_nothing(store: SqlStore, database: Database) -> None:
     twice = text("INSERT INTO pipelines (name, last_number) VALUES ('tea', :number)")
     with pytest.raises(StoreError, match="refused"), database.writing() as session:
