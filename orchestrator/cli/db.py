@@ -50,7 +50,9 @@ def current() -> int:
         print_json({"revision": found, "needed": needed})
     else:
         click.echo(found or "none")
-        if found != needed:
+        if found is None:
+            say("the database is empty: run `orchestrator db upgrade`")
+        elif found != needed:
             say(f"this version needs {needed}: make a backup and run `orchestrator db upgrade`")
     return PASSED if found == needed else UNKNOWN
 
@@ -131,6 +133,7 @@ def restore(file: Path, *, force: bool) -> int:
             say(f"what was here before has {done.aside} in its name; remove it when you do not need it")
         key = key_file(app.config.orchestrator, app.state).path
         say(f"stored secrets need the key that they were encrypted with, in {key}")
+        say("next: `orchestrator doctor` looks at the hosts and all else, then `orchestrator serve`")
         return PASSED
 
 

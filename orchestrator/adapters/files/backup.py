@@ -95,6 +95,8 @@ class FolderBackups:
             target /= f"orchestrator-{facts.created_at:%Y%m%d-%H%M%S}.tar"
         if target.exists():
             raise InvalidInput(f"{target} exists already", "name a new file, or a folder")
+        if not target.parent.exists():
+            raise InvalidInput(f"there is no folder {target.parent}", "make it, or name another place")
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         with _storing(target.parent):
             descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -226,9 +228,10 @@ def _unpacked(
     done = 0
     while (member := _next(tar, file)) is not None:
         if member.name == _HASHES:
-            if _json(tar, member, _HASHES_SIZE, file) == hashes:
+            stored = _json(tar, member, _HASHES_SIZE, file)
+            if stored == hashes:
                 return hashes
-            raise _damage(file, "a file in it is not what was stored")
+            raise _damage(file, _differing(stored, hashes))
         known = member.name == _DATABASE or _LOG.fullmatch(member.name) or _BLOB.fullmatch(member.name)
         if not known or not member.isreg() or member.name in hashes:
             raise _damage(file, f"it holds {member.name[:100]!r}")
@@ -240,6 +243,13 @@ def _unpacked(
         hashes[member.name] = _extract(tar, member, place)
         progress(ProgressEvent("unpacking and verifying", done, facts.size, "bytes"))
     raise _damage(file, "it is cut off")
+
+
+def _differing(stored: Mapping[str, object], found: Mapping[str, str]) -> str:
+    """Which files of a backup are not what its list of hashes says."""
+    names = sorted(name for name in {*stored, *found} if stored.get(name) != found.get(name))
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"not what was stored: {names[0][:100]!r}{others}"
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> str:

@@ -314,7 +314,9 @@ def test_the_runners_are_listed_with_their_hosts(command: Command, folder: Path)
 def test_the_database_is_made_upgraded_backed_up_and_restored(
     command: Command, folder: Path, tmp_path: Path
 ) -> None:
-    assert command("db", "current").code == 3
+    empty = command("db", "current")
+    assert (empty.code, empty.out) == (3, "none\n")
+    assert empty.err.strip() == "the database is empty: run `orchestrator db upgrade`"
     assert command("db", "upgrade").code == 0
     assert json.loads(command("db", "current", "--json").out)["revision"] is not None
     copy = tmp_path / "backup.tar"
@@ -325,6 +327,7 @@ def test_the_database_is_made_upgraded_backed_up_and_restored(
     restored = command("db", "restore", str(copy))
     assert restored.code == 0
     assert "stored secrets need the key" in restored.err
+    assert restored.err.splitlines()[-1].endswith("then `orchestrator serve`")
     assert command("db", "restore", str(copy)).code == 3
     assert command("db", "restore", "--force", str(copy)).code == 0
     copy.write_bytes(copy.read_bytes()[:-20_000])

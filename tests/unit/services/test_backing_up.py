@@ -164,6 +164,11 @@ def test_a_backup_overwrites_nothing(place: Place, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["precious", "var"]
 
 
+def test_a_backup_into_a_folder_that_is_not_there_says_so(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"there is no folder .*/nope"):
+        place.backups.make(tmp_path / "nope" / "x.tar", nothing)
+
+
 def test_a_backup_of_nothing_is_refused_and_makes_no_database(other: Place, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no database to back up"):
         other.backups.make(tmp_path / "x.tar", nothing)
@@ -490,7 +495,7 @@ def sparse(file: Path) -> None:
     [
         (cut, "cut off"),
         (without_its_end, "cut off"),
-        (one_bit, "not what was stored"),
+        (one_bit, "not what was stored: 'logs/1.log'"),
         (no_tar, "no backup of this program"),
         (empty, "no backup of this program"),
         (another_tar, "no backup of this program"),
