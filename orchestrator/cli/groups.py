@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
+
+_WHOLE: Final = 1000
+"""Characters, more than any first sentence has."""
 
 
 class CommandGroup(click.Group):
     """A group that suggests the command that was meant."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List each command with its whole first sentence, which click would cut to fit one line."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, found.get_short_help_str(_WHOLE)) for name, found in commands if found is not None]
+            )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -64,6 +64,8 @@ def apply(dry_run: bool, only: tuple[str, ...], each: bool) -> int:
     from orchestrator.cli.progress import ProgressLine
     from orchestrator.domain.report import format_size
     from orchestrator.domain.retention import counted
+    from orchestrator.services.retain import STATE
+    from orchestrator.services.retain_state import GRACE
 
     settings = this()
     with settings.application() as app:
@@ -83,6 +85,13 @@ def apply(dry_run: bool, only: tuple[str, ...], each: bool) -> int:
                 if parts
                 else _nothing(app)
             )
+            due = sum(thing.size for thing in done.plan.going if thing.kind in STATE)
+            if done.freed < due and not done.problems:
+                hours = int(GRACE.total_seconds() // 3600)
+                say(
+                    f"files stored in the last {hours} hours go with a later pass; what other runs have too "
+                    "stays"
+                )
             _tell(done.plan, done.problems)
         return UNKNOWN if done.problems or done.plan.lacking else PASSED
 

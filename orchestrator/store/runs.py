@@ -361,7 +361,8 @@ def _missing(connection: Connection, reference: str, pipeline: str | None, numbe
     gone = connection.execute(entry.limit(1)).one_or_none()
     if gone is None:
         return NotFound(f"there is no run {reference}")
-    return NotFound(f"there is no run {reference} any more: {gone.reason}, on {gone.at:%Y-%m-%d}")
+    told = gone.reason.replace(" removed", " was removed", 1)
+    return NotFound(f"there is no run {reference} any more: {told}, on {gone.at:%Y-%m-%d}")
 
 
 def _run(row: Row[Any]) -> Run:

@@ -65,6 +65,13 @@ def test_help_lists_every_command_with_what_it_does(command: Command) -> None:
         assert help_text in listed.out
 
 
+@pytest.mark.parametrize("group", sorted({name.split()[0] for name in ALL if " " in name}))
+def test_help_of_a_group_cuts_no_text_short(command: Command, group: str) -> None:
+    listed = command(group, "--help").out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_every_command_is_documented_with_its_options(name: str) -> None:
     _, found, rest = PAGE.read_text().partition(f"### `orchestrator {name}`\n")

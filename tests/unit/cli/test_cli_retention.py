@@ -124,10 +124,23 @@ def test_what_went_is_told_and_asked_for_later_with_the_reason(
     applied = command("retention", "apply")
     assert applied.code == 0
     assert applied.err.splitlines()[-1] == "removed 1 run, 2 files; 34 B freed here"
-    assert "wine#1 removed by retention (older than 30d), 34 B, on" in command("runs", "show", "wine#1").err
+    shown = command("runs", "show", "wine#1").err
+    assert "wine#1 was removed by retention (older than 30d), 34 B, on" in shown
     assert command("runs", "logs", str(run.id)).code == 2
     again = command("retention", "apply", "--json")
     assert (again.code, json.loads(again.out)["removed"]) == (0, {})
+
+
+def test_files_that_are_too_young_to_go_at_once_are_told(
+    app: Application, folder: Path, command: Command
+) -> None:
+    ended(app, 99, RunState.FAILED)
+    for path in (*app.state.glob("blobs/*/*"), *app.state.glob("logs/*")):
+        os.utime(path)
+    rule(folder, "runs: {age: 30d, keep_last: 0}")
+    told = command("retention", "apply").err.splitlines()[-2:]
+    assert told[0] == "removed 1 run; 0 B freed here"
+    assert told[1].startswith("files stored in the last 6 hours go with a later pass")
 
 
 def test_a_run_says_what_it_lost_wherever_it_is_shown(

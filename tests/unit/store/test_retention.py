@@ -167,7 +167,7 @@ def test_a_branch_that_moves_on_after_its_run_was_removed_makes_a_new_change(sto
 def test_who_asks_for_a_removed_run_learns_when_and_why_it_went(store: SqlStore) -> None:
     run = trained(store)
     store.retention.remove_runs([going(run)], WHO, AT)
-    told = r"any more: wine#1 removed by retention \(older than 30d\), 15 B, on 2026-11-23"
+    told = r"any more: wine#1 was removed by retention \(older than 30d\), 15 B, on 2026-11-23"
     with pytest.raises(NotFound, match=told):
         store.runs.get(run.id)
     with pytest.raises(NotFound, match=told):

@@ -154,7 +154,7 @@ def test_the_page_of_a_removed_run_says_when_and_why_it_went(world: World, site:
     assert world.store.retention.remove_runs([gone], "me", world.clock.now()) == 1
     page = site.get(f"/runs/{run.id}")
     assert page.status_code == 404
-    assert "wine#1 removed by retention (older than 365d)" in page.text
+    assert "wine#1 was removed by retention (older than 365d)" in page.text
 
 
 def test_a_log_is_plain_text_and_nothing_else(
