@@ -160,7 +160,7 @@ class AttemptWorker:
             log.info("attempt %d goes on without us", attempt.id)
             return
         except Ended as end:
-            # What it began may still run there, and the slot is another attempt's as soon as this one has ended.
+            # What it began may still run there, and the slot is another attempt's once this one has ended.
             self._ports.networks.doubt(attempt.host or "", self._slot)
             current = self._store.attempts.get(attempt.id)
             result = AttemptResult(CONSEQUENCES[end.reason].state, end.reason, end.message)

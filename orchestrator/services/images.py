@@ -236,9 +236,10 @@ class Images:
             )
             engine.put(name, "/", _tar_of(files, runner.uid, runner.gid))
             progress(ProgressEvent(f"setup: {' '.join(setup.command)}"))
+            deadline = self._clock.monotonic() + limit
             engine.start(name)
             with _Tail(engine, name, progress) as tail:
-                ended = self._until_ended(engine, name, setup, tail, limit, interrupt)
+                ended = self._until_ended(engine, name, setup, tail, limit, deadline, interrupt)
             if ended.code != 0:
                 reason = "ran out of memory" if ended.oom_killed else "failed"
                 raise SetupFailed(
@@ -247,9 +248,15 @@ class Images:
             return engine.commit(name, tag, labels, env.keys())
 
     def _until_ended(
-        self, engine: Engine, name: str, setup: Setup, tail: _Tail, limit: float, interrupt: Interrupt
+        self,
+        engine: Engine,
+        name: str,
+        setup: Setup,
+        tail: _Tail,
+        limit: float,
+        deadline: float,
+        interrupt: Interrupt,
     ) -> Exit:
-        deadline = self._clock.monotonic() + limit
         while True:
             container = engine.find(name)
             if container is None:
