@@ -31,8 +31,8 @@ _ALL_COLUMNS = (
     "od280_per_od315_of_diluted_wines",
     "proline",
 )
-CANDIDATES = 60
-"""How many models the longest training tries."""
+CANDIDATES = 120
+"""How many models the longest training tries: enough to be killed amidst them on a slow machine, too."""
 
 
 @dataclass(frozen=True)
