@@ -161,5 +161,5 @@ def test_a_backup_of_running_trainings_goes_on_in_postgresql_and_in_another_fold
         ("errored", "lost"),
         ("succeeded", "completed"),
     ]
-    # What the backup knew of is done again under its key; the commit that it did not know made a new run each time.
+    # What the backup knew of is done again under its key; the commit that it did not know made new runs.
     assert sorted(Counter(m.message["Message-ID"] for m in smtp_server.messages).values()) == [1, 1, 2]
