@@ -25,6 +25,7 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from requests import Response
 
 _SILENCE = 300.0
 """Seconds that a registry may keep us waiting between two messages, or an engine over one large layer."""
@@ -79,16 +80,7 @@ class Images:
         client = self._clients.stream()
         what = "importing a root file system"
         try:
-            with translate(what):
-                response = client.post(
-                    endpoint(client, "/images/create"),
-                    params={"fromSrc": "-"},
-                    data=tar,
-                    headers={"Content-Type": "application/x-tar"},
-                    stream=True,
-                    timeout=(self._clients.timeout, _SILENCE),
-                )
-                check(response)
+            response = self._send(client, "/images/create", {"fromSrc": "-"}, tar, what)
             told = ""
             for message in messages(response, what):
                 if "error" in message:
@@ -258,18 +250,25 @@ class Images:
             with translate(f"tagging {tag}"):
                 client.tag(committed, repository, name)
 
+    def _send(
+        self, client: APIClient, path: str, params: Mapping[str, str], tar: BinaryIO | bytes, what: str
+    ) -> Response:
+        """Send a tar; the engine's answer, which comes while it works."""
+        with translate(what):
+            response = client.post(
+                endpoint(client, path),
+                params=params,
+                data=tar,
+                headers={"Content-Type": "application/x-tar"},
+                stream=True,
+                timeout=(self._clients.timeout, _SILENCE),
+            )
+            check(response)
+        return response
+
     def _load(self, client: APIClient, archive: bytes, what: str) -> bool:
         try:
-            with translate(what):
-                response = client.post(
-                    endpoint(client, "/images/load"),
-                    params={"quiet": "1"},
-                    data=archive,
-                    headers={"Content-Type": "application/x-tar"},
-                    stream=True,
-                    timeout=(self._clients.timeout, _SILENCE),
-                )
-                check(response)
+            response = self._send(client, "/images/load", {"quiet": "1"}, archive, what)
         except Refused:
             return False
         said = list(messages(response, what))
