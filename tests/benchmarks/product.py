@@ -63,7 +63,7 @@ class Product:
         ended = "SELECT count(*) FROM runs WHERE id BETWEEN ? AND ?"
         unfinished = "SELECT 1 FROM runs WHERE state IN ('queued', 'running', 'evaluating') LIMIT 1"
         passed = "SELECT count(*) FROM runs WHERE id BETWEEN ? AND ? AND state = 'passed'"
-        pause = 0.001 if len(run_ids) == 1 else 0.05
+        pause = 0.001 if len(run_ids) == 1 else 0.2
         deadline = time.monotonic() + _PATIENCE
         while self._database.execute(unfinished).fetchone() or self._database.execute(
             ended, wanted
