@@ -5,12 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from orchestrator.domain.action import ActionState, Trigger
 from orchestrator.domain.change import Cause
 from orchestrator.domain.deployment import DeploymentState
+from orchestrator.domain.host import HostState
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, StopCause
 from orchestrator.store.columns import Measurement, UtcDateTime, Word
 
@@ -41,6 +53,7 @@ class Base(DeclarativeBase):
         AttemptState: Word(AttemptState),
         ActionState: Word(ActionState),
         DeploymentState: Word(DeploymentState),
+        HostState: Word(HostState),
         Purpose: Word(Purpose),
         Reason: Word(Reason),
         StopCause: Word(StopCause),
@@ -189,6 +202,8 @@ class RunRow(Base):
     created_at: Mapped[datetime]
     replicates: Mapped[int]
     host_wish: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    """The greater comes first where several wait."""
     rerun_of: Mapped[int | None] = mapped_column(ForeignKey("runs.id"), index=True)
     seed_run_id: Mapped[int]
     """The run whose id the seeds derive from: its own, or that of the run that it reproduces."""
@@ -231,6 +246,8 @@ class AttemptRow(Leased, Base):
     finished_at: Mapped[datetime | None]
     log_removed_at: Mapped[datetime | None]
     log_removed_why: Mapped[str | None]
+    gpus: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    utilisation: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
 
 
 class SlotRow(Base):
@@ -241,6 +258,36 @@ class SlotRow(Base):
     host: Mapped[str] = mapped_column(primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
     attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), unique=True)
+    cpus: Mapped[float | None] = mapped_column(Double)
+    memory: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes that the attempt may use; None, as of ``cpus``: it has no limit of its own."""
+
+
+class GpuLeaseRow(Base):
+    """A GPU that an attempt has. Its primary key is why two attempts never share one."""
+
+    __tablename__ = "gpu_leases"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(primary_key=True)
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), index=True)
+
+
+class HostRow(Base):
+    """What is known of a host beyond the configuration. A host without a row is active."""
+
+    __tablename__ = "hosts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    definition: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    """Of a host that was added by command; the configuration's goes first."""
+    state: Mapped[HostState]
+    changed_at: Mapped[datetime]
+    changed_by: Mapped[str]
+    reason: Mapped[str]
+    unreachable_since: Mapped[datetime | None]
+    trouble: Mapped[str]
+    boot_id: Mapped[str]
 
 
 class MetricRow(Base):
@@ -300,6 +347,9 @@ class StagedRow(Base):
     host: Mapped[str] = mapped_column(primary_key=True)
     volume: Mapped[str] = mapped_column(primary_key=True)
     staged_at: Mapped[datetime]
+    fingerprint: Mapped[str] = mapped_column(server_default=text("''"))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    used_at: Mapped[datetime | None]
 
 
 class ActionRow(Leased, Base):
