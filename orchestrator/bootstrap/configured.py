@@ -140,7 +140,15 @@ def runner_of(file: RunnerFile) -> RunnerSpec:
     return RunnerSpec(
         name=file.runner,
         image=image,
-        resources=Resources(resources.cpus, resources.memory, resources.shm_size, resources.pids),
+        resources=Resources(
+            resources.cpus,
+            resources.memory,
+            resources.shm_size,
+            resources.pids,
+            resources.gpus,
+            resources.gpu_model or "",
+            resources.gpu_memory,
+        ),
         host_names=tuple(file.host_names),
         host_labels=tuple(sorted(file.host_labels.items())),
         network=Network(file.network),

@@ -77,12 +77,18 @@ class Resources:
     """Limits of one container.
 
     ``cpus`` in cores, the others in bytes or processes; None: the engine's own limit.
+
+    ``gpus`` is how many GPUs it has for itself: each one of ``gpu_model``, as far as that is given, and with
+    ``gpu_memory`` bytes at least.
     """
 
     cpus: float | None = None
     memory: int | None = None
     shm_size: int = GIB
     pids: int = 512
+    gpus: int = 0
+    gpu_model: str = ""
+    gpu_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from orchestrator.config.models.common import (
     ExistingFolder,
@@ -86,10 +86,24 @@ ImageSource: TypeAlias = Annotated[
 ]
 
 
+def _whole_gpus(value: Plain) -> Plain:
+    if isinstance(value, float) or (isinstance(value, str) and re.fullmatch(r"\d*\.\d+", value.strip())):
+        raise wrong(
+            f"{value} is no number of GPUs: they are given whole, so that two runs never share one",
+            "a whole number, such as 1",
+        )
+    return value
+
+
+def _gpu_model(value: Plain) -> str:
+    text = text_of(value)
+    if not re.search(r"[A-Za-z0-9]", text):
+        raise wrong("this names no model of a GPU", "words of the name that nvidia-smi tells, such as H100")
+    return text
+
+
 class Resources(Model):
     """Limits of one container."""
-
-    later: ClassVar[Mapping[str, str]] = {"gpus": "attempts run on the CPU"}
 
     cpus: Annotated[float, Field(strict=False, gt=0, le=4096)] | None = Field(
         default=None,
@@ -111,6 +125,30 @@ class Resources(Model):
         examples=[512],
         json_schema_extra={"x-unit": "processes"},
     )
+    gpus: Annotated[int, BeforeValidator(_whole_gpus), Field(ge=0, le=64)] = Field(
+        default=0,
+        description="How many GPUs a run has for itself; two runs never share one.",
+        examples=[1],
+        json_schema_extra={"x-unit": "GPUs"},
+    )
+    gpu_model: Annotated[Str, BeforeValidator(_gpu_model)] | None = Field(
+        default=None,
+        description="Words that the model's name, as nvidia-smi tells it, must have; upper and lower case are"
+        " the same.",
+        examples=["H100", "RTX 4090"],
+    )
+    gpu_memory: Size | None = Field(
+        default=None,
+        description="Least memory of each GPU, as it is sold: the driver may keep a twelfth for itself.",
+        examples=["24g"],
+    )
+
+    @model_validator(mode="after")
+    def _which_gpus_are_meant(self) -> Resources:
+        for key in ("gpu_model", "gpu_memory"):
+            if not self.gpus and getattr(self, key) is not None:
+                raise wrong(f"{key} says which GPUs, and gpus gives none", "gpus: 1 beside it", key=key)
+        return self
 
 
 class HostLabels(Model):

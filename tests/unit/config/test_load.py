@@ -468,7 +468,14 @@ def test_a_wrong_value_in_the_main_file_is_reported_where_it_stands(
             '2:8: "Python:3" is not the name of an image; expected a name such as python:3.12-slim; did you mean "python:3"?',
         ),
         ("image: {dockerfile: ../Dockerfile}", '2:21: "../Dockerfile" leaves its folder'),
-        ("image: x\nresources: {gpus: 1}", '3:13: "gpus" is not available in this version'),
+        (
+            "image: x\nresources: {gpus: 0.5}",
+            "3:19: 0.5 is no number of GPUs: they are given whole, so that two runs never share one; expected a whole number, such as 1",
+        ),
+        ("image: x\nresources: {gpus: -1}", "3:19: -1 is too small; expected at least 0"),
+        ("image: x\nresources: {gpus: all}", '3:19: "all" is not possible here; expected a whole number'),
+        ("image: x\nresources: {gpu_model: H100}", "3:13: gpu_model says which GPUs, and gpus gives none"),
+        ("image: x\nresources: {gpus: 1, gpu_model: ' - '}", "3:33: this names no model of a GPU"),
         (
             "image: x\nresources: {memory: 32}",
             '3:21: "32" has no unit; expected a size such as 512m, 8g or 8GiB (1024 based), or 8GB (1000 based); did you mean "32g"?',
