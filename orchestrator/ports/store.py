@@ -20,6 +20,7 @@ from orchestrator.domain.gate import Verdict
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
+from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.records import (
     AttemptResult,
     DataMove,
@@ -384,6 +385,9 @@ class Store(Protocol):
 
     @property
     def servers(self) -> Servers: ...
+
+    @property
+    def hosts(self) -> Hosts: ...
 
     @property
     def secrets(self) -> SecretRows: ...

@@ -13,6 +13,7 @@ from orchestrator.store.attempts import SqlAttempts
 from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
+from orchestrator.store.hosts import SqlHosts
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.retention import SqlRetention
 from orchestrator.store.runs import SqlRuns
@@ -38,6 +39,7 @@ class SqlStore:
         self._actions = SqlActions(database, tokens)
         self._deployments = SqlDeployments(database)
         self._servers = SqlServers(database)
+        self._hosts = SqlHosts(database)
         self._secrets = SqlSecrets(database)
         self._journal = SqlJournal(database)
         self._retention = SqlRetention(database)
@@ -70,6 +72,10 @@ class SqlStore:
     @property
     def servers(self) -> SqlServers:
         return self._servers
+
+    @property
+    def hosts(self) -> SqlHosts:
+        return self._hosts
 
     @property
     def secrets(self) -> SqlSecrets:
