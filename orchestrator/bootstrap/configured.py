@@ -11,6 +11,7 @@ from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
+from orchestrator.config.models.ssh import HostSsh
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import InvalidInput
@@ -33,6 +34,7 @@ from orchestrator.domain.pipeline import (
     RunnerSpec,
     Setup,
     SourceSpec,
+    SshSpec,
 )
 
 
@@ -159,13 +161,37 @@ def runner_of(file: RunnerFile) -> RunnerSpec:
 
 def host_of(name: str, host: Host) -> HostSpec:
     """A host of orchestrator.yaml as the services see it."""
+    ssh = None if host.ssh is None else _ssh_of(host.ssh)
     return HostSpec(
         name,
-        host.engine,
+        host.engine if ssh is None else str(ssh),
         host.slots,
         tuple(sorted(host.labels.items())),
         protection=Protection(host.protect),
         reachable=tuple(host.reachable),
         helper_image=host.helper_image,
         min_free=host.min_free,
+        ssh=ssh,
+        lost_after=host.lost_after.total_seconds(),
+        gpus=None if host.gpus == "auto" else () if isinstance(host.gpus, str) else host.gpus,
+        cpus=host.cpus,
+        memory=host.memory,
+        data_budget=host.data_budget,
     )
+
+
+def _ssh_of(ssh: HostSsh) -> SshSpec:
+    return SshSpec(
+        hostname=ssh.hostname,
+        user=ssh.user,
+        port=ssh.port,
+        identity_file=_text(ssh.identity_file),
+        proxy_jump=ssh.proxy_jump,
+        known_hosts=_text(ssh.known_hosts),
+        config=_text(ssh.config),
+        socket=ssh.socket,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

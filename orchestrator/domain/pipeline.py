@@ -146,10 +146,38 @@ HELPER_IMAGE = "mlci/base:1"
 """What the orchestrator's own small containers on a host run in: it has a shell and ``ip``."""
 
 
+DOCKER_SOCKET = "/var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class SshSpec:
+    """How to reach an engine on another machine. What is None is left to the user's ssh_config.
+
+    ``socket`` is the engine's, there; the other paths are absolute and here. ``proxy_jump`` is as ``ssh -J``
+    takes it. ``known_hosts`` replaces the keys that the orchestrator keeps itself.
+    """
+
+    hostname: str
+    user: str | None = None
+    port: int | None = None
+    identity_file: str | None = None
+    proxy_jump: str | None = None
+    known_hosts: str | None = None
+    config: str | None = None
+    socket: str = DOCKER_SOCKET
+
+    def __str__(self) -> str:
+        """``ssh://ci@lab1:2222``, for people."""
+        user = f"{self.user}@" if self.user else ""
+        name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return f"ssh://{user}{name}" + (f":{self.port}" if self.port else "")
+
+
 @dataclass(frozen=True, slots=True)
 class HostSpec:
     """A Docker engine that runs attempts, at most ``slots`` at a time.
 
+    ``engine`` is the address of its socket on this machine, or for people where ``ssh`` tells the way.
     ``reachable`` are addresses and networks that its containers may reach in spite of ``protection``.
     """
 
@@ -162,6 +190,18 @@ class HostSpec:
     helper_image: str = HELPER_IMAGE
     min_free: Reserve = NO_RESERVE
     """Room that is to stay free where the engine keeps its data."""
+    ssh: SshSpec | None = None
+    """The way to an engine on another machine."""
+    lost_after: float = 600.0
+    """Seconds without an answer after which the attempts on it are given up."""
+    gpus: tuple[str, ...] | None = None
+    """UUIDs of the GPUs that runs may use; None: all that are found."""
+    cpus: float | None = None
+    """Cores that runs may use together; None: those that the engine has."""
+    memory: int | None = None
+    """Bytes that runs may use together; None: what the engine has."""
+    data_budget: int | None = None
+    """Bytes that staged datasets may take; None: no limit."""
 
 
 def eligible_hosts(

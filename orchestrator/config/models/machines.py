@@ -7,23 +7,28 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from orchestrator.config.models.common import (
-    NOT_YET,
+    Duration,
     ExistingFile,
     Items,
     Model,
     Name,
     Reserved,
     Secret,
+    Size,
     Str,
+    kind_of,
     plain_text,
     text_of,
     wrong,
 )
+from orchestrator.config.models.ssh import HostSsh
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.pipeline import HELPER_IMAGE
 
@@ -44,7 +49,11 @@ def _engine(value: Plain, info: ValidationInfo) -> str:
     if url.startswith(("tcp://", "http://", "https://")):
         raise wrong("a Docker engine on an open port gives root to everyone who reaches it", DEFAULT_ENGINE)
     if url.startswith("ssh://"):
-        raise wrong(f"an engine on another machine is {NOT_YET}", DEFAULT_ENGINE)
+        login = urlsplit(url)
+        user = f", user: {login.username}" if login.username else ""
+        raise wrong(
+            "an engine on another machine is not written so", f"ssh: {{hostname: {login.hostname}{user}}}"
+        )
     meant = f"unix://{url}" if url.startswith("/") else DEFAULT_ENGINE
     raise wrong(f'"{url}" is not the address of a Docker engine', "unix:///PATH/TO/SOCKET", meant)
 
@@ -99,17 +108,34 @@ def _way(value: Plain) -> str:
 Way = Annotated[Str, BeforeValidator(_way), WithJsonSchema({"type": "string"})]
 
 
-class Host(Model):
-    """A Docker engine that executes attempts."""
+_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z][0-9A-Za-z/-]{7,127}")
 
-    later: ClassVar[Mapping[str, str]] = {
-        "ssh": "only an engine on this machine can be used; write engine:",
-        "gpus": "",
-        "lost_after": "",
-    }
+
+def _gpus(value: Plain) -> str | tuple[str, ...]:
+    expected = "auto, none, or a list of UUIDs as `nvidia-smi -L` prints them"
+    if isinstance(value, str) and value in ("auto", "none"):
+        return value
+    if not isinstance(value, list):
+        raise wrong(f"{kind_of(value)} is not possible here", expected)
+    uuids = tuple(text_of(item) for item in value)
+    for uuid in uuids:
+        if not _UUID.fullmatch(uuid):
+            raise wrong(f'"{uuid}" is not the UUID of a GPU', expected)
+    if len(set(uuids)) < len(uuids):
+        raise wrong("a GPU is named twice", expected)
+    return uuids
+
+
+class Host(Model):
+    """A Docker engine that executes attempts: on this machine, or on another over SSH."""
 
     engine: Annotated[Str, BeforeValidator(_engine)] = Field(
         default=DEFAULT_ENGINE, description="The engine's socket on this machine.", examples=[DEFAULT_ENGINE]
+    )
+    ssh: HostSsh | None = Field(
+        default=None,
+        description="The way to an engine on another machine, in place of `engine`.",
+        examples=[{"hostname": "lab1.example.org", "user": "ci"}],
     )
     slots: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1,
@@ -145,6 +171,48 @@ class Host(Model):
     labels: Mapping[Name, Str] = Field(
         default={}, description="Free words by which runners choose hosts.", examples=[{"zone": "desk"}]
     )
+    cpus: Annotated[float | None, Field(gt=0, le=10000)] = Field(
+        default=None,
+        description="Cores that runs with a limit on them may take together; without it, all it has.",
+        examples=[8],
+        json_schema_extra={"x-unit": "cores"},
+    )
+    memory: Size | None = Field(
+        default=None,
+        description="Memory that runs with a limit on it may take together; without it, all it has.",
+        examples=["48g"],
+    )
+    gpus: Annotated[
+        str | tuple[str, ...],
+        BeforeValidator(_gpus),
+        WithJsonSchema(
+            {"anyOf": [{"enum": ["auto", "none"]}, {"type": "array", "items": {"type": "string"}}]}
+        ),
+    ] = Field(
+        default="auto",
+        description="NVIDIA GPUs that runs may be given: `auto` all, `none` none, or these by UUID.",
+        examples=["auto", ["GPU-3c1f4a52-9d5e-4f3b-8f53-0d2a5b1f8b67"]],
+    )
+    lost_after: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long it may be out of reach before its runs are given up and tried elsewhere.",
+        examples=["10m"],
+    )
+    data_budget: Size | None = Field(
+        default=None,
+        description="Room that datasets may take on it; those unused for longest go first.",
+        examples=["200g"],
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Host:
+        if self.ssh is not None and "engine" in self.model_fields_set:
+            raise wrong(
+                "both engine and ssh are given, and each names another engine",
+                "ssh: with the other machine's socket under ssh: socket",
+                key="engine",
+            )
+        return self
 
 
 def _host_key(value: Plain) -> str:
