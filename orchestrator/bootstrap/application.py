@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -54,6 +54,7 @@ from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
+from orchestrator.services.fleet import Fleet
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.plan import Planner
@@ -163,20 +164,28 @@ class Application:
         return {name: runner_of(file) for name, file in self.config.runners.items()}
 
     @cached_property
-    def hosts(self) -> tuple[HostSpec, ...]:
-        """The execution hosts."""
-        return tuple(host_of(name, host) for name, host in self.config.orchestrator.hosts.items())
-
-    @cached_property
-    def engines(self) -> Mapping[str, Engine]:
-        """Each host's engine; connected when it is first used."""
+    def fleet(self) -> Fleet:
+        """The execution hosts and their engines, as they are at each look."""
         from orchestrator.adapters.docker.engine import DockerEngine
         from orchestrator.bootstrap.registries import logins_of
 
         logins = logins_of(self.config, self.secrets.value)
-        return {
-            host.name: DockerEngine(host.engine, self.store.instance, logins=logins) for host in self.hosts
-        }
+
+        def connect(host: HostSpec) -> Engine:
+            return DockerEngine(host.engine, self.store.instance, logins=logins)
+
+        configured = [host_of(name, host) for name, host in self.config.orchestrator.hosts.items()]
+        return Fleet(configured, lambda: self.store, self.clock, connect)
+
+    @property
+    def hosts(self) -> Sequence[HostSpec]:
+        """The execution hosts that may be used."""
+        return self.fleet.usable
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """Each host's engine; connected when it is first used."""
+        return self.fleet.engines
 
     @cached_property
     def reach(self) -> Reach:
@@ -192,7 +201,7 @@ class Application:
             LocalDisk(),
             self.state,
             self.config.orchestrator.storage.min_free,
-            self.hosts,
+            self.fleet.known,
             self.engines,
             self.clock,
             machine=socket.gethostname(),
@@ -286,7 +295,7 @@ class Application:
     @cached_property
     def networks(self) -> Networks:
         """Gives runs their network."""
-        return Networks(self.store.instance, self.hosts, self.clock)
+        return Networks(self.store.instance, self.fleet.known, self.clock)
 
     def dispatcher(
         self,
@@ -495,8 +504,7 @@ class Application:
     def close(self) -> None:
         """Free connections."""
         made = self.__dict__
-        if "engines" in made:
-            for engine in self.engines.values():
-                engine.close()
+        if "fleet" in made:
+            self.fleet.close()
         if "store" in made:
             self.store.close()

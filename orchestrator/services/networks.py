@@ -19,6 +19,7 @@ from orchestrator.ports.engine import ContainerState, Engine, Sandbox, SandboxSp
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services import naming
+from orchestrator.services.fleet import ByName
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Networks:
         aside: Callable[[Callable[[], None]], None] = _in_a_thread,
     ) -> None:
         self._instance = instance
-        self._hosts = {host.name: host for host in hosts}
+        self._hosts = ByName(hosts)
         self._clock = clock
         self._aside = aside
         self._known: defaultdict[str, _Known] = defaultdict(_Known)

@@ -18,6 +18,7 @@ from orchestrator.ports.engine import ContainerSpec, ContainerState, Engine
 from orchestrator.ports.world import Clock, Disk
 from orchestrator.services import naming
 from orchestrator.services.cleanup import cleaned_up
+from orchestrator.services.fleet import ByName
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Room:
         self._disk = disk
         self._state = state
         self._keep = keep
-        self._hosts = {host.name: host for host in hosts}
+        self._hosts = ByName(hosts)
         self._engines = engines
         self._clock = clock
         self._machine = machine

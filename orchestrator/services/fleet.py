@@ -1,0 +1,213 @@
+"""The hosts as they are now: those of the configuration, and those that were added by command.
+
+They change while runs execute. Whoever holds one of the views below sees each change at its next look.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.host import HostRecord, HostState
+from orchestrator.domain.pipeline import HostSpec
+from orchestrator.ports.engine import Engine
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock
+
+log = logging.getLogger(__name__)
+
+KNOWN = 1.0
+"""Seconds for which the rows of hosts count."""
+
+Connect = Callable[[HostSpec], Engine]
+"""Makes the engine of a host; it connects when it is first used."""
+
+
+class HostsNow(Sequence[HostSpec]):
+    """Hosts in the order of the configuration, those that were added by command after them."""
+
+    def __init__(self, now: Callable[[], tuple[HostSpec, ...]]) -> None:
+        self._now = now
+
+    @overload
+    def __getitem__(self, index: int) -> HostSpec: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[HostSpec]: ...
+
+    def __getitem__(self, index: int | slice) -> HostSpec | Sequence[HostSpec]:
+        return self._now()[index]
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __iter__(self) -> Iterator[HostSpec]:
+        return iter(self._now())
+
+
+class ByName(Mapping[str, HostSpec]):
+    """Hosts by their names, as they are at each look."""
+
+    def __init__(self, hosts: Sequence[HostSpec]) -> None:
+        self._hosts = hosts
+
+    def __getitem__(self, name: str) -> HostSpec:
+        for host in self._hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([host.name for host in self._hosts])
+
+
+class _Engines(Mapping[str, Engine]):
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def __getitem__(self, name: str) -> Engine:
+        return self._fleet.engine(name)
+
+    def __len__(self) -> int:
+        return len(self._fleet.known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([host.name for host in self._fleet.known])
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    read_at: float
+    records: Mapping[str, HostRecord]
+    usable: tuple[HostSpec, ...]
+    known: tuple[HostSpec, ...]
+
+
+class Fleet:
+    """All hosts. Thread-safe.
+
+    A host that was removed is still known while attempts are on it: they are followed to their end.
+    """
+
+    def __init__(
+        self,
+        configured: Sequence[HostSpec],
+        store: Callable[[], Store],
+        clock: Clock,
+        connect: Connect,
+    ) -> None:
+        self._configured = tuple(configured)
+        self._store = store
+        self._clock = clock
+        self._connect = connect
+        self._lock = threading.RLock()
+        self._state: _Now | None = None
+        self._made: dict[str, tuple[HostSpec, Engine]] = {}
+        self._former: list[Engine] = []
+        self.usable: Sequence[HostSpec] = HostsNow(lambda: self._now().usable)
+        """All but those that were removed."""
+        self.known: Sequence[HostSpec] = HostsNow(lambda: self._now().known)
+        """All that attempts may be on."""
+        self.engines: Mapping[str, Engine] = _Engines(self)
+        """The engine of each known host."""
+
+    @property
+    def configured(self) -> tuple[HostSpec, ...]:
+        """The hosts of the configuration alone."""
+        return self._configured
+
+    def record(self, name: str) -> HostRecord:
+        """What is known of a host."""
+        return self._now().records.get(name) or HostRecord(name)
+
+    def configure(self, hosts: Sequence[HostSpec]) -> tuple[str, ...]:
+        """The hosts section of the configuration has changed; what that means, one sentence each.
+
+        A host that is gone from it is kept as removed while attempts are on it.
+        """
+        with self._lock:
+            before, after = ({h.name: h for h in some} for some in (self._configured, hosts))
+            told = [f"host {name} was added" for name in after.keys() - before.keys()]
+            told += [f"host {n} was changed" for n in after.keys() & before.keys() if after[n] != before[n]]
+            busy = set(self._store().attempts.slots_in_use())
+            for name in before.keys() - after.keys():
+                told.append(f"host {name} was removed" + (", its attempts go on" if name in busy else ""))
+                if name in busy:
+                    why = "it is no longer in the configuration"
+                    self._store().hosts.keep_definition(before[name], "", why, self._clock.now())
+            self._configured = tuple(hosts)
+            self.refresh()
+            return tuple(sorted(told))
+
+    def tidy(self) -> None:
+        """Forget hosts that were removed once no attempt is on them."""
+        gone = [
+            record.name
+            for record in self._now().records.values()
+            if record.state is HostState.REMOVED and record.name not in {h.name for h in self._configured}
+        ]
+        if not gone:
+            return
+        busy = self._store().attempts.slots_in_use()
+        for name in gone:
+            if name not in busy:
+                self._store().hosts.forget(name, self._clock.now())
+                log.info("host %s was removed, and nothing is on it any more", name)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the rows anew at the next look."""
+        with self._lock:
+            if self._state is not None:
+                self._state = replace(self._state, read_at=float("-inf"))
+
+    def engine(self, name: str) -> Engine:
+        """The engine of a known host. KeyError for another."""
+        with self._lock:
+            spec = next((host for host in self._now().known if host.name == name), None)
+            if spec is None:
+                raise KeyError(name)
+            made = self._made.get(name)
+            if made is not None and (made[0].engine, made[0].ssh) == (spec.engine, spec.ssh):
+                return made[1]
+            if made is not None:
+                # Whoever works with it goes on to do so, and fails if it is gone.
+                self._former.append(made[1])
+            engine = self._connect(spec)
+            self._made[name] = (spec, engine)
+            return engine
+
+    def close(self) -> None:
+        """Free the connections of all engines."""
+        with self._lock:
+            for engine in (*self._former, *(engine for _, engine in self._made.values())):
+                engine.close()
+            self._former.clear()
+            self._made.clear()
+
+    def _now(self) -> _Now:
+        with self._lock:
+            now = self._clock.monotonic()
+            if self._state is not None and now - self._state.read_at < KNOWN:
+                return self._state
+            try:
+                records = self._store().hosts.all()
+            except StoreUnavailable:
+                if self._state is None:
+                    raise
+                # What was known a moment ago still holds; whoever writes fails soon enough.
+                return self._state
+            names = {host.name for host in self._configured}
+            added = [r.definition for r in records.values() if r.definition and r.name not in names]
+            known = (*self._configured, *added)
+            removed = {r.name for r in records.values() if r.state is HostState.REMOVED}
+            usable = tuple(host for host in known if host.name not in removed)
+            self._state = _Now(now, records, usable, known)
+            return self._state
