@@ -17,6 +17,7 @@ The tree::
     ├── EngineError              a Docker engine refused a request
     │   ├── EngineUnavailable    it cannot be reached; asking again may help
     │   ├── EngineFull           no space is left on the host
+    │   ├── GpuUnavailable       a GPU is gone, or in somebody else's use
     │   ├── ImageNotFound
     │   ├── RegistryDenied       the registry wants another login, or a login at all
     │   ├── RegistryUnavailable  it does not answer, or is out of order; asking again may help
@@ -109,6 +110,10 @@ class EngineUnavailable(EngineError):
 
 class EngineFull(EngineError):
     """No space is left on the host."""
+
+
+class GpuUnavailable(EngineError):
+    """A GPU is no longer on the host, or somebody else uses it."""
 
 
 class ImageNotFound(EngineError):

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from orchestrator.domain.change import Change
 from orchestrator.domain.gate import Verdict
+from orchestrator.domain.gpu import Gpu, GpuUse
 
 
 class RunState(StrEnum):
@@ -127,6 +128,8 @@ class Reason(StrEnum):
     ENGINE_UNAVAILABLE = "engine_unavailable"
     ENGINE_REFUSED = "engine_refused"
     DISK_FULL = "disk_full"
+    GPU_UNAVAILABLE = "gpu_unavailable"
+    """A GPU that the attempt was given is gone, or somebody else computes on it."""
     IMAGE_NOT_FOUND = "image_not_found"
     REGISTRY_DENIED = "registry_denied"
     REGISTRY_UNAVAILABLE = "registry_unavailable"
@@ -166,6 +169,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.ENGINE_REFUSED: Consequence(AttemptState.ERRORED),
     # The next try waits until there is room again.
     Reason.DISK_FULL: Consequence(AttemptState.ERRORED, retryable=True),
+    Reason.GPU_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.IMAGE_NOT_FOUND: Consequence(AttemptState.ERRORED),
     Reason.REGISTRY_DENIED: Consequence(AttemptState.ERRORED),
     Reason.REGISTRY_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
@@ -217,8 +221,19 @@ _NOT_FOUND = 127
 _NOT_STARTED = 128
 
 
-def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - the domain's word
+_BY_SHUTDOWN = frozenset({143, 255})
+"""What a container ends with whose host goes down: told to by its engine, or found dead by the next one."""
+
+
+def may_be_the_hosts_end(exit: Exit, stopped: StopCause | None) -> bool:  # noqa: A002 - the domain's word
+    """Whether it is worth asking when the host was started: these codes are a command's own as well."""
+    return stopped is None and exit.code in _BY_SHUTDOWN
+
+
+def classify(exit: Exit, stopped: StopCause | None, host_restarted: bool = False) -> Reason:  # noqa: A002 - the domain's word
     """The reason behind a container's end.
+
+    ``host_restarted``: its host was started again after it had begun.
 
     Our own stop outranks what the kernel reports. An engine that could not start the container for a reason
     other than its command reports 128 and an error: that is not the project's fault. 137 without the
@@ -242,6 +257,8 @@ def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - t
         return Reason.ENGINE_REFUSED
     if exit.code == 0:
         return Reason.COMPLETED
+    if host_restarted and may_be_the_hosts_end(exit, stopped):
+        return Reason.LOST
     if exit.oom_killed:
         return Reason.OUT_OF_MEMORY
     if exit.code == _SIGKILL:
@@ -262,7 +279,8 @@ class Attempt:
 
     ``container`` is the name that was chosen before the container was made; ``container_id`` the engine's.
     ``not_before`` delays a new try. ``heartbeat``-like facts of the lease live in the store alone.
-    ``log_removed`` says that and why its log was given up; it is empty while the log is there.
+    ``log_removed`` says that and why its log was given up; it is empty while the log is there. ``gpus`` are
+    those that it has, or had, for itself; ``utilisation`` tells once it has ended how they were used.
     """
 
     id: int
@@ -285,6 +303,8 @@ class Attempt:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     log_removed: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    utilisation: tuple[GpuUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +352,18 @@ _LONGEST_BACKOFF = timedelta(minutes=5)
 def backoff(tries: int) -> timedelta:
     """How long to wait after that many tries: 5 s, doubled each time, at most 5 minutes."""
     return min(_FIRST_BACKOFF * (1 << min(max(tries, 1) - 1, 10)), _LONGEST_BACKOFF)
+
+
+_HOSTS_FAULT = frozenset({Reason.KILLED, Reason.LOST, Reason.ENGINE_UNAVAILABLE, Reason.DISK_FULL})
+
+
+def failed_hosts(attempts: Sequence[Attempt], replicate: int) -> frozenset[str]:
+    """The hosts that were at fault when a replicate was tried: the next try goes elsewhere if it can."""
+    return frozenset(
+        attempt.host
+        for attempt in attempts
+        if attempt.replicate == replicate and attempt.host and attempt.reason in _HOSTS_FAULT
+    )
 
 
 @dataclass(frozen=True, slots=True)

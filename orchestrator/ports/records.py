@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.domain.action import ActionSpec, Trigger
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
+from orchestrator.domain.gpu import GpuUse
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, RunState
@@ -137,6 +138,7 @@ class AttemptResult:
     artifacts: tuple[StoredArtifact, ...] = ()
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    utilisation: tuple[GpuUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

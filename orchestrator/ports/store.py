@@ -17,6 +17,7 @@ from orchestrator.domain.action import Action, ActionState
 from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.gate import Verdict
+from orchestrator.domain.gpu import Gpu
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
@@ -177,12 +178,20 @@ class Attempts(Protocol):
         """Attempts that may be claimed now, oldest first."""
 
     def claim(
-        self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
+        self,
+        attempt_id: int,
+        host: str,
+        slots: int,
+        container: str,
+        owner: str,
+        at: datetime,
+        seconds: float,
+        gpus: Sequence[Gpu] = (),
     ) -> Lease | None:
         """QUEUED to PREPARING on a free slot of the host, with the container's future name (the intent row).
 
-        The run goes from QUEUED to RUNNING with its first attempt. None when no slot is free or somebody was
-        faster.
+        The run goes from QUEUED to RUNNING with its first attempt. ``gpus`` are the attempt's alone until it
+        ends. None when no slot is free, one of them is another's, or somebody was faster.
         """
 
     def take_over(
@@ -237,6 +246,9 @@ class Attempts(Protocol):
 
     def taken(self) -> Mapping[int, tuple[str, int]]:
         """The host and the slot there of each attempt that has one."""
+
+    def gpus_leased(self) -> Mapping[str, Mapping[str, int]]:
+        """The attempt that has a GPU, by host and the GPU's UUID."""
 
     def is_staged(self, host: str, volume: str) -> bool:
         """Whether a dataset's volume on a host was filled and verified."""

@@ -12,10 +12,14 @@ from sqlalchemy.orm import Session
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
+from orchestrator.domain.gpu import Gpu, GpuUse
 from orchestrator.domain.retention import removal
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
 from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StoredArtifact
 from orchestrator.store.engine import Database
+from orchestrator.store.gpus import give_back as give_gpus_back
+from orchestrator.store.gpus import leased
+from orchestrator.store.gpus import take as take_gpus
 from orchestrator.store.outbox import PENDING
 from orchestrator.store.tables import (
     ActionRow,
@@ -103,11 +107,19 @@ class SqlAttempts:
             return [QueuedAttempt(*row) for row in connection.execute(_QUEUED, {"at": at})]
 
     def claim(
-        self, attempt_id: int, host: str, slots: int, container: str, owner: str, at: datetime, seconds: float
+        self,
+        attempt_id: int,
+        host: str,
+        slots: int,
+        container: str,
+        owner: str,
+        at: datetime,
+        seconds: float,
+        gpus: Sequence[Gpu] = (),
     ) -> Lease | None:
         try:
             with self._database.writing() as session:
-                return self._claim(session, attempt_id, host, slots, container, owner, at, seconds)
+                return self._claim(session, attempt_id, host, slots, container, owner, at, seconds, gpus)
         except TooLate:
             return None
 
@@ -121,6 +133,7 @@ class SqlAttempts:
         owner: str,
         at: datetime,
         seconds: float,
+        gpus: Sequence[Gpu],
     ) -> Lease:
         connection = session.connection()
         run_id = connection.scalar(_RUN_ID, {"id": attempt_id})
@@ -136,9 +149,12 @@ class SqlAttempts:
             "container": container,
             **granted(lease, at),
         }
+        if gpus:
+            values["gpus"] = to_plain(tuple(gpus))
         if run_state not in _CLAIMABLE or not changed(session, _CLAIM, values):
             raise TooLate
         _take_slot(session, host, slots, attempt_id)
+        take_gpus(session, host, attempt_id, gpus)
         before, after = AttemptState.QUEUED.value, AttemptState.PREPARING.value
         record(
             session, at, owner, f"attempt {attempt_id}", run_id, before, after, f"on {host} as {container}"
@@ -261,8 +277,12 @@ class SqlAttempts:
                 "finished_at": at,
                 **NO_LEASE,
             }
+            if result.utilisation:
+                ended["utilisation"] = to_plain(result.utilisation)
             attempt = _moved(session, lease, before, ended)
             changed(session, _FREE_SLOT, {"attempt_id": lease.id})
+            if attempt.gpus:
+                give_gpus_back(session, lease.id)
             _add_left_behind(session, lease.id, result)
             why = f"{result.reason.value}: {result.message}" if result.message else result.reason.value
             _record(session, lease, attempt, before, at, why)
@@ -294,6 +314,9 @@ class SqlAttempts:
     def taken(self) -> Mapping[int, tuple[str, int]]:
         with self._database.connected() as connection:
             return {attempt_id: (host, index) for attempt_id, host, index in connection.execute(_TAKEN)}
+
+    def gpus_leased(self) -> Mapping[str, Mapping[str, int]]:
+        return leased(self._database)
 
     def is_staged(self, host: str, volume: str) -> bool:
         with self._database.reading() as session:
@@ -403,4 +426,6 @@ def _attempt(row: Row[Any]) -> Attempt:
         started_at=row.started_at,
         finished_at=row.finished_at,
         log_removed=removal(row.log_removed_at, row.log_removed_why),
+        gpus=() if row.gpus is None else from_plain(tuple[Gpu, ...], row.gpus),
+        utilisation=() if row.utilisation is None else from_plain(tuple[GpuUse, ...], row.utilisation),
     )
