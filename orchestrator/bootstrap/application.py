@@ -63,6 +63,7 @@ from orchestrator.services.reach import Reach
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
 from orchestrator.services.standing import doing, waiting
+from orchestrator.services.supply import ImageSupply
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -282,7 +283,14 @@ class Application:
     @cached_property
     def images(self) -> Images:
         """Makes images."""
-        return Images(self.store.instance, self.processes.this(), self.clock)
+        return Images(self.store.instance, self.processes.this(), self.clock, self.supply)
+
+    @cached_property
+    def supply(self) -> ImageSupply:
+        """Brings images to hosts that no registry gives them."""
+        from orchestrator.bootstrap.supply import supply_of
+
+        return supply_of(self)
 
     def base_image(self, recipes: Path) -> BaseImage:
         """Makes the image that all runs begin with, by the recipe in ``recipes``/base."""
@@ -311,6 +319,7 @@ class Application:
             self.sources,
             self.datasets,
             self.images,
+            self.supply,
             self.networks,
             self.clock,
             self.scratch,

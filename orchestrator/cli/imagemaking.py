@@ -21,17 +21,6 @@ BASE_IMAGE: Final = "mlci/base:1"
 _FROM_BASE = re.compile(r"^(?:ARG\s+\w+=|FROM\s+)mlci/base:1\s*$", re.MULTILINE)
 
 
-def recipes() -> Path | None:
-    """The folder ``runner-images``: beside the package in a checkout, inside it when installed."""
-    import orchestrator
-
-    package = Path(orchestrator.__path__[0])
-    for folder in (package / "_runner_images", package.parent / "runner-images"):
-        if (folder / "base" / "make").is_file():
-            return folder
-    return None
-
-
 class ImageMaking:
     """Makes images on hosts one after the other, and says how each came to be there."""
 
@@ -61,6 +50,7 @@ class ImageMaking:
                     self._told(name, where, error)
 
     def _base(self, engine: Engine, where: HostSpec) -> None:
+        from orchestrator.bootstrap.supply import recipes
         from orchestrator.cli.progress import ProgressLine
         from orchestrator.domain.errors import ImageNotFound
         from orchestrator.services.base_image import Way

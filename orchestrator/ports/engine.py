@@ -32,6 +32,10 @@ class EngineInfo:
     """What its machine is called."""
     data_root: str = ""
     """The folder on that machine in which it keeps images, containers and volumes."""
+    clock: datetime | None = None
+    """The time there when it answered; None where it does not tell."""
+    platform: str = ""
+    """What images have to be for, such as ``linux/amd64``; empty where it does not tell."""
 
 
 class ContainerState(StrEnum):
@@ -72,6 +76,7 @@ class ImageFacts:
     size: int
     layers: tuple[str, ...]
     labels: Mapping[str, str]
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +191,31 @@ class VolumeUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """A container of ours, running or not."""
+
+    name: str
+    id: str
+    created_at: datetime
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkUsage:
+    """A network of ours."""
+
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """The room that what is ours takes on a host."""
+    """What is ours on a host, and the room that it takes."""
 
     images: tuple[ImageUsage, ...]
     volumes: tuple[VolumeUsage, ...]
+    containers: tuple[ContainerUsage, ...] = ()
+    networks: tuple[NetworkUsage, ...] = ()
 
 
 class Engine(Protocol):
@@ -213,6 +238,15 @@ class Engine(Protocol):
 
     def import_image(self, tar: BinaryIO) -> str:
         """Make an image without a name of a root file system's plain tar; its id."""
+
+    def export_image(self, name: str) -> BinaryIO:
+        """A stream of an image with its name, for the caller to close, early if need be. ImageNotFound."""
+
+    def load_image(self, chunks: Iterator[bytes], what: str) -> None:
+        """Have what ``export_image`` of another engine gave; ``what`` says so in errors.
+
+        Nothing is kept of chunks that break off. What they raise is passed on.
+        """
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image from its registry, with the administrator's login there; its id.
@@ -334,7 +368,9 @@ class Engine(Protocol):
         """Everything on this host that carries our instance label."""
 
     def usage(self) -> Usage:
-        """The room that our images and volumes take. The engine counts it anew, which may take minutes."""
+        """What is ours and the room that images and volumes take. The engine counts it anew, which may take
+        minutes.
+        """
 
     def close(self) -> None:
         """Free connections."""

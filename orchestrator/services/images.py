@@ -9,18 +9,27 @@ import hashlib
 import io
 import logging
 import os
+import re
 import stat
 import tarfile
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound, ImageRejected
+from orchestrator.domain.errors import (
+    ContainerGone,
+    EngineError,
+    ImageNotFound,
+    ImageRejected,
+    RegistryDenied,
+    RegistryUnavailable,
+)
 from orchestrator.domain.pipeline import (
+    HELPER_IMAGE,
     FolderImage,
     ImageSpec,
     NamedImage,
@@ -42,6 +51,7 @@ from orchestrator.ports.world import Clock
 from orchestrator.services import naming
 from orchestrator.services.bounds import LOG_TAIL, LONGEST_LINE, BoundedBuild, carry_on, held
 from orchestrator.services.cleanup import cleaned_up
+from orchestrator.services.supply import OWN_NAMES, ImageSupply
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +59,10 @@ _DIGEST = 40
 """Hexadecimal digits by which an image is known. Branches that never deploy share images with those that do,
 so nobody may be able to look for two contents of one name: with 12 digits that takes minutes.
 """
+_FROM_OURS = re.compile(
+    rf"^[ \t]*(?:ARG[ \t]+\w+=|FROM[ \t]+(?:--\S+[ \t]+)*)({OWN_NAMES}[\w./-]+:[\w.-]+)(?=\s)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _LOOK = 1.0
 """Seconds between two looks at a setup that goes on."""
 _LOG_PATIENCE = 60.0
@@ -67,10 +81,11 @@ class SetupFailed(Exception):
 class Images:
     """Makes the images that attempts run in. Thread-safe: one image is made once, by whoever asks first."""
 
-    def __init__(self, instance: str, owner: str, clock: Clock) -> None:
+    def __init__(self, instance: str, owner: str, clock: Clock, supply: ImageSupply | None = None) -> None:
         self._instance = instance
         self._owner = owner
         self._clock = clock
+        self._supply = supply or ImageSupply()
         self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
 
     def runner_image(
@@ -94,8 +109,7 @@ class Images:
         """
         match image:
             case NamedImage():
-                digest = engine.find_image(image.name) or engine.pull(image.name, progress)
-                return image.name, digest
+                return image.name, self._named(engine, image.name, progress, interrupt or carry_on)
             case FolderImage():
                 folder = Path(image.folder)
                 if not (folder / "Dockerfile").is_file():
@@ -132,6 +146,22 @@ class Images:
             case _:
                 assert_never(image)
 
+    def _named(self, engine: Engine, name: str, progress: ProgressSink, interrupt: Interrupt) -> str:
+        """Have an image by name; its id. Where no registry gives it, it may be copied."""
+        digest = engine.find_image(name)
+        if digest is not None:
+            return digest
+        if name.startswith(OWN_NAMES):
+            return self._supply.have(engine, name, progress, interrupt)
+        try:
+            return engine.pull(name, progress)
+        except (ImageNotFound, RegistryDenied, RegistryUnavailable) as refused:
+            try:
+                return self._supply.have(engine, name, progress, interrupt)
+            except ImageNotFound:
+                # Nobody else has it either: what the registry said is the reason.
+                raise refused from None
+
     def _built(
         self,
         engine: Engine,
@@ -151,6 +181,8 @@ class Images:
         with held(self._locks[id(engine), tag], interrupt):
             digest = None if anew else engine.find_image(tag)
             if digest is None:
+                for name in _begins_with(folder / dockerfile, stranger=runner is not None):
+                    self._supply.have(engine, name, progress, interrupt)
                 progress(ProgressEvent(f"building {tag}"))
                 # Builds know no networks by name: what is not protected has the engine's default one.
                 way = "default" if runner is None else network
@@ -359,6 +391,14 @@ def folder_digest(folder: Path, extra: Iterable[str] = ()) -> str:
                 with path.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _begins_with(dockerfile: Path, *, stranger: bool) -> Iterator[str]:
+    """The images of ours that a Dockerfile begins with; a stranger's gets the base image alone."""
+    text = dockerfile.read_text(encoding="utf-8", errors="replace")
+    for name in dict.fromkeys(_FROM_OURS.findall(text)):
+        if name == HELPER_IMAGE or not stranger:
+            yield name
 
 
 def _key_files(checkout: Path, patterns: tuple[str, ...]) -> list[tuple[str, bytes]]:

@@ -117,6 +117,10 @@ class Networks:
         self._shut[host, slot] = kept.prohibited
         return kept.sandbox
 
+    def helper_image(self, host: str) -> str:
+        """What the sandboxes of a host run in."""
+        return self._hosts[host].helper_image
+
     def make(self, engine: Engine, host: str, name: str) -> Sandbox | str:
         """A network of that name, sandbox or, without protection, a plain one. Raises EngineError."""
         spec = self._hosts[host]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.domain.change import DatasetVersion
-from orchestrator.domain.errors import DatasetMoved, NotFound
+from orchestrator.domain.errors import DatasetMoved, ImageNotFound, NotFound
 from orchestrator.domain.pipeline import (
     DatasetSpec,
     Network,
@@ -34,6 +34,7 @@ from orchestrator.services.cleanup import cleaned_up
 from orchestrator.services.code import CodeArchives
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
+from orchestrator.services.supply import ImageSupply
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Preparer:
         sources: SourceControl,
         datasets: DatasetSource,
         images: Images,
+        supply: ImageSupply,
         networks: Networks,
         clock: Clock,
         scratch: Path,
@@ -61,6 +63,7 @@ class Preparer:
         self._store = store
         self._datasets = datasets
         self._images = images
+        self._supply = supply
         self._networks = networks
         self._clock = clock
         self._code = CodeArchives(sources, scratch)
@@ -88,13 +91,13 @@ class Preparer:
         runner, (source, commit) = pipeline.runner, _source(run, pipeline)
         if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
             with self._code.checkout(source, commit) as checkout:
-                network = self._network(engine, host, slot, runner)
+                network = self._network(engine, host, slot, runner, interrupt, progress)
                 image = self._image(engine, pipeline, checkout, interrupt, progress, network)
                 code = self._code.packed(checkout, runner.uid, runner.gid)
         else:
             # The code is packed beside the engine's own work.
             code = self._code.begin(source, commit, runner.uid, runner.gid)
-            network = self._network(engine, host, slot, runner)
+            network = self._network(engine, host, slot, runner, interrupt, progress)
             image = self._image(engine, pipeline, None, interrupt, progress, network)
         mounts = []
         for version in run.change.datasets:
@@ -139,11 +142,24 @@ class Preparer:
             engine, base, runner, execution.setup, checkout, execution.timeout, interrupt, progress, network
         )
 
-    def _network(self, engine: Engine, host: str, slot: int, runner: RunnerSpec) -> Sandbox | str | None:
+    def _network(
+        self,
+        engine: Engine,
+        host: str,
+        slot: int,
+        runner: RunnerSpec,
+        interrupt: Interrupt,
+        progress: ProgressSink,
+    ) -> Sandbox | str | None:
         if runner.network is Network.NONE:
             return None
         as_root = runner.uid == 0 or isinstance(runner.image, RepositoryImage)
-        return self._networks.join(engine, host, slot, as_root=as_root)
+        try:
+            return self._networks.join(engine, host, slot, as_root=as_root)
+        except ImageNotFound:
+            # A machine that was just added lacks the helper image, and then only.
+            self._supply.have(engine, self._networks.helper_image(host), progress, interrupt)
+            return self._networks.join(engine, host, slot, as_root=as_root)
 
     def _stage(
         self,

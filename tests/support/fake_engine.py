@@ -134,6 +134,7 @@ class FakeEngine:
         self.starts: Counter[str] = Counter()
         self.closed = False
         self.machine = ""
+        self.platform = "linux/amd64"
         self.data_root = "/var/lib/fake"
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
@@ -214,7 +215,12 @@ class FakeEngine:
 
     def info(self) -> EngineInfo:
         with self._call("info"):
-            return EngineInfo("fake", "0", 4, 16 << 30, "fake", name=self.machine, data_root=self.data_root)
+            return EngineInfo(
+                *("fake", "0", 4, 16 << 30, "fake"),
+                name=self.machine,
+                data_root=self.data_root,
+                platform=self.platform,
+            )
 
     def find_image(self, name: str) -> str | None:
         with self._call("find_image", name):
@@ -226,13 +232,25 @@ class FakeEngine:
             if found is None:
                 return None
             labels = self.image_labels.get(name) or self.shared_labels.get(name) or {}
-            return ImageFacts(found, self._now, 1000, (found,), labels)
+            return ImageFacts(found, self._now, 1000, (found,), labels, self.platform)
 
     def import_image(self, tar: BinaryIO) -> str:
         with self._call("import_image"):
             made = f"sha256:{hashlib.sha256(tar.read()).hexdigest()}"
             self.images[made] = made
             return made
+
+    def export_image(self, name: str) -> BinaryIO:
+        with self._call("export_image", name):
+            found = self._image(name)
+            if found is None:
+                raise ImageNotFound(f"there is no image {name}")
+            return io.BytesIO(f"{name}\n{found}\n".encode())
+
+    def load_image(self, chunks: Iterator[bytes], what: str) -> None:
+        with self._call("load_image", what):
+            name, digest = b"".join(chunks).decode().splitlines()
+            self.images[name] = digest
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         with self._call("pull", name):

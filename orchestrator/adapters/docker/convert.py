@@ -55,6 +55,8 @@ class ContainerJson(TypedDict):
 _LOG_OPTIONS = {"max-size": "1p", "max-file": "1", "compress": "false", "mode": "blocking"}
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""How the kernel calls machines, and how images call them."""
 _STATES = {
     "created": ContainerState.CREATED,
     "running": ContainerState.RUNNING,
@@ -114,6 +116,11 @@ def path_modified(stat: str) -> datetime | None:
         return None
     mtime = told.get("mtime") if isinstance(told, dict) else None
     return moment(mtime) if isinstance(mtime, str) else None
+
+
+def platform_of(system: str, machine: str) -> str:
+    """What images for an engine's machine say that they are for, such as ``linux/amd64``."""
+    return f"{system}/{_ARCHITECTURES.get(machine, machine)}"
 
 
 def since_parameter(timestamp: str) -> str:

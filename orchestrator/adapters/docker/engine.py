@@ -20,7 +20,9 @@ from orchestrator.adapters.docker.convert import (
     container_of,
     host_options,
     is_ours,
+    moment,
     path_modified,
+    platform_of,
     since_parameter,
 )
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
@@ -66,8 +68,11 @@ class _Info(TypedDict):
     NCPU: int
     MemTotal: int
     OperatingSystem: str
+    OSType: str
+    Architecture: str
     Name: str
     DockerRootDir: str
+    SystemTime: str
     Warnings: list[str] | None
 
 
@@ -103,6 +108,8 @@ class DockerEngine:
             warnings=tuple(info.get("Warnings") or ()),
             name=info.get("Name") or "",
             data_root=info.get("DockerRootDir") or "",
+            clock=moment(info.get("SystemTime") or ""),
+            platform=platform_of(info.get("OSType") or "linux", info.get("Architecture") or ""),
         )
 
     def find_image(self, name: str) -> str | None:
@@ -116,6 +123,14 @@ class DockerEngine:
     def import_image(self, tar: BinaryIO) -> str:
         """Make an image of a root file system; its id."""
         return self._images.import_(tar)
+
+    def export_image(self, name: str) -> BinaryIO:
+        """A stream of an image, for ``load_image`` of another engine."""
+        return self._images.export(name)
+
+    def load_image(self, chunks: Iterator[bytes], what: str) -> None:
+        """Have what ``export_image`` of another engine gave."""
+        self._images.load(chunks, what)
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image; its id."""
@@ -382,7 +397,7 @@ class DockerEngine:
         )
 
     def usage(self) -> Usage:
-        """The room that our images and volumes take."""
+        """What is ours, and the room that it takes."""
         return self._usages.measured()
 
     def close(self) -> None:

@@ -6,10 +6,11 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, cast
+from urllib.parse import quote
 
 from orchestrator.adapters.docker.builds import build
 from orchestrator.adapters.docker.clients import Clients, endpoint
@@ -19,6 +20,7 @@ from orchestrator.adapters.docker.labels import IMAGE, INSTANCE, with_instance
 from orchestrator.adapters.docker.messages import Detail, Message, messages
 from orchestrator.adapters.docker.registries import Logins, not_pulled, registry_of
 from orchestrator.adapters.docker.storage import foreign
+from orchestrator.adapters.docker.streams import archive_stream
 from orchestrator.domain.errors import EngineError, ImageNotFound
 from orchestrator.ports.engine import ContainerState, ImageFacts, Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
@@ -73,6 +75,7 @@ class Images:
             image["Size"],
             tuple(image["RootFS"]["Layers"] or ()),
             _labels(image),
+            f"{image['Os']}/{image['Architecture']}",
         )
 
     def import_(self, tar: BinaryIO) -> str:
@@ -91,6 +94,36 @@ class Images:
         if not told.startswith("sha256:"):
             raise EngineError(f"{what}: {self._clients.url} did not say what it made")
         return told
+
+    def export(self, name: str) -> BinaryIO:
+        """A stream of an image with its name. ImageNotFound."""
+        what = f"reading the image {name}"
+        client = self._clients.stream()
+        try:
+            with translate(what):
+                response = client.get(
+                    endpoint(client, f"/images/{quote(name, safe='/:@')}/get"),
+                    stream=True,
+                    timeout=(self._clients.timeout, _SILENCE),
+                )
+                check(response)
+        except EngineError as error:
+            client.close()
+            if isinstance(error, Refused) and error.status == NOT_FOUND:
+                raise ImageNotFound(f"{self._clients.url} has no image {name}") from error
+            raise
+        return archive_stream(client, response, what)
+
+    def load(self, chunks: Iterator[bytes], what: str) -> None:
+        """Have the images of a stream that :meth:`export` of another engine gave."""
+        client = self._clients.stream()
+        try:
+            response = self._send(client, "/images/load", {"quiet": "1"}, chunks, what)
+            for message in messages(response, what):
+                if "error" in message:
+                    raise disk_full(what) if says_full(message["error"]) else EngineError(message["error"])
+        finally:
+            client.close()
 
     def pull(self, name: str, progress: ProgressSink) -> str:
         """Fetch an image; its id. ImageNotFound, RegistryDenied, RegistryUnavailable, SecretMissing."""
@@ -251,7 +284,12 @@ class Images:
                 client.tag(committed, repository, name)
 
     def _send(
-        self, client: APIClient, path: str, params: Mapping[str, str], tar: BinaryIO | bytes, what: str
+        self,
+        client: APIClient,
+        path: str,
+        params: Mapping[str, str],
+        tar: BinaryIO | bytes | Iterator[bytes],
+        what: str,
     ) -> Response:
         """Send a tar; the engine's answer, which comes while it works."""
         with translate(what):

@@ -53,6 +53,7 @@ from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.report import ReportBuilder
+from orchestrator.services.supply import ImageSupply
 from orchestrator.store import SqlStore, open_store
 from tests.support.fake_engine import FakeEngine
 
@@ -338,6 +339,7 @@ class World:
         self.engine = FakeEngine(self.store.instance)
         self.blobs = FolderBlobs(folder / "blobs")
         self.logs = FolderLogs(folder / "logs")
+        self.supply = ImageSupply()
         self.hosts = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
         self.evaluator = Evaluator(self.store, self.clock)
@@ -394,6 +396,7 @@ class World:
             self.sources,
             self.data,
             Images(self.store.instance, "me", self.clock),
+            self.supply,
             networks,
             self.clock,
             self.folder / "scratch",
