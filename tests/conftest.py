@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import docker
 
     from tests.support.git import GitRepository
+    from tests.support.hosts import Host, HostNetwork
     from tests.support.postgres import PostgresServer
     from tests.support.smtp import SmtpServer
     from tests.support.sshd import SshServer
@@ -72,6 +73,37 @@ def sshd_server(
 
     with ExitStack() as servers:
         yield lambda: servers.enter_context(ssh_server(docker_engine, sshd_image, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def host_network(
+    docker_engine: docker.DockerClient, base_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HostNetwork]:
+    """A private network; its ``host()`` makes a remote host of a test's own, in a second or two."""
+    from tests.support.enginehost import can_nest
+    from tests.support.hosts import host_image, host_network
+
+    if not can_nest():
+        pytest.skip("an engine within an engine needs root")
+    with host_network(docker_engine, host_image(docker_engine), tmp_path_factory.mktemp("hosts")) as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def _two_hosts(host_network: HostNetwork, base_image: str) -> Iterator[tuple[Host, Host]]:
+    with host_network.host([base_image]) as first, host_network.host([base_image]) as second:
+        yield first, second
+
+
+@pytest.fixture
+def hosts(_two_hosts: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
+    """Two remote hosts that have the base image of runs, whole before and empty after each test."""
+    try:
+        yield _two_hosts
+    finally:
+        for host in _two_hosts:
+            host.heal()
+            host.clear()
 
 
 @pytest.fixture(scope="session")

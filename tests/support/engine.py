@@ -41,13 +41,13 @@ def one_at_a_time(name: str) -> Iterator[None]:
         yield
 
 
-def built(client: docker.DockerClient, folder: Path) -> str:
+def built(client: docker.DockerClient, folder: Path, base: str = BASE_IMAGE) -> str:
     """Build the Dockerfile of ``folder`` unless its content was built before, and return the image's tag."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o777:o}\0".encode())
         digest.update(path.read_bytes())
-    digest.update(str(client.images.get(BASE_IMAGE).id).encode())
+    digest.update(str(client.images.get(base).id).encode())
     tag = f"mlci-test/{folder.name}:{digest.hexdigest()[:12]}"
     with one_at_a_time(folder.name):
         try:
@@ -56,7 +56,7 @@ def built(client: docker.DockerClient, folder: Path) -> str:
             client.images.build(
                 path=str(folder),
                 tag=tag,
-                buildargs={"BASE": BASE_IMAGE},
+                buildargs={"BASE": base},
                 rm=True,
                 forcerm=True,
                 labels={TEST_LABEL: "image"},

@@ -78,7 +78,7 @@ def ssh_server(client: docker.DockerClient, image: str, folder: Path) -> Iterato
             ports={"22/tcp": ("127.0.0.1", port)},
         )
         try:
-            container.put_archive("/etc/ssh", _tar({"ssh_host_ed25519_key": host_key.read_bytes()}))
+            container.put_archive("/etc/ssh", tar_of_private({"ssh_host_ed25519_key": host_key.read_bytes()}))
             container.start()
             break
         except APIError:
@@ -97,12 +97,13 @@ def ssh_server(client: docker.DockerClient, image: str, folder: Path) -> Iterato
         container.remove(force=True, v=True)
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def tar_of_private(files: dict[str, bytes], uid: int = 0) -> bytes:
+    """A tar of files that only their owner may read, as sshd wants its keys."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
-            member.mode = 0o600
+            member.mode, member.uid, member.gid = 0o600, uid, uid
             archive.addfile(member, io.BytesIO(content))
     return packed.getvalue()
