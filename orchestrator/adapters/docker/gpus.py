@@ -1,0 +1,241 @@
+"""GPUs of an engine's host: found, and given to containers, in whichever of three ways works there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from orchestrator.adapters.docker import nvidia
+from orchestrator.adapters.docker.clients import Clients
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.labels import CONTAINER, with_instance
+from orchestrator.adapters.docker.storage import Volumes
+from orchestrator.domain.errors import EngineError, EngineFull, EngineUnavailable, ImageNotFound
+from orchestrator.ports.gpus import GpuReport, GpuWay
+
+if TYPE_CHECKING:
+    from docker.types import DeviceRequest, Mount
+
+ALL = ("all",)
+_PATIENCE = 60
+"""Seconds for a helper: a driver that was asleep takes some to answer."""
+_COPY_PATIENCE = 300
+_MEMORY = 256 << 20
+_TOOLKIT = "install the NVIDIA Container Toolkit on the host"
+
+
+class _InfoJson(TypedDict, total=False):
+    Runtimes: dict[str, object] | None
+    CDISpecDirs: list[str] | None
+
+
+class Gpus:
+    """Looks for GPUs by small containers of the helper image. Thread-safe."""
+
+    def __init__(self, clients: Clients, instance: str, volumes: Volumes) -> None:
+        self._clients = clients
+        self._instance = instance
+        self._volumes = volumes
+        self._last: tuple[GpuWay, nvidia.Look] | None = None
+        """What worked at the last time."""
+
+    def report(self, image: str) -> GpuReport:
+        """The GPUs as they are now. EngineError where no helper can run, ImageNotFound without ``image``."""
+        last = self._last
+        if last is not None:
+            seen = self._seen(image, *last)
+            if seen.gpus:
+                return seen
+            self._last = None
+        with translate("asking the engine for its runtimes"):
+            info = cast(_InfoJson, self._clients.control().info())
+        trouble = ""
+        if "nvidia" in (info.get("Runtimes") or {}):
+            seen = self._tried(image, GpuWay.RUNTIME, nvidia.Look())
+            if seen.gpus:
+                return seen
+            trouble = seen.trouble
+        look = self._look(image)
+        if not look.gpus:
+            return GpuReport(trouble=trouble)
+        if info.get("CDISpecDirs"):
+            seen = self._tried(image, GpuWay.CDI, look)
+            if seen.gpus:
+                return seen
+        if (lack := _lacks(look)) is not None:
+            return GpuReport(trouble=lack)
+        return self._tried(image, GpuWay.DEVICES, look)
+
+    def _tried(self, image: str, way: GpuWay, look: nvidia.Look) -> GpuReport:
+        try:
+            seen = self._seen(image, way, look)
+        except (EngineUnavailable, EngineFull, ImageNotFound):
+            raise
+        except Refused as error:
+            return GpuReport(trouble=f"{way.value}: {error}")
+        if seen.gpus:
+            self._last = way, look
+        return seen
+
+    def _seen(self, image: str, way: GpuWay, look: nvidia.Look) -> GpuReport:
+        volume = ""
+        if way is GpuWay.DEVICES:
+            volume = self._driver(image, look)
+        code, said = self._run(
+            image,
+            nvidia.PROBE,
+            _PATIENCE,
+            user="65534:65534",
+            # Processes are told to those alone who see them: without this, none but its own.
+            pid_mode="host",
+            devices=device_files((*look.gpus, *look.common)) if way is GpuWay.DEVICES else [],
+            device_requests=requests(way, ALL),
+            mounts=[driver_mount(volume)] if volume else [],
+        )
+        seen = nvidia.seen_of(said)
+        if code != 0 or not seen:
+            return GpuReport(trouble=f"nvidia-smi (exit code {code}) says: {said.strip()[-500:]}")
+        return GpuReport(seen, way, look.common, volume)
+
+    def _look(self, image: str) -> nvidia.Look:
+        from docker.types import Mount
+
+        mounts = [Mount(f"/host{path}", path, type="bind", read_only=True) for path in ("/usr", "/dev")]
+        code, said = self._run(image, nvidia.LOOK, _PATIENCE, user="65534:65534", mounts=mounts)
+        if code != 0:
+            raise EngineError(f"the host cannot be searched for GPUs in {image}: {said.strip()[-500:]}")
+        return nvidia.look_of(said)
+
+    def _driver(self, image: str, look: nvidia.Look) -> str:
+        """Have the volume with the driver's libraries and programs, filled; its name."""
+        from docker.types import Mount
+
+        volume = f"mlci-{self._instance[:8]}-driver-{look.driver}"
+        if self._last is not None and self._volumes.present(volume):
+            return volume
+        self._volumes.ensure(volume, {"mlci.role": "driver"})
+        mounts = [
+            Mount("/host/usr", "/usr", type="bind", read_only=True),
+            Mount("/driver", volume, type="volume", no_copy=True),
+        ]
+        code, said = self._run(image, nvidia.COPY, _COPY_PATIENCE, user="0:0", mounts=mounts)
+        if code != 0:
+            raise EngineError(f"the driver's libraries cannot be copied: {said.strip()[-500:]}", _TOOLKIT)
+        return volume
+
+    def _run(
+        self,
+        image: str,
+        script: str,
+        patience: int,
+        *,
+        user: str,
+        mounts: list[Mount],
+        pid_mode: str | None = None,
+        devices: list[str] | None = None,
+        device_requests: list[DeviceRequest] | None = None,
+    ) -> tuple[int, str]:
+        """Run a script of ours in a container without rights; its exit code and what it said."""
+        client = self._clients.control()
+        name = f"mlci-{self._instance[:8]}-gpus-{uuid.uuid4().hex[:12]}"
+        labels = {**with_instance({"mlci.role": "helper"}, self._instance), CONTAINER: name}
+        with _image_needed(image, self._clients.url), translate("looking for GPUs"):
+            made: str = client.create_container(
+                image,
+                name=name,
+                entrypoint=["/bin/sh", "-c", script],
+                user=user,
+                working_dir="/",
+                labels=labels,
+                environment={"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
+                host_config=client.create_host_config(
+                    network_mode="none",
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    read_only=True,
+                    pids_limit=64,
+                    mem_limit=_MEMORY,
+                    pid_mode=pid_mode,
+                    mounts=mounts,
+                    devices=devices,
+                    device_requests=device_requests,
+                ),
+                use_config_proxy=False,
+            )["Id"]
+        try:
+            with translate("looking for GPUs"):
+                client.start(made)
+                code: int = client.wait(made, timeout=patience)["StatusCode"]
+                said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
+        finally:
+            with suppress(EngineError):
+                self._remove(made)
+        return code, said
+
+    def _remove(self, identity: str) -> None:
+        try:
+            with translate("removing a container"):
+                self._clients.control().remove_container(identity, force=True, v=True)
+        except Refused as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+
+
+def requests(way: GpuWay, uuids: tuple[str, ...]) -> list[DeviceRequest]:
+    """What an engine is asked for to give a container these GPUs; nothing where it gets device files."""
+    from docker.types import DeviceRequest
+
+    match way:
+        case GpuWay.RUNTIME:
+            if uuids == ALL:
+                return [
+                    DeviceRequest(driver="nvidia", count=-1, capabilities=[["gpu", "compute", "utility"]])
+                ]
+            return [
+                DeviceRequest(
+                    driver="nvidia", device_ids=list(uuids), capabilities=[["gpu", "compute", "utility"]]
+                )
+            ]
+        case GpuWay.CDI:
+            return [DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={one}" for one in uuids])]
+        case GpuWay.DEVICES:
+            return []
+
+
+def device_files(paths: tuple[str, ...]) -> list[str]:
+    """Device files as docker-py takes them: to read and write, never to make others."""
+    return [f"{path}:{path}:rw" for path in paths]
+
+
+def driver_mount(volume: str) -> Mount:
+    """The driver's volume in a container."""
+    from docker.types import Mount
+
+    return Mount(nvidia.DRIVER, volume, type="volume", read_only=True, no_copy=True)
+
+
+def _lacks(look: nvidia.Look) -> str | None:
+    if not look.driver or not look.program:
+        return f"it has {look.gpus[0]}, and no libraries of NVIDIA's driver below /usr; {_TOOLKIT}"
+    lacking = [node for node in (nvidia.CONTROL, nvidia.MEMORY) if node not in look.nodes]
+    if lacking:
+        return (
+            f"it has {look.gpus[0]}, and no {' and no '.join(lacking)}; run `nvidia-modprobe -u -c=0` there,"
+            " also after each boot"
+        )
+    return None
+
+
+@contextmanager
+def _image_needed(image: str, url: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise ImageNotFound(
+            f"{url} has no image {image}, in which it is searched for GPUs",
+            "make it with `orchestrator images build base`, or name another as `helper_image` of the host",
+        ) from error
