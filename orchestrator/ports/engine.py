@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
+from orchestrator.ports.gpus import GpuAccess, GpuReport
 from orchestrator.ports.progress import ProgressSink
 
 Interrupt = Callable[[], None]
@@ -123,6 +124,8 @@ class ContainerSpec:
     resources: Resources
     network: Sandbox | str | None = None
     mounts: tuple[VolumeMount, ...] = ()
+    gpus: GpuAccess | None = None
+    """Its GPUs; None: it gets none, whatever its image asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +354,13 @@ class Engine(Protocol):
         """The IPv4 addresses of the host itself, loopback apart, and the multicast groups that it listens to.
 
         Seen from a container of the helper image; ImageNotFound without it.
+        """
+
+    def gpus(self, image: str) -> GpuReport:
+        """The host's NVIDIA GPUs and who computes on them now, from within containers of the helper image.
+
+        Takes a second. A host without any gives an empty report, one whose GPUs cannot be given to containers
+        says so in it. ImageNotFound without the image.
         """
 
     def network_ranges(self) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ from orchestrator.ports.engine import (
     Usage,
     VolumeUsage,
 )
+from orchestrator.ports.gpus import GpuReport
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
 INSTANCE_LABEL = "mlci.instance"
@@ -136,6 +137,7 @@ class FakeEngine:
         self.machine = ""
         self.platform = "linux/amd64"
         self.data_root = "/var/lib/fake"
+        self.gpu_report = GpuReport()
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
         self._after: dict[str, deque[BaseException]] = {}
@@ -498,6 +500,12 @@ class FakeEngine:
             if self._image(image) is None:
                 raise ImageNotFound(f"there is no image {image}")
             return ("192.0.2.2",)
+
+    def gpus(self, image: str) -> GpuReport:
+        with self._call("gpus", image):
+            if self._image(image) is None:
+                raise ImageNotFound(f"there is no image {image}")
+            return self.gpu_report
 
     def network_ranges(self) -> tuple[str, ...]:
         with self._call("network_ranges"):

@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
+from orchestrator.adapters.docker.gpus import device_files, driver_mount, requests
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
+from orchestrator.adapters.docker.nvidia import driver_paths
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, Sandbox
+from orchestrator.ports.gpus import GpuWay
 
 if TYPE_CHECKING:
-    from docker.types import LogConfig, Mount
+    from docker.types import DeviceRequest, LogConfig, Mount
 
 NOT_STARTED = frozenset({126, 127})
 """Exit codes of a command that cannot be started: not executable, not found."""
@@ -160,13 +163,16 @@ class HostOptions(TypedDict):
     mem_limit: int | None
     memswap_limit: int | None
     nano_cpus: int | None
+    devices: list[str]
+    device_requests: list[DeviceRequest]
 
 
 def host_options(spec: ContainerSpec) -> HostOptions:
     """What a container may do on its host. Never a bind mount: a spec can name volumes only."""
     from docker.types import LogConfig, Mount
 
-    resources = spec.resources
+    resources, gpus = spec.resources, spec.gpus
+    driver = [driver_mount(gpus.volume)] if gpus is not None and gpus.volume else []
     return HostOptions(
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
@@ -180,12 +186,15 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         mounts=[
             Mount(mount.target, mount.volume, type="volume", read_only=mount.read_only, no_copy=True)
             for mount in spec.mounts
-        ],
+        ]
+        + driver,
         pids_limit=resources.pids,
         shm_size=resources.shm_size,
         mem_limit=resources.memory,
         memswap_limit=resources.memory,
         nano_cpus=round(resources.cpus * 1_000_000_000) if resources.cpus is not None else None,
+        devices=device_files(gpus.devices) if gpus is not None else [],
+        device_requests=requests(gpus.way, gpus.uuids) if gpus is not None else [],
     )
 
 
@@ -225,13 +234,34 @@ class ConfigOptions(TypedDict):
     labels: dict[str, str]
 
 
-def config_options(spec: ContainerSpec, instance: str) -> ConfigOptions:
-    """What a container runs. Its command replaces the image's entrypoint, so that it runs as written."""
+VISIBLE_GPUS = "NVIDIA_VISIBLE_DEVICES"
+
+
+def gpu_environment(spec: ContainerSpec, of_image: Mapping[str, str]) -> dict[str, str]:
+    """What a container's environment says of GPUs, whatever its image and its maker say.
+
+    Where NVIDIA's runtime is the engine's default one, it gives every container the GPUs that its environment
+    names, and images name all of them.
+    """
+    if spec.gpus is None:
+        return {VISIBLE_GPUS: "void"}
+    if spec.gpus.way is not GpuWay.DEVICES:
+        return {VISIBLE_GPUS: ",".join(spec.gpus.uuids)}
+    return {VISIBLE_GPUS: "void", **driver_paths({**of_image, **spec.env})}
+
+
+def config_options(
+    spec: ContainerSpec, instance: str, of_image: Mapping[str, str] | None = None
+) -> ConfigOptions:
+    """What a container runs. Its command replaces the image's entrypoint, so that it runs as written.
+
+    ``of_image`` is the image's environment, which matters where the GPUs' driver comes as a volume.
+    """
     return ConfigOptions(
         image=spec.image,
         entrypoint=list(spec.command[:1]) or None,
         command=list(spec.command[1:]) or None,
-        environment=dict(spec.env),
+        environment={**spec.env, **gpu_environment(spec, of_image or {})},
         user=spec.user,
         working_dir=spec.workdir,
         labels={**with_instance(spec.labels, instance), CONTAINER: spec.name},

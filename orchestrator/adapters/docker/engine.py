@@ -26,6 +26,7 @@ from orchestrator.adapters.docker.convert import (
     since_parameter,
 )
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
+from orchestrator.adapters.docker.gpus import Gpus
 from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.known import KnownContainers
 from orchestrator.adapters.docker.labels import INSTANCE
@@ -49,6 +50,7 @@ from orchestrator.ports.engine import (
     SandboxSpec,
     Usage,
 )
+from orchestrator.ports.gpus import GpuReport
 from orchestrator.ports.progress import ProgressSink
 
 _TRANSFER = 300.0
@@ -93,6 +95,7 @@ class DockerEngine:
         self._sandboxes = Sandboxes(self._clients, instance, self._networks)
         self._usages = Usages(self._clients, instance)
         self._volumes = Volumes(self._clients, instance)
+        self._gpus = Gpus(self._clients, instance, self._volumes)
 
     def info(self) -> EngineInfo:
         """Who the engine is; ``warnings`` tell which limits it cannot enforce."""
@@ -185,13 +188,17 @@ class DockerEngine:
             self._networks.require(spec.network)
         for mount in spec.mounts:
             self._volumes.require(mount.volume)
+        of_image: Mapping[str, str] = {}
+        if spec.gpus is not None and spec.gpus.volume:
+            self._volumes.require(spec.gpus.volume)
+            of_image = self._images.environment(spec.image)
         client = self._clients.control()
         with translate(f"describing the container {spec.name}"):
             host = client.create_host_config(**host_options(spec))
         try:
             with translate(f"making the container {spec.name}"):
                 client.create_container(
-                    **config_options(spec, self._instance),
+                    **config_options(spec, self._instance, of_image),
                     name=spec.name,
                     host_config=host,
                     use_config_proxy=False,
@@ -369,6 +376,10 @@ class DockerEngine:
     def host_addresses(self, image: str) -> tuple[str, ...]:
         """The addresses of the host itself, loopback apart."""
         return self._sandboxes.host_addresses(image)
+
+    def gpus(self, image: str) -> GpuReport:
+        """The host's GPUs as they are now."""
+        return self._gpus.report(image)
 
     def network_ranges(self) -> tuple[str, ...]:
         """The ranges of all networks of the engine."""

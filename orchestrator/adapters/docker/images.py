@@ -78,6 +78,12 @@ class Images:
             f"{image['Os']}/{image['Architecture']}",
         )
 
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables that an image sets; none when it is not there."""
+        image = self._inspect(name)
+        pairs = _strings(image["Config"].get("Env")) if image is not None else []
+        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
     def import_(self, tar: BinaryIO) -> str:
         """Make an image of a root file system's plain tar; its id."""
         client = self._clients.stream()
