@@ -68,6 +68,7 @@ from orchestrator.services.supply import ImageSupply
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from orchestrator.adapters.ssh import SshLinks
     from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
     from orchestrator.services.retain import Retainer
@@ -173,10 +174,18 @@ class Application:
         logins = logins_of(self.config, self.secrets.value)
 
         def connect(host: HostSpec) -> Engine:
-            return DockerEngine(host.engine, self.store.instance, logins=logins)
+            way = None if host.ssh is None else self.links.link(host)
+            return DockerEngine(host.engine, self.store.instance, logins=logins, way=way)
 
         configured = [host_of(name, host) for name, host in self.config.orchestrator.hosts.items()]
         return Fleet(configured, lambda: self.store, self.clock, connect)
+
+    @cached_property
+    def links(self) -> SshLinks:
+        """The ways to hosts on other machines; each is made when it is first used."""
+        from orchestrator.adapters.ssh import SshLinks
+
+        return SshLinks(self.state / "ssh" / "known_hosts", self.clock)
 
     @property
     def hosts(self) -> Sequence[HostSpec]:
@@ -515,5 +524,7 @@ class Application:
         made = self.__dict__
         if "fleet" in made:
             self.fleet.close()
+        if "links" in made:
+            self.links.close()
         if "store" in made:
             self.store.close()

@@ -16,6 +16,7 @@ The tree::
     │   └── LeaseLost            another worker holds, or finished, what the caller was working on
     ├── EngineError              a Docker engine refused a request
     │   ├── EngineUnavailable    it cannot be reached; asking again may help
+    │   │   └── HostRefused      its host key or the login: a person has to act first
     │   ├── EngineFull           no space is left on the host
     │   ├── GpuUnavailable       a GPU is gone, or in somebody else's use
     │   ├── ImageNotFound
@@ -106,6 +107,10 @@ class EngineError(OrchestratorError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached; asking again may help."""
+
+
+class HostRefused(EngineUnavailable):
+    """The way to the engine is shut until a person acts: an unknown host key, or the login."""
 
 
 class EngineFull(EngineError):

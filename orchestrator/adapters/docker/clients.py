@@ -5,12 +5,23 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from orchestrator.adapters.docker.errors import translate
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+
+class Way(Protocol):
+    """What has to be there before an engine on another machine can be reached. Thread-safe."""
+
+    @property
+    def address(self) -> str:
+        """Where the engine then answers on this machine, such as ``unix:///tmp/x/1.sock``."""
+
+    def ready(self) -> None:
+        """Return once it does. Raises EngineUnavailable, at once where trying is no use now."""
 
 
 _UNIX = "unix://"
@@ -21,11 +32,15 @@ class Clients:
 
     A session of requests is not meant for several threads, so each thread has its own, which goes when the
     thread does. A stream has a client of its own, so that closing it cannot break what others use.
+    With ``way`` the URL is for people only. Each new connection waits for the way, so that clients live on
+    when it was made anew.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, way: Way | None = None) -> None:
         self.url = url
         self.timeout = timeout
+        self._address = url if way is None else way.address
+        self._ready = None if way is None else way.ready
         self._version: str | None = None
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -56,11 +71,11 @@ class Clients:
 
         wanted = version or MINIMUM_DOCKER_API_VERSION
         with translate(f"connecting to {self.url}"):
-            if self.url.startswith(_UNIX):
-                client: APIClient = UnixClient(self.url, wanted, self.timeout)
+            if self._address.startswith(_UNIX):
+                client: APIClient = UnixClient(self._address, wanted, self.timeout, self._ready)
             else:
                 # docker-py annotates whole seconds; every layer below it takes a float.
-                client = APIClient(self.url, version=wanted, timeout=cast(int, self.timeout))
+                client = APIClient(self._address, version=wanted, timeout=cast(int, self.timeout))
         # Neither a proxy nor a password of ~/.netrc is meant for the engine.
         client.trust_env = False
         return client

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypedDict, cast
 
-from orchestrator.adapters.docker.clients import Clients, endpoint
+from orchestrator.adapters.docker.clients import Clients, Way, endpoint
 from orchestrator.adapters.docker.convert import (
     NOT_STARTED,
     ContainerJson,
@@ -82,11 +82,19 @@ class DockerEngine:
     """An engine at ``url`` (``unix:///run/docker.sock``), for what carries the label of ``instance``.
 
     ``timeout`` is in seconds, for each answer of the engine. ``logins`` are lent to it for pulls and for the
-    administrator's own builds. Connects on first use.
+    administrator's own builds. ``way`` leads to an engine on another machine, whose ``url`` is for people.
+    Connects on first use.
     """
 
-    def __init__(self, url: str, instance: str, timeout: float = 30, logins: Logins | None = None) -> None:
-        self._clients = Clients(url, timeout)
+    def __init__(
+        self,
+        url: str,
+        instance: str,
+        timeout: float = 30,
+        logins: Logins | None = None,
+        way: Way | None = None,
+    ) -> None:
+        self._clients = Clients(url, timeout, way)
         self._instance = instance
         self._timeout = timeout
         self._known = KnownContainers()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
@@ -30,12 +30,16 @@ class UnixClient(APIClient):
 
     To prepare a request for a proxy, cookies, redirects and passwords, none of which a socket has, takes
     requests three times as long as all the rest. Answers are those of requests.
+    ``ready`` is called before each connection, and may raise.
     """
 
-    def __init__(self, url: str, version: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, version: str, timeout: float, ready: Callable[[], None] | None = None
+    ) -> None:
         # docker-py annotates whole seconds; every layer below it takes a float.
         super().__init__(url, version=version, timeout=timeout)  # type: ignore[arg-type]
         self._socket = OnePoolAdapter(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
+        self._socket.ready = ready
         self.mount("http+docker://", self._socket)
 
     def request(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # type: ignore[override]  # noqa: ANN401 - passed on as they come
@@ -90,6 +94,8 @@ def _answer(raw: BaseHTTPResponse, url: str) -> Response:
 class OnePoolAdapter(UnixHTTPAdapter):
     """One pool, where docker-py has one for each URL, with a connection for each thing looked at."""
 
+    ready: Callable[[], None] | None = None
+
     def get_connection(
         self, url: str | bytes, proxies: Mapping[str, str] | None = None
     ) -> UnixHTTPConnectionPool:
@@ -98,16 +104,25 @@ class OnePoolAdapter(UnixHTTPAdapter):
             pool: UnixHTTPConnectionPool | None = self.pools.get(_ANY)
             if pool is None:
                 pool = self.pools[_ANY] = _Pool(_ANY, self.socket_path, self.timeout)
+                pool.ready = self.ready
         return pool
 
 
 class _Pool(UnixHTTPConnectionPool):
+    ready: Callable[[], None] | None = None
+
     def _new_conn(self) -> UnixHTTPConnection:  # type: ignore[override]  # as docker-py's own does
-        return _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type]  # wants int
+        made = _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type]  # wants int
+        made.ready = self.ready
+        return made
 
 
 class _Connection(UnixHTTPConnection):
+    ready: Callable[[], None] | None = None
+
     def connect(self) -> None:
+        if self.ready is not None:
+            self.ready()
         # docker-py forgets the socket when nobody listens.
         attempt = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
