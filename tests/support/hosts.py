@@ -282,6 +282,14 @@ class HostNetwork:
         return self._archives[image]
 
 
+def trust(state: Path, *hosts: Host) -> None:
+    """Trust the hosts' keys in a state folder, where ``orchestrator hosts trust`` keeps them."""
+    known = state / "ssh" / "known_hosts"
+    known.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with known.open("a") as file:
+        file.writelines(f"{host.host_key_line}\n" for host in hosts)
+
+
 def host_image(client: docker.DockerClient) -> str:
     """The tag of the hosts' image, built when its content is new."""
     return built(client, MACHINE_FOLDER, base=built(client, HOST_FOLDER))
