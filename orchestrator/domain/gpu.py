@@ -88,11 +88,9 @@ def wished(wish: Resources) -> str:
 
 
 def never_fits(host: HostGpus, wish: Resources) -> str | None:
-    """Why a host can never give what a runner asks for; None when it can once they are free."""
-    if not wish.gpus or not host.known:
+    """Why a host can never give what a runner asks for; None when it may once they are free, or work."""
+    if not wish.gpus or not host.known or host.trouble:
         return None
-    if host.trouble:
-        return host.trouble
     fitting = [gpu for gpu in host.gpus if fits(gpu, wish)]
     if len(fitting) >= wish.gpus:
         return None
@@ -102,7 +100,7 @@ def never_fits(host: HostGpus, wish: Resources) -> str | None:
 
 def why_taken(host: HostGpus, leased: Mapping[str, int], wish: Resources) -> str:
     """Why a host that has the GPUs that a runner asks for cannot give them now."""
-    said = []
+    said = [host.trouble] if host.trouble else []
     for gpu in host.gpus:
         if not fits(gpu, wish):
             continue

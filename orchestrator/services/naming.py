@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from orchestrator.domain.change import FileEntry
 from orchestrator.domain.run import Attempt
 
 RUN_LABEL = "mlci.run"
@@ -29,6 +30,11 @@ def container_name(instance: str, attempt_id: int) -> str:
     return f"mlci-{instance[:8]}-attempt-{attempt_id}"
 
 
+def sampler_name(container: str) -> str:
+    """The container that watches the GPUs of an attempt's container."""
+    return f"{container}-gpus"
+
+
 def slot_prefix(instance: str) -> str:
     """What the names of all slots' networks begin with."""
     return f"mlci-{instance[:8]}-slot-"
@@ -42,6 +48,16 @@ def slot_name(instance: str, host: str, slot: int) -> str:
 def data_volume(instance: str, fingerprint: str) -> str:
     """The volume of a dataset version: one volume a version, whatever pipelines use it."""
     return f"mlci-{instance[:8]}-data-{fingerprint[:40]}"
+
+
+def data_files(dataset: str) -> str:
+    """Where a container finds the files of a dataset."""
+    return f"{DATA}/{dataset}/{DATA_FILES}"
+
+
+def part_key(entry: FileEntry) -> str:
+    """What the parts of a large file are called on a host until it is put together."""
+    return hashlib.sha256(f"{entry.sha256} {entry.path}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def helper_name(instance: str, role: str, key: str, owner: str) -> str:
