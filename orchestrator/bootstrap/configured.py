@@ -99,6 +99,8 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         deploy_branches=tuple(deploy),
         cancel_in_progress=file.concurrency.cancel_in_progress,
         replicates=file.replicates,
+        concurrency=file.concurrency.limit,
+        priority=file.priority,
         collect=tuple(file.collect),
         metrics=tuple(
             MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.config.models.pipeline import dataset_variable
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
@@ -86,18 +86,26 @@ def check_runner(document: Document, known: Known) -> Iterator[Problem]:
         return
     for path, name in _texts(document.data, "hosts"):
         if name not in hosts:
-            yield _unknown(document, path, "host", name, hosts, "a host under hosts: of orchestrator.yaml")
+            problem = _unknown(
+                document, path, "host", name, hosts, "a host under hosts: of orchestrator.yaml"
+            )
+            yield _unless_added(problem)
     wanted = at(document.data, "hosts", "labels")
     if isinstance(wanted, dict) and wanted:
         fitting = [name for name in hosts if wanted.items() <= _labels(hosts[name]).items()]
         if not fitting:
             labels = {f"{key}: {value}" for host in hosts.values() for key, value in _labels(host).items()}
-            yield document.problem(
-                ("hosts", "labels"),
-                "no host has all of these labels",
-                "labels that one host of orchestrator.yaml has"
-                + (f" ({', '.join(sorted(labels))})" if labels else ""),
+            expected = "labels that one host of orchestrator.yaml has"
+            expected += f" ({', '.join(sorted(labels))})" if labels else ""
+            yield _unless_added(
+                document.problem(("hosts", "labels"), "no host has all of these labels", expected)
             )
+
+
+def _unless_added(problem: Problem) -> Problem:
+    """A warning, for hosts may also be added by command, and that is no matter of these files."""
+    expected = f"{problem.expected}, or a host that `orchestrator hosts add` made"
+    return replace(problem, expected=expected, severity="warning")
 
 
 def _labels(host: Plain) -> dict[str, Plain]:

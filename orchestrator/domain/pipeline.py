@@ -277,6 +277,10 @@ class Pipeline:
     collect: tuple[str, ...] = ()
     metrics: tuple[MetricSpec, ...] = ()
     artifacts: tuple[str, ...] = ()
+    concurrency: int | None = None
+    """Most runs of it that go at the same time; None: as many as there are slots."""
+    priority: int = 0
+    """The greater goes first where several wait."""
     limits: Limits = Limits()
     gate: Gate = field(default_factory=Gate)
     actions: tuple[tuple[Trigger, ActionSpec], ...] = ()

@@ -321,6 +321,7 @@ class Run:
     created_at: datetime
     replicates: int = 1
     host_wish: str | None = None
+    priority: int = 0
     rerun_of: int | None = None
     reason: Reason | None = None
     message: str = ""

@@ -60,6 +60,8 @@ class NewRun:
     note: str = ""
     requested_by: str = ""
     host_wish: str | None = None
+    priority: int | None = None
+    """None: its pipeline's."""
     replicates: int | None = None
     start_actions: tuple[NewAction, ...] = ()
 

@@ -20,8 +20,10 @@ from orchestrator.domain.gate import Verdict
 from orchestrator.domain.gpu import Gpu
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
+from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.ports.hosts import Hosts
+from orchestrator.ports.queue import Queue
 from orchestrator.ports.records import (
     AttemptResult,
     DataMove,
@@ -188,10 +190,12 @@ class Attempts(Protocol):
         seconds: float,
         gpus: Sequence[Gpu] = (),
     ) -> Lease | None:
+        terms: Terms = NO_TERMS,
         """QUEUED to PREPARING on a free slot of the host, with the container's future name (the intent row).
 
         The run goes from QUEUED to RUNNING with its first attempt. ``gpus`` are the attempt's alone until it
-        ends. None when no slot is free, one of them is another's, or somebody was faster.
+        ends. None when no slot is free, one of them is another's, the terms do not hold, or somebody was
+        faster.
         """
 
     def take_over(
@@ -406,6 +410,9 @@ class Store(Protocol):
 
     @property
     def journal(self) -> Journal: ...
+
+    @property
+    def queue(self) -> Queue: ...
 
     @property
     def retention(self) -> Retention: ...

@@ -13,6 +13,7 @@ from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.domain.gpu import Gpu, GpuUse
+from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.retention import removal
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
 from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StoredArtifact
@@ -33,7 +34,6 @@ from orchestrator.store.tables import (
 )
 from orchestrator.store.transitions import (
     NO_LEASE,
-    Once,
     Tokens,
     TooLate,
     changed,
@@ -68,8 +68,6 @@ _MOVE = update(AttemptRow).where(
     AttemptRow.lease_token == bindparam("token"),
     AttemptRow.state == bindparam("before"),
 )
-_SLOTS_OF_HOST = select(SlotRow.index).where(SlotRow.host == bindparam("host"))
-_SLOT = Once(SlotRow)
 _FREE_SLOT = delete(SlotRow).where(SlotRow.attempt_id == bindparam("attempt_id"))
 _METRICS = insert(MetricRow)
 _ARTIFACTS = insert(ArtifactRow)
@@ -117,9 +115,12 @@ class SqlAttempts:
         seconds: float,
         gpus: Sequence[Gpu] = (),
     ) -> Lease | None:
+        terms: Terms = NO_TERMS,
         try:
             with self._database.writing() as session:
-                return self._claim(session, attempt_id, host, slots, container, owner, at, seconds, gpus)
+                return self._claim(
+                    session, attempt_id, host, slots, container, owner, at, seconds, gpus, terms
+                )
         except TooLate:
             return None
 
@@ -135,6 +136,7 @@ class SqlAttempts:
         seconds: float,
         gpus: Sequence[Gpu],
     ) -> Lease:
+        terms: Terms,
         connection = session.connection()
         run_id = connection.scalar(_RUN_ID, {"id": attempt_id})
         if run_id is None:
@@ -153,7 +155,9 @@ class SqlAttempts:
             values["gpus"] = to_plain(tuple(gpus))
         if run_state not in _CLAIMABLE or not changed(session, _CLAIM, values):
             raise TooLate
-        _take_slot(session, host, slots, attempt_id)
+        if run_state is RunState.QUEUED:
+            slots_of_hosts.require_turn(connection, run_id, terms)
+        slots_of_hosts.take(session, host, slots, attempt_id, terms)
         take_gpus(session, host, attempt_id, gpus)
         before, after = AttemptState.QUEUED.value, AttemptState.PREPARING.value
         record(
@@ -345,16 +349,6 @@ def _record(
 ) -> None:
     subject = f"attempt {attempt.id}"
     record(session, at, lease.owner, subject, attempt.run_id, before.value, attempt.state.value, why)
-
-
-def _take_slot(session: Session, host: str, slots: int, attempt_id: int) -> None:
-    """Take the first free slot of a host; TooLate when there is none."""
-    taken = set(session.connection().scalars(_SLOTS_OF_HOST, {"host": host}))
-    for index in range(slots):
-        wanted = {"host": host, "index": index, "attempt_id": attempt_id}
-        if index not in taken and _SLOT.add(session, wanted):
-            return
-    raise TooLate
 
 
 def _moved(session: Session, lease: Lease, before: AttemptState, values: Mapping[str, object]) -> Attempt:

@@ -119,6 +119,7 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
             "created_at": at,
             "replicates": replicates,
             "host_wish": new.host_wish,
+            "priority": pipeline.priority if new.priority is None else new.priority,
             "seed_run_id": 0,
             "message": "",
             "definition": to_plain(pipeline),

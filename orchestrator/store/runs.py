@@ -387,6 +387,7 @@ def _run(row: Row[Any]) -> Run:
         created_at=row.created_at,
         replicates=row.replicates,
         host_wish=row.host_wish,
+        priority=row.priority,
         rerun_of=row.rerun_of,
         reason=row.reason,
         message=row.message,

@@ -15,6 +15,7 @@ from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
 from orchestrator.store.hosts import SqlHosts
 from orchestrator.store.journal import SqlJournal
+from orchestrator.store.queue import SqlQueue
 from orchestrator.store.retention import SqlRetention
 from orchestrator.store.runs import SqlRuns
 from orchestrator.store.secrets import SqlSecrets
@@ -40,6 +41,7 @@ class SqlStore:
         self._deployments = SqlDeployments(database)
         self._servers = SqlServers(database)
         self._hosts = SqlHosts(database)
+        self._queue = SqlQueue(database)
         self._secrets = SqlSecrets(database)
         self._journal = SqlJournal(database)
         self._retention = SqlRetention(database)
@@ -76,6 +78,10 @@ class SqlStore:
     @property
     def hosts(self) -> SqlHosts:
         return self._hosts
+
+    @property
+    def queue(self) -> SqlQueue:
+        return self._queue
 
     @property
     def secrets(self) -> SqlSecrets:

@@ -147,6 +147,26 @@ def _default_hosts() -> dict[str, Host]:
     return {"local": Host.model_validate({})}
 
 
+class ProjectConcurrency(Model):
+    """How many runs of a project's pipelines go at the same time."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(
+        description="How many runs go at the same time; the others wait for their turn.",
+        examples=[4],
+        json_schema_extra={"x-unit": "runs"},
+    )
+
+
+class Project(Model):
+    """What all pipelines of a project share."""
+
+    concurrency: ProjectConcurrency | None = Field(
+        default=None,
+        description="How many runs of all its pipelines go at the same time; without it, no limit.",
+        examples=[{"limit": 4}],
+    )
+
+
 class OrchestratorFile(Model):
     """config/orchestrator.yaml: where things are stored, served, mailed, executed and deployed."""
 
@@ -169,6 +189,12 @@ class OrchestratorFile(Model):
     hosts: Mapping[Name, Host] = Field(
         default_factory=_default_hosts,
         description="Docker engines by name; without it, one named `local` at the usual socket.",
+    )
+    projects: Mapping[Name, Project] = Field(
+        default={},
+        description="Projects by the name that pipelines give under `project`; one needs an entry only for "
+        "what is said of it here.",
+        examples=[{"wine": {"concurrency": {"limit": 4}}}],
     )
     servers: Mapping[Name, Server] = Field(default={}, description="Deployment servers by name.")
     registries: Mapping[RegistryHost, Registry] = Field(

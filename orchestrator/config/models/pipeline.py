@@ -175,12 +175,19 @@ class Dataset(Model):
 
 
 class Concurrency(Model):
-    """What becomes of older runs when a newer change comes."""
+    """What becomes of older runs when a newer change comes, and how many go at the same time."""
 
     later: ClassVar[Mapping[str, str]] = {"group": ""}
 
     cancel_in_progress: bool = Field(
         default=False, description="Cancel unfinished runs of the same branch.", examples=[True]
+    )
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="How many runs of this pipeline go at the same time; the others wait for their turn. "
+        "Without it, as many as hosts have slots.",
+        examples=[1],
+        json_schema_extra={"x-unit": "runs"},
     )
 
 
@@ -327,7 +334,15 @@ class PipelineFile(Model):
         description="Watched data by name; a run finds NAME at $MLCI_DATA_NAME.",
         examples=[{"wine": {"path": "/data/wine"}}],
     )
-    concurrency: Concurrency = Field(default=Concurrency(), description="What becomes of older runs.")
+    concurrency: Concurrency = Field(
+        default=Concurrency(), description="What becomes of older runs, and how many go at the same time."
+    )
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        default=0,
+        description="Where several runs wait for a host, those with the greater number go first. Among "
+        "equals the pipelines take turns.",
+        examples=[10],
+    )
     deploy_branches: Items[Verbatim] | None = Field(
         default=None,
         description="Branches whose runs may deploy and be baselines; without it, the default branch.",

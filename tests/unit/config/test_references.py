@@ -104,16 +104,24 @@ def test_mail_needs_a_mail_server(folder: ConfigFolder) -> None:
 @pytest.mark.parametrize(
     ("hosts", "says"),
     [
-        ("[lokal]", '3:9: there is no host "lokal"; expected local; did you mean "local"?'),
+        (
+            "[lokal]",
+            '3:9: warning: there is no host "lokal"; expected local, or a host that `orchestrator hosts add` made; '
+            'did you mean "local"?',
+        ),
         (
             "{labels: {gpu: h100}}",
-            "3:17: no host has all of these labels; expected labels that one host of orchestrator.yaml has (zone: desk)",
+            "3:17: warning: no host has all of these labels; expected labels that one host of orchestrator.yaml has "
+            "(zone: desk), or a host that `orchestrator hosts add` made",
         ),
     ],
 )
-def test_a_runner_asks_for_hosts_that_exist(folder: ConfigFolder, hosts: str, says: str) -> None:
+def test_a_runner_is_warned_of_hosts_that_only_a_command_can_have_added(
+    folder: ConfigFolder, hosts: str, says: str
+) -> None:
     folder.write("runners/cpu.yaml", f"{RUNNER}hosts: {hosts}\n")
     assert folder.problems() == [f"runners/cpu.yaml:{says}"]
+    assert folder.load().configuration is not None
 
 
 @pytest.mark.parametrize("kind", ["runner", "pipeline"])

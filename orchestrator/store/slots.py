@@ -1,0 +1,49 @@
+"""Slots of hosts: taken with an attempt's claim, and only on its terms."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.placement import Terms
+from orchestrator.domain.run import RunState
+from orchestrator.store.tables import RunRow, SlotRow
+from orchestrator.store.transitions import Once, TooLate
+
+_OF_HOST = select(SlotRow.index, SlotRow.cpus, SlotRow.memory).where(SlotRow.host == bindparam("host"))
+_SLOT = Once(SlotRow)
+_PLACE = select(RunRow.pipeline, RunRow.project).where(RunRow.id == bindparam("id"))
+_GOING = select(func.count()).where(RunRow.state == RunState.RUNNING)
+
+
+def take(session: Session, host: str, slots: int, attempt_id: int, terms: Terms) -> None:
+    """Take the first free slot of a host; TooLate when there is none, or the host has not enough left."""
+    share = {"cpus": terms.share.cpus, "memory": terms.share.memory}
+    for _ in range(slots):
+        taken: set[int] = set()
+        cpus, memory = 0.0, 0
+        for index, its_cpus, its_memory in session.connection().execute(_OF_HOST, {"host": host}):
+            taken.add(index)
+            cpus += its_cpus or 0.0
+            memory += its_memory or 0
+        free = next((index for index in range(slots) if index not in taken), None)
+        if free is None or not terms.allow(cpus, memory):
+            raise TooLate
+        if _SLOT.add(session, {"host": host, "index": free, "attempt_id": attempt_id, **share}):
+            return
+        # Another server was faster, and what it takes counts.
+    raise TooLate
+
+
+def require_turn(connection: Connection, run_id: int, terms: Terms) -> None:
+    """TooLate when as many runs of its pipeline or project go already as may."""
+    if terms.pipeline_limit is None and terms.project_limit is None:
+        return
+    pipeline, project = connection.execute(_PLACE, {"id": run_id}).one()
+    limits = (
+        (RunRow.pipeline == pipeline, terms.pipeline_limit),
+        (RunRow.project == project, terms.project_limit),
+    )
+    for theirs, limit in limits:
+        if limit is not None and connection.execute(_GOING.where(theirs)).scalar_one() >= limit:
+            raise TooLate
