@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.groups import CommandGroup
+from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ def check(names: tuple[str, ...], image: str | None) -> int:
             columns = ("host", "part", "result", Column("time", right=True), Column("told", fold=True))
             print_table(columns, rows)
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
+
+
+hosts.add_command(trust)
 
 
 @hosts.command("clean")

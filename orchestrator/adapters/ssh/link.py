@@ -230,7 +230,8 @@ class Link:
         if state is LinkState.UP:
             log.info("host %s: connected to %s", self.name, self.spec)
         elif trouble is not None and (told is None or told.told != trouble.told):
-            log.warning("host %s: %s; %s", self.name, trouble.told, trouble.remedy)
+            # Who needs the link is told by an error, and says so louder.
+            log.info("host %s: %s; %s", self.name, trouble.told, trouble.remedy)
 
     @property
     def since(self) -> datetime:
