@@ -8,12 +8,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from orchestrator.domain.errors import EngineError, GpuUnavailable, StoreUnavailable
 from orchestrator.domain.gpu import Gpu, GpuUse, HostGpus
 from orchestrator.domain.pipeline import HostSpec, Resources
-from orchestrator.domain.run import Attempt
+from orchestrator.domain.run import Attempt, Exit
 from orchestrator.ports.engine import ContainerSpec, Engine
 from orchestrator.ports.gpus import GpuAccess, GpuReport, GpuSeen
 from orchestrator.ports.store import Store
@@ -42,6 +43,7 @@ while :; do
 done
 """
 _MIB = 1 << 20
+_SECONDS = len("2026-01-31T12:00:00")
 
 
 @dataclass(slots=True)
@@ -113,15 +115,19 @@ class Gpus:
             return None
         if len(attempt.gpus) != wish.gpus:
             raise GpuUnavailable(f"attempt {attempt.id} was given {len(attempt.gpus)} of {wish.gpus} GPUs")
+        return self.access_to(engine, host, attempt.gpus)
+
+    def access_to(self, engine: Engine, host: str, gpus: Sequence[Gpu]) -> GpuAccess:
+        """How a container is given these, after a look at who uses them. Raises GpuUnavailable."""
         spec = self._hosts[host]
         for last in (False,) * (_LOOKS - 1) + (True,):
             report = engine.gpus(spec.helper_image)
-            trouble = _unusable(report, attempt.gpus, host)
+            trouble = _unusable(report, gpus, host)
             if trouble is None:
-                return report.access(gpu.uuid for gpu in attempt.gpus)
+                return report.access(gpu.uuid for gpu in gpus)
             if not last:
                 self._clock.sleep(_BETWEEN)
-        self._learn(spec, report, mine=frozenset(gpu.uuid for gpu in attempt.gpus))
+        self._learn(spec, report, mine=frozenset(gpu.uuid for gpu in gpus))
         raise GpuUnavailable(trouble or "", "see who uses it: `orchestrator hosts check`")
 
     def watch(self, engine: Engine, host: str, attempt: Attempt, access: GpuAccess) -> None:
@@ -143,18 +149,21 @@ class Gpus:
         except EngineError as error:
             log.warning("attempt %d: how its GPUs are used is not written down: %s", attempt.id, error)
 
-    def used(self, engine: Engine, attempt: Attempt) -> tuple[GpuUse, ...]:
-        """How an attempt's GPUs were used until now, at the end of watching. Best effort, as ``watch``."""
+    def used(self, engine: Engine, attempt: Attempt, ended: Exit) -> tuple[GpuUse, ...]:
+        """How an attempt's GPUs were used while its container ran. Ends the watch; best effort, as it."""
         if not attempt.gpus:
             return ()
         name = naming.sampler_name(attempt.container)
         tallies = {gpu.uuid: _Tally() for gpu in attempt.gpus}
+        first, last = _second(ended.started_at, "0"), _second(ended.finished_at, "9")
         try:
             engine.stop(name, 0)
             stream = engine.logs(name, None)
             try:
                 for line in stream:
-                    _count(tallies, line.text)
+                    # Both times are the host's.
+                    if first <= line.timestamp[:_SECONDS] <= last:
+                        _count(tallies, line.text)
             finally:
                 stream.close()
         except EngineError as error:
@@ -231,6 +240,11 @@ def _unusable(report: GpuReport, gpus: Sequence[Gpu], host: str) -> str | None:
         if (who := _user_of(seen)) is not None:
             return f"the GPU {gpu.uuid} ({gpu.model}) of {host} is used by {who}"
     return None
+
+
+def _second(at: datetime | None, unknown: str) -> str:
+    """A time as the timestamps of log lines begin."""
+    return unknown if at is None else at.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(slots=True)
