@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import commands, dispatch, logs, masking, retention
+from tests.benchmarks import commands, dispatch, logs, masking, remote, retention
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "logs": logs.measure,
     "masking": masking.measure,
     "dispatch": dispatch.measure,
+    "remote": remote.measure,
     "retention": retention.measure,
 }
 

@@ -6,8 +6,9 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
 from pathlib import Path
 
 import docker
@@ -43,10 +44,17 @@ class Product:
     def push(self) -> Run:
         """A new commit, seen and accepted: returns at once after the change's run is committed."""
         self._changes += 1
-        self._repository.commit({"accuracy.txt": f"{self._changes}\n"}, f"Change {self._changes}")
+        content = f"{self._pipeline.name} {self._changes}\n"
+        self._repository.commit({"change.txt": content}, f"Change {self._changes}")
         run, *_ = self.app.detector.poll_source(self._pipeline, self._pipeline.sources[0])
         self._service.wake()
         return run
+
+    def of(self, pipeline: str) -> Product:
+        """The same orchestrator, for the runs of another of its pipelines."""
+        other = copy(self)
+        other._pipeline = self.app.pipeline(pipeline)
+        return other
 
     def again(self, run: Run) -> int:
         """One more run of the same change, accepted; its id."""
@@ -96,13 +104,23 @@ class Product:
 
 @contextmanager
 def serving(
-    folder: Path, image: str, slots: int, network: str, engine: docker.DockerClient
+    folder: Path,
+    image: str,
+    slots: int,
+    network: str,
+    engine: docker.DockerClient,
+    hosts: Mapping[str, Mapping[str, object]] | None = None,
+    commands: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Product]:
-    """Serve from ``folder``; what it made on the engine is removed at the end."""
+    """Serve from ``folder``; what it made on the engine is removed at the end.
+
+    For each of ``hosts``, which are as in orchestrator.yaml, there is a pipeline of that name whose runs
+    execute there; for each of ``commands`` another one on every host, named ``HOST-NAME``.
+    """
     repository = GitRepository.create(folder)
     files: dict[str, str | bytes | None] = {f"data/{number}.bin": os.urandom(1 << 17) for number in range(8)}
-    repository.commit({**files, "accuracy.txt": "0\n"}, "Begin")
-    _configure(folder / "config", repository, image, slots, network)
+    repository.commit({**files, "change.txt": "0\n"}, "Begin")
+    _configure(folder / "config", repository, image, slots, network, hosts or {}, commands or {})
     app = Application(read_configuration(folder / "config"))
     with closing(app), (folder / "serve.log").open("w") as log:
         # What a server says costs, too; where it goes to, hardly.
@@ -112,7 +130,7 @@ def serving(
         product = Product(app, service, repository)
         try:
             service.wake()
-            product.judged(range(1, 2))
+            product.judged(range(1, 1 + len(app.pipelines)))
             yield product
         finally:
             product.close()
@@ -120,32 +138,43 @@ def serving(
             logging.getLogger().handlers.clear()
 
 
-def _configure(config: Path, repository: GitRepository, image: str, slots: int, network: str) -> None:
-    files: dict[str, dict[str, object]] = {
+def _configure(
+    config: Path,
+    repository: GitRepository,
+    image: str,
+    slots: int,
+    network: str,
+    hosts: Mapping[str, Mapping[str, object]],
+    commands: Mapping[str, Sequence[str]],
+) -> None:
+    local = {"engine": os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"), "slots": slots}
+    files: dict[str, Mapping[str, object]] = {
         "orchestrator.yaml": {
             "storage": {"path": "../var"},
             "web": {"port": 0},
-            "hosts": {
-                "local": {
-                    "engine": os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
-                    "slots": slots,
-                }
-            },
-        },
-        "runners/cpu.yaml": {
-            "runner": "cpu",
+            "hosts": {"local": local, **hosts},
+        }
+    }
+    for host in ("local", *hosts):
+        files[f"runners/{host}.yaml"] = {
+            "runner": host,
             "image": image,
             "network": network,
             "resources": {"memory": "256m", "cpus": 1},
-        },
-        "pipelines/trivial.yaml": {
-            "pipeline": "trivial",
+            "hosts": [host],
+        }
+    pipelines: dict[str, tuple[str, Sequence[str]]] = {"trivial": ("local", COMMAND)}
+    pipelines |= {host: (host, COMMAND) for host in hosts}
+    for name, command in commands.items():
+        pipelines |= {f"{host}-{name}": (host, command) for host in ("local", *hosts)}
+    for pipeline, (host, command) in pipelines.items():
+        files[f"pipelines/{pipeline}.yaml"] = {
+            "pipeline": pipeline,
             "source": {"git": repository.url, "branches": ["main"], "poll": "1h"},
-            "run": {"runner": "cpu", "command": list(COMMAND)},
+            "run": {"runner": host, "command": list(command)},
             "collect": ["metrics.json"],
             "gate": {"checks": ["accuracy >= 0.5"]},
-        },
-    }
+        }
     for name, content in files.items():
         path = config / name
         path.parent.mkdir(parents=True, exist_ok=True)

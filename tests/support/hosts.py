@@ -219,19 +219,26 @@ class HostNetwork:
 
     @contextmanager
     def host(
-        self, images: Sequence[str] = (), *, disk: int = DISK, arguments: Sequence[str] = ()
+        self, images: Sequence[str] = (), *, disk: int | None = DISK, arguments: Sequence[str] = ()
     ) -> Iterator[Host]:
         """One more host; it is gone afterwards.
 
-        ``images`` are loaded into its engine, which has none otherwise. ``disk``: MiB of the disk that its
-        engine's data root is. ``arguments`` are more ones for dockerd, such as ``--live-restore``.
+        ``images`` are loaded into its engine, which has none otherwise. ``disk``: MiB of the memory that its
+        engine takes for a disk; None: a real disk, and slower by that. ``arguments`` are more ones for
+        dockerd, such as ``--live-restore``.
         """
         self._made += 1
         name = f"{self.network.name}-{self._made}"
         address = f"{self.prefix}.{10 + self._made}"
-        # Mounted by this process, so that the disk outlives a power cut.
-        with machine_folder() as folder, machine_folder() as data, mounted(data, f"{disk}m"):
-            limits = machine_limits(self.client, folder, {str(data): DATA_ROOT}, init=True)
+        with ExitStack() as stack:
+            folder = stack.enter_context(machine_folder())
+            binds = {}
+            if disk is not None:
+                # Mounted by this process, so that it outlives a power cut.
+                data = stack.enter_context(machine_folder())
+                stack.enter_context(mounted(data, f"{disk}m"))
+                binds[str(data)] = DATA_ROOT
+            limits = machine_limits(self.client, folder, binds, init=True)
             api = self.client.api
             endpoint = api.create_endpoint_config(ipv4_address=address, aliases=[f"host{self._made}"])
             made = api.create_container(
@@ -239,6 +246,7 @@ class HostNetwork:
                 name=name,
                 hostname=f"host{self._made}",
                 labels={TEST_LABEL: "host"},
+                volumes=[] if binds else [DATA_ROOT],
                 host_config=limits | {"NetworkMode": self.network.name},
                 # The stubs take the mapping for one of its values.
                 networking_config=api.create_networking_config({str(self.network.name): endpoint}),  # type: ignore[arg-type]
