@@ -25,6 +25,7 @@ from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, sweep
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.networks import dismiss
+from orchestrator.services.reach import Reach
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +205,8 @@ class Service:
         stopping: threading.Event,
         owner: str,
         url: str,
+        reach: Reach,
+        tidy: Callable[[], None] = lambda: None,
         retain: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -216,6 +219,8 @@ class Service:
         self._stopping = stopping
         self._owner = owner
         self._url = url
+        self._reach = reach
+        self._tidy = tidy
         # One of them looks every second whether anything changed, and wakes the other.
         self._execute = Loop("execute", self._execute_tick, TICK)
         self._act = Loop("act", self._act_tick, FULL)
@@ -261,7 +266,11 @@ class Service:
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()
-        dismiss(self._store, self._engines)
+        dismiss(self._store, self._answering())
+
+    def _answering(self) -> dict[str, Engine]:
+        """The engines that are worth asking: one that hangs holds up whoever asks it."""
+        return {host: engine for host, engine in self._engines.items() if self._reach.why_not(host) is None}
 
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():
@@ -272,6 +281,7 @@ class Service:
                 self._act.wake()
                 self._mail.wake()
         self.dispatcher.keep_alive()
+        self._reach.look()
         now = self._clock.monotonic()
         if now - self._last_seen > 10:
             self._last_seen = now
@@ -288,6 +298,7 @@ class Service:
         now = self._clock.monotonic()
         if now - self._last_sweep > SWEEP or not self._last_sweep:
             self._last_sweep = now
-            removed = sweep(self._store, self._engines)
+            removed = sweep(self._store, self._answering())
+            self._tidy()
             if removed:
                 log.info("swept up: %s", ", ".join(removed))

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.adapters.files.blobs import FolderBlobs
+from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
 from orchestrator.bootstrap.masked import MaskedRenderer, MaskedSources
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
-from orchestrator.domain.errors import EngineError, NotFound
+from orchestrator.domain.errors import NotFound
 from orchestrator.domain.pipeline import (
     HostSpec,
     Pipeline,
@@ -48,18 +49,20 @@ from orchestrator.ports.world import (
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.base_image import BaseImage
+from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
-from orchestrator.services.fleet import Fleet
+from orchestrator.services.fleet import ByName, Fleet
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
+from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
 from orchestrator.services.standing import doing, waiting
@@ -203,6 +206,22 @@ class Application:
         return Reach(self.engines, self.clock)
 
     @cached_property
+    def watched(self) -> Reach:
+        """Which hosts answer, for the process that executes attempts: it writes down which do not."""
+        hosts = ByName(self.fleet.known)
+
+        def returned(host: str, engine: Engine) -> None:
+            if host in hosts:
+                welcome(self.store, engine, hosts[host], self.clock.now())
+
+        return Reach(self.engines, self.clock, True, self.store.hosts, returned)
+
+    @cached_property
+    def checkpoints(self) -> FolderCheckpoints:
+        """Copies of checkpoints, for tries that go on elsewhere."""
+        return FolderCheckpoints(self.state / "checkpoints")
+
+    @cached_property
     def room(self) -> Room:
         """Whether there is room for another run, here and on the hosts."""
         from orchestrator.adapters.files.disk import LocalDisk
@@ -342,6 +361,9 @@ class Application:
             logs=self.logs,
             secrets=self.secrets,
             clock=self.clock,
+            reach=self.watched,
+            hosts=ByName(self.fleet.known),
+            checkpoints=Checkpoints(self.store, self.checkpoints),
             full=self.room.full,
             where=self.room.where,
         )
@@ -445,6 +467,8 @@ class Application:
             stopping=stopping,
             owner=self.processes.this(),
             url=url,
+            reach=self.watched,
+            tidy=lambda: forget_checkpoints(self.store, self.checkpoints),
             retain=RetainTick(
                 self.retainer,
                 self.config.orchestrator.retention.every,
@@ -466,14 +490,11 @@ class Application:
 
         def ready() -> dict[str, str]:
             problems = dict(service.watcher.problems)
-            for host, engine in self.engines.items():
-                try:
-                    engine.info()
-                except EngineError as error:
-                    problems[f"host {host}"] = str(error)
-                else:
-                    if (lack := self.room.host_lacks(host)) is not None:
-                        problems[f"room on {host}"] = lack
+            for host in self.engines:
+                if (why := self.watched.why_not(host)) is not None:
+                    problems[f"host {host}"] = why
+                elif (lack := self.room.host_lacks(host)) is not None:
+                    problems[f"room on {host}"] = lack
             if (lack := self.room.state_lacks()) is not None:
                 problems["room"] = lack
             return {what: self.masker.mask_text(told) for what, told in problems.items()}
@@ -488,7 +509,7 @@ class Application:
                     now,
                     run,
                     served=True,
-                    why_silent=self.reach.why_not,
+                    why_silent=self.watched.why_not,
                     no_room=self.room.why_not,
                 ),
             ]

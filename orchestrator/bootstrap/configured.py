@@ -95,6 +95,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
             timeout=run.timeout.total_seconds(),
             infrastructure_retries=run.retry.infrastructure,
             log_limit=run.log_limit,
+            checkpoint_copy=run.checkpoint_copy.total_seconds() if run.checkpoint_copy else None,
         ),
         deploy_branches=tuple(deploy),
         cancel_in_progress=file.concurrency.cancel_in_progress,

@@ -241,6 +241,8 @@ class Execution:
     timeout: float = 24 * 3600.0
     infrastructure_retries: int = 2
     log_limit: int = 2 * GIB
+    checkpoint_copy: float | None = None
+    """Seconds between two copies of the checkpoint to where another host can have it; None: no copies."""
 
 
 @dataclass(frozen=True, slots=True)

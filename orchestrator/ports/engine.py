@@ -39,6 +39,14 @@ class EngineInfo:
     """What images have to be for, such as ``linux/amd64``; empty where it does not tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """A start of a host: ``id`` is another one for each; ``at`` is by the host's clock, to a second or so."""
+
+    id: str
+    at: datetime
+
+
 class ContainerState(StrEnum):
     """What an engine says of a container."""
 
@@ -362,6 +370,9 @@ class Engine(Protocol):
         Takes a second. A host without any gives an empty report, one whose GPUs cannot be given to containers
         says so in it. ImageNotFound without the image.
         """
+
+    def boot(self, image: str) -> Boot:
+        """When the host was started; seen from a container of the helper image. ImageNotFound without it."""
 
     def network_ranges(self) -> tuple[str, ...]:
         """The IPv4 ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them, and the

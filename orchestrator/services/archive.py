@@ -53,6 +53,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link that stays within the folder. ``target`` is relative to where the link is."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """An entry that was not handed on, or with the path ``""`` several. ``path`` is printable."""
 
@@ -61,11 +69,18 @@ class LeftOut:
 
 
 def read_members(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member | LeftOut]:
+    """As :func:`read_entries`, for who has no use for links: they are left out."""
+    for entry in read_entries(stream, limits, root):
+        yield LeftOut(entry.path, _link_to(entry.target)) if isinstance(entry, Link) else entry
+
+
+def read_entries(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member | Link | LeftOut]:
     """Read the archive of a folder or file called ``root``, member by member, never a whole file at once.
 
     Paths are relative to ``root``, whether the engine puts that name before them or not; a single file keeps
-    its name. Folders are passed over. Whatever is no regular file, has a name that could mislead, or exceeds
-    a limit comes as LeftOut. Stopping early is fine; closing the stream is the caller's.
+    its name. Folders are passed over. Whatever is neither a regular file nor a link that stays within the
+    folder, has a name that could mislead, or exceeds a limit comes as LeftOut. Stopping early is fine;
+    closing the stream is the caller's.
 
     Raises EngineError for what is no plain tar, EngineUnavailable when the stream breaks off.
     """
@@ -177,7 +192,7 @@ class _Reader:
         self._unread = 0
         self._whole = whole
 
-    def members(self) -> Iterator[Member | LeftOut]:
+    def members(self) -> Iterator[Member | Link | LeftOut]:
         left_out, last = 0, ""
         for _ in range(self._limits.files * 20 + 100_000):
             self._stream.allow(_HEADERS + self._unread)
@@ -196,6 +211,9 @@ class _Reader:
                 if info.issparse() or not self._may_pass():
                     yield LeftOut("", f"the rest was not read, for it lies behind {found.path}")
                     break
+            elif isinstance(found, Link):
+                self._files.add(found.path)
+                yield found
             elif found is not None:
                 yield from self._hand_on(info, found)
         else:
@@ -218,8 +236,8 @@ class _Reader:
         self._passed += self._unread
         return self._passed <= self._limits.total_size
 
-    def _judge(self, info: tarfile.TarInfo) -> str | LeftOut | None:
-        """The path of a file to be handed on, why the entry is left out, or None for a folder."""
+    def _judge(self, info: tarfile.TarInfo) -> str | Link | LeftOut | None:
+        """The path of a file to be handed on, a link, why the entry is left out, or None for a folder."""
         shown = _shown(info.name)
         wrong = _wrong_name(info.name)
         if wrong:
@@ -230,6 +248,9 @@ class _Reader:
         wrong = _wrong_kind(info)
         if path is None:
             return LeftOut(shown, "it lies outside the folder")
+        if info.issym() and _stays_within(path, info.linkname):
+            room = self._within_limits(path, 0)
+            return room if isinstance(room, LeftOut) else Link(path, info.linkname)
         return LeftOut(path, wrong) if wrong else self._within_limits(path, info.size)
 
     def _relative(self, parts: list[str], info: tarfile.TarInfo) -> str | None:
@@ -280,13 +301,29 @@ def _wrong_kind(info: tarfile.TarInfo) -> str:
     if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
         return "its size is negative" if info.size < 0 else ""
     kinds = {
-        tarfile.SYMTYPE: f"it is a symbolic link to {_shown(info.linkname)}",
+        tarfile.SYMTYPE: _link_to(info.linkname),
         tarfile.LNKTYPE: f"it is a hard link to {_shown(info.linkname)}",
         tarfile.FIFOTYPE: "it is a named pipe",
         tarfile.CHRTYPE: "it is a device",
         tarfile.BLKTYPE: "it is a device",
     }
     return kinds.get(info.type, "it is of an unknown kind")
+
+
+def _link_to(target: str) -> str:
+    return f"it is a symbolic link to {_shown(target)}"
+
+
+def _stays_within(path: str, target: str) -> bool:
+    """Whether a link leads to something in its folder, by its words alone: none of them may be a link."""
+    if not target or target.startswith("/") or _wrong_name(target.replace("../", "")):
+        return False
+    depth = path.count("/")
+    for part in target.split("/"):
+        depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+        if depth < 0:
+            return False
+    return True
 
 
 def _shown(text: str) -> str:

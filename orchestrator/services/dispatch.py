@@ -24,7 +24,6 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
 from orchestrator.services.execute import AttemptWorker, ExecutionPorts
-from orchestrator.services.reach import Reach
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Dispatcher:
         self._last_heartbeat = 0.0
         self._last_orphans = -math.inf
         self._last_queue = -math.inf
-        self._reach = Reach(engines, ports.clock, loud=True)
+        self._reach = ports.reach
         self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self._trouble: dict[int, str] = {}
         """What kept attempts from being gone on with, so that it is said once."""
@@ -88,6 +87,7 @@ class Dispatcher:
             return
         # Before anything is taken over, so that a long sleep of the machine orphans none of our own.
         self.keep_alive()
+        self._reach.look()
         now = self._clock.now()
         if self._clock.monotonic() - self._last_orphans >= ORPHANS_SECONDS:
             self._last_orphans = self._clock.monotonic()

@@ -24,7 +24,7 @@ from orchestrator.domain.errors import (
     SecretMissing,
     StoreUnavailable,
 )
-from orchestrator.domain.pipeline import Network, Pipeline
+from orchestrator.domain.pipeline import HostSpec, Network, Pipeline
 from orchestrator.domain.run import (
     CONSEQUENCES,
     Attempt,
@@ -33,8 +33,7 @@ from orchestrator.domain.run import (
     Reason,
     Run,
     StopCause,
-    classify,
-    warnings_of,
+    may_be_the_hosts_end,
 )
 from orchestrator.observe import LogMask, Masker, bound
 from orchestrator.ports.engine import Container, ContainerState, Engine, LogLine
@@ -42,17 +41,20 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, LogFiles, LogWriter, Secrets
+from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.logs import LogFollower
 from orchestrator.services.masking import AttemptMask, masked, withheld
 from orchestrator.services.networks import Networks
+from orchestrator.services.patience import Patience
 from orchestrator.services.prepare import Prepared, Preparer
+from orchestrator.services.reach import Reach
+from orchestrator.services.recover import began_before
+from orchestrator.services.results import result_of
 
 log = logging.getLogger(__name__)
 
-LOST_AFTER = 600.0
-"""Seconds without an answer after which a host's attempt is given up."""
 STOP_GRACE = 10.0
 _GRACE = {StopCause.LOG_LIMIT: 1.0}
 """A command that floods its log fills the host's disk meanwhile, where nothing else bounds it."""
@@ -75,6 +77,10 @@ class ExecutionPorts:
     logs: LogFiles
     secrets: Secrets
     clock: Clock
+    reach: Reach
+    hosts: Mapping[str, HostSpec]
+    """All that attempts may be on, by name."""
+    checkpoints: Checkpoints
     full: Callable[[str], str | None] = lambda host: None
     """What is full where a host's engine keeps its data, or None."""
     where: Callable[[str], str] = lambda host: f"the host {host}"
@@ -118,6 +124,8 @@ class AttemptWorker:
         self.broke_off = False
         """Whether it ended because the database, or the disk beside it, took nothing: it goes on later."""
         self._log_left_out = ""
+        self._began_with = ""
+        """What a later try's checkpoint folder held, where that is worth telling."""
         self._slot = 0
         self._pausing = _POLL
         self._exited: Container | None = None
@@ -195,6 +203,7 @@ class AttemptWorker:
 
     def _start(self, run: Run, pipeline: Pipeline, attempt: Attempt, secrets: Mapping[str, str]) -> Prepared:
         host = attempt.host or ""
+        begin = self._ports.checkpoints.begin(self._engine, pipeline, attempt)
         for last in (False, True):
             prepared = self._ports.preparer.prepare(
                 self._engine,
@@ -207,6 +216,9 @@ class AttemptWorker:
                 partial(self._still_wanted, run.id),
                 self._progress,
             )
+            if begin is not None:
+                self._ports.checkpoints.fill(self._engine, attempt, begin)
+                self._began_with = begin.told
             self._honour_cancel(run.id)
             self._check_fence()
             try:
@@ -248,17 +260,18 @@ class AttemptWorker:
             self._woken,
             pipeline.execution.log_limit,
         )
+        if self._began_with:
+            self._note_in_log(attempt, self._began_with)
         follower.start()
         try:
-            self._until_exited(pipeline, attempt, follower)
+            with self._ports.checkpoints.copying(self._engine, pipeline, attempt):
+                self._until_exited(pipeline, attempt, follower)
+                self._read_the_rest(attempt, follower)
         except BaseException:
             follower.abandon()
             raise
-        complete = follower.finish(_LOG_PATIENCE)
         if follower.not_stored is not None:
             raise follower.not_stored
-        if not complete:
-            log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
         if follower.overflowed:
             # Also one that ended by itself: whether it was stopped in time must not decide.
             self._store.attempts.note_stop(self.lease, StopCause.LOG_LIMIT, self._clock.now())
@@ -272,20 +285,19 @@ class AttemptWorker:
             self._log_left_out = ""
             return self._ports.logs.writer(attempt.id, found)
         if not self._log_left_out:
-            self._note_in_log(attempt, mask.missing)
+            self._note_in_log(attempt, f"what follows is left out while it cannot be masked: {mask.missing}")
             self._log_left_out = mask.missing
         raise SecretMissing(mask.missing)
 
-    def _note_in_log(self, attempt: Attempt, why: str) -> None:
-        """Say in the log why it does not go on, at a time from which all that is left out is read again."""
+    def _note_in_log(self, attempt: Attempt, what: str) -> None:
+        """Say something in the log, at a time from which all that follows is read."""
         with closing(self._ports.logs.writer(attempt.id, LogMask(Masker()))) as writer:
             before = (attempt.started_at or self._clock.now()) - timedelta(days=1)
             timestamp = writer.last_timestamp or f"{before:%Y-%m-%dT%H:%M:%S}.000000000Z"
-            text = f"[orchestrator] what follows is left out while it cannot be masked: {why}"
-            writer.write(LogLine(timestamp, text.encode("utf-8", "replace")))
+            writer.write(LogLine(timestamp, f"[orchestrator] {what}".encode("utf-8", "replace")))
 
     def _until_exited(self, pipeline: Pipeline, attempt: Attempt, follower: LogFollower) -> None:
-        patience = _Patience(self._clock)
+        patience = self._patience(attempt)
         while True:
             self._pause()
             try:
@@ -305,11 +317,42 @@ class AttemptWorker:
                 elif pipeline.runner.network is not Network.NONE:
                     self._ports.networks.keep_shut(self._engine, attempt.host or "", self._slot)
             except EngineError as error:
-                patience.not_answered(attempt, error)
+                self._not_answered(attempt, patience, error)
             except StoreUnavailable as error:
                 log.warning("attempt %d: %s", attempt.id, error)
             if self._stopping.is_set():
                 raise _Draining
+
+    def _read_the_rest(self, attempt: Attempt, follower: LogFollower) -> None:
+        """Wait for the end of the log; the time for which the host does not answer does not count."""
+        patience, left = self._patience(attempt), _LOG_PATIENCE
+        while not follower.finish(_POLL):
+            try:
+                self._engine.find(attempt.container)
+                patience.answered()
+                left -= _POLL
+            except EngineError as error:
+                self._not_answered(attempt, patience, error)
+            if left <= 0:
+                log.warning("attempt %d: the end of its log did not arrive in time", attempt.id)
+                follower.abandon()
+                return
+            self._check_fence()
+            if self._stopping.is_set():
+                raise _Draining
+
+    def _patience(self, attempt: Attempt) -> Patience:
+        host = attempt.host or ""
+        spec = self._ports.hosts.get(host)
+        lost_after = HostSpec(host, "").lost_after if spec is None else spec.lost_after
+        return Patience(self._clock, self._ports.reach, host, lost_after)
+
+    def _not_answered(self, attempt: Attempt, patience: Patience, error: EngineError) -> None:
+        """Raise Ended once the host was silent for too long. What is there is ended when it comes back."""
+        if patience.not_answered(attempt.id, error):
+            reason = self._store.runs.cancel_reason(self.run_id) or Reason.LOST
+            silent = f"its host {attempt.host} did not answer for {patience.lost_after:.0f} s (lost_after)"
+            raise Ended(reason, f"{silent}: {error}") from error
 
     def _pause(self) -> None:
         # Who wakes us knows that something is about to change: the next looks come soon, then ever later.
@@ -334,14 +377,14 @@ class AttemptWorker:
 
     def _collect(self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask) -> None:
         self._progress(ProgressEvent("collecting"))
-        patience = _Patience(self._clock)
+        patience = self._patience(attempt)
         while True:
             try:
-                ended, collected = self._fetch(pipeline, attempt)
+                ended, restarted, collected = self._fetch(pipeline, attempt)
                 break
             except EngineUnavailable as error:
                 # What the container left is still there: it is worth the same wait as a running one.
-                patience.not_answered(attempt, error)
+                self._not_answered(attempt, patience, error)
             if self._stopping.is_set():
                 raise _Draining
             self._pause()
@@ -350,7 +393,12 @@ class AttemptWorker:
             ended, collected = withheld(ended, collected, pipeline, mask.missing)
         if self._log_left_out:
             collected.warnings.append(f"the end of the log was left out: {self._log_left_out}")
-        result = self._blaming_disk(attempt, result_of(ended, attempt.stop_cause, collected, pipeline))
+        if self._began_with:
+            collected.warnings.append(self._began_with)
+        result = result_of(ended, attempt.stop_cause, collected, pipeline, restarted)
+        result = self._blaming_disk(attempt, result)
+        if CONSEQUENCES[result.reason].retryable:
+            self._ports.checkpoints.copy_last(self._engine, pipeline, attempt)
         self._finish(attempt, masked(result, found) if found else result)
 
     def _blaming_disk(self, attempt: Attempt, result: AttemptResult) -> AttemptResult:
@@ -364,15 +412,32 @@ class AttemptWorker:
         state = CONSEQUENCES[Reason.DISK_FULL].state
         return replace(result, state=state, reason=Reason.DISK_FULL, message=said)
 
-    def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, Collected]:
+    def _fetch(self, pipeline: Pipeline, attempt: Attempt) -> tuple[Exit, bool, Collected]:
         with told_apart(EngineUnavailable):
             container, self._exited = self._exited or self._engine.find(attempt.container), None
             if container is None or container.exit is None:
                 raise Ended(Reason.LOST, _REMOVED)
+            restarted = may_be_the_hosts_end(container.exit, attempt.stop_cause) and self._restarted(
+                attempt, container.exit
+            )
             try:
-                return container.exit, self._ports.outputs.collect(self._engine, attempt.container, pipeline)
+                collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
             except ContainerGone as error:
                 raise Ended(Reason.LOST, _REMOVED) from error
+            return container.exit, restarted, collected
+
+    def _restarted(self, attempt: Attempt, ended: Exit) -> bool:
+        """Whether the host was started again after the command had begun. Raises EngineUnavailable."""
+        spec = self._ports.hosts.get(attempt.host or "")
+        if spec is None:
+            return False
+        try:
+            return began_before(ended, self._engine.boot(spec.helper_image))
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            log.warning("attempt %d ended with %d, perhaps with its host: %s", attempt.id, ended.code, error)
+            return False
 
     def _finish(self, attempt: Attempt, result: AttemptResult) -> None:
         self._store.attempts.finish(self.lease, attempt.state, result, self._clock.now())
@@ -388,67 +453,3 @@ class AttemptWorker:
             log.warning("attempt %d: left behind for now: %s", attempt.id, error)
             # It may still run, where the slot's next container would join it.
             self._ports.networks.doubt(attempt.host or "", self._slot)
-
-
-def result_of(
-    ended: Exit, stopped: StopCause | None, collected: Collected, pipeline: Pipeline
-) -> AttemptResult:
-    """What an ended container comes to: its own failure first, then that of its metrics."""
-    reason = classify(ended, stopped)
-    message = describe(reason, ended, pipeline)
-    if reason is Reason.COMPLETED and collected.problem is not None:
-        reason, message = collected.problem
-    return AttemptResult(
-        CONSEQUENCES[reason].state,
-        reason,
-        message,
-        ended,
-        tuple(collected.metrics),
-        tuple(collected.artifacts),
-        (*warnings_of(ended), *collected.warnings),
-        tuple(collected.left_out),
-    )
-
-
-def describe(reason: Reason, ended: Exit, pipeline: Pipeline) -> str:
-    """One sentence on how a container ended; empty when it ended well."""
-    match reason:
-        case Reason.COMPLETED:
-            return ""
-        case Reason.OUT_OF_MEMORY:
-            limit = pipeline.runner.resources.memory
-            allowed = f" (limit {limit / (1 << 20):.0f} MiB)" if limit else ""
-            return f"the command ran out of memory{allowed}, exit code {ended.code}"
-        case Reason.TIMEOUT:
-            return f"the command was stopped after {pipeline.execution.timeout:.0f} s, its timeout"
-        case Reason.LOG_LIMIT:
-            return f"the command wrote more than {pipeline.execution.log_limit} bytes of log and was stopped"
-        case Reason.KILLED:
-            return "the container was killed from outside (137, not out of memory, not by the orchestrator)"
-        case Reason.START:
-            return f"the command could not be started: {ended.error}"
-        case Reason.CANCELLED_BY_PERSON:
-            return "cancelled"
-        case Reason.SUPERSEDED:
-            return "superseded by a newer change"
-        case _:
-            return f"the command ended with exit code {ended.code}"
-
-
-class _Patience:
-    """How long a host has not answered; an attempt is given up after ``LOST_AFTER`` seconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._since: float | None = None
-
-    def answered(self) -> None:
-        self._since = None
-
-    def not_answered(self, attempt: Attempt, error: EngineError) -> None:
-        now = self._clock.monotonic()
-        if self._since is None:
-            log.warning("attempt %d: %s", attempt.id, error)
-            self._since = now
-        if now - self._since > LOST_AFTER:
-            raise Ended(Reason.LOST, f"its host did not answer for {LOST_AFTER:.0f} s: {error}") from error

@@ -50,6 +50,7 @@ class LogFollower:
         """Whether the log is longer than it may be."""
         self.not_stored: StoreUnavailable | None = None
         """Why the log could not be written at the last attempt to."""
+        self._interrupted = ""
         self.ended: Container | None = None
         """The container as it ended, once its whole log has been copied."""
         self._thread = threading.Thread(target=self._follow, name=f"log-{container}", daemon=True)
@@ -59,13 +60,13 @@ class LogFollower:
         self._thread.start()
 
     def finish(self, timeout: float) -> bool:
-        """The container has ended: read the rest; False when that took longer than ``timeout`` seconds."""
+        """The container has ended: read the rest; False when it is not read after ``timeout`` seconds.
+
+        May be called again then, or :meth:`abandon`.
+        """
         self._ended.set()
         self._thread.join(timeout)
-        if not self._thread.is_alive():
-            return True
-        self.abandon()
-        return False
+        return not self._thread.is_alive()
 
     def abandon(self) -> None:
         """Stop now, without reading the rest."""
@@ -125,12 +126,15 @@ class LogFollower:
             # As complete as it may be: were this the end, there would be nothing to wait for.
             return True
         except EngineError as error:
-            log.info("log of %s interrupted: %s", self._container, error)
+            # Said once, not at each try: a host may be out of reach for long.
+            if self._interrupted != str(error):
+                log.info("log of %s interrupted: %s", self._container, error)
+            self._interrupted = str(error)
             return False
         except StoreUnavailable as error:
             if self.not_stored is None:
                 log.warning("log of %s interrupted: %s", self._container, error)
             self.not_stored = error
             return False
-        self.not_stored = None
+        self.not_stored, self._interrupted = None, ""
         return True

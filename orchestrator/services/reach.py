@@ -1,51 +1,176 @@
-"""Which hosts answer: asked before work is given to them, so that an engine that is down makes runs wait."""
+"""Which hosts answer: asked before work is given to them, and remembered while they do not.
+
+UNREACHABLE belongs to a host, never to an attempt. A host that comes back is given work only once what was
+given up there meanwhile has been ended.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
-from orchestrator.domain.errors import EngineError
+from orchestrator.domain.errors import EngineError, StoreUnavailable
 from orchestrator.ports.engine import Engine
+from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.world import Clock
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 5.0
-"""Seconds for which an answer, or none, counts."""
+"""Seconds for which an answer, or none, counts for those who ask."""
+_AGAIN = 2.0
+"""Seconds between two looks at a host that did not answer."""
+_LOOK = 15.0
+"""Seconds between two looks at a host that answers and that nobody asks about."""
+_PATIENCE = 2.0
+"""Seconds that who asks waits for an answer: one host that hangs must not hold up the others."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a host. Times are monotonic seconds."""
+
+    answered: bool = False
+    """Whether it answered at the last look; ``why`` says why not."""
+    why: str = "it was not asked yet"
+    looked: float = -math.inf
+    asked: float = -math.inf
+    asking: threading.Event | None = None
+    """Set once the question under way is over."""
+    silent: bool = False
+    """Whether it is written down that it does not answer."""
+    remembered: bool = False
+    """Whether it is known what was written down before this process began."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Reach:
-    """Asks engines whether they are there. Thread-safe. ``loud``: says once in the log when that changes."""
+    """Asks engines whether they are there. Thread-safe, and no question takes longer than two seconds.
 
-    def __init__(self, engines: Mapping[str, Engine], clock: Clock, loud: bool = False) -> None:
+    With ``hosts`` it is written down there from when a host has not answered; ``returned`` is called before
+    one that comes back counts as answering, and raises EngineError or StoreUnavailable when that is to be
+    tried again. ``loud``: says once in the log when something changes.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        clock: Clock,
+        loud: bool = False,
+        hosts: Hosts | None = None,
+        returned: Callable[[str, Engine], None] = lambda host, engine: None,
+    ) -> None:
         self._engines = engines
         self._loud = loud
         self._clock = clock
-        self._answers: dict[str, tuple[float, str | None]] = {}
+        self._hosts = hosts
+        self._returned = returned
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
 
     def why_not(self, host: str) -> str | None:
         """Why a host cannot be given work now; None when it answers."""
-        now = self._clock.monotonic()
-        asked_at, before = self._answers.get(host, (None, None))
-        if asked_at is not None and now - asked_at < _REMEMBERED:
-            return before
-        answer = self._ask(host)
-        self._answers[host] = (self._clock.monotonic(), answer)
-        if not self._loud:
-            return answer
-        if answer is not None and before is None:
-            log.error("host %s does not answer, runs wait for it: %s", host, answer)
-        elif answer is None and before is not None:
-            log.info("host %s answers again", host)
-        return answer
+        known = self._of(host)
+        with known.lock:
+            if known.asking is None and self._clock.monotonic() - known.looked >= _REMEMBERED:
+                self._begin(host, known)
+            asking = known.asking
+        if asking is not None and not asking.wait(_PATIENCE):
+            with known.lock:
+                if known.asking is asking:
+                    return f"it has not answered for {self._clock.monotonic() - known.asked:.0f} s"
+        return None if known.answered else known.why
 
-    def _ask(self, host: str) -> str | None:
+    def look(self) -> None:
+        """Ask, without waiting, what was not asked for a while; for a loop to call often."""
+        for host in list(self._engines):
+            known = self._of(host)
+            pause = _LOOK if known.answered else _AGAIN
+            with known.lock:
+                if known.asking is None and self._clock.monotonic() - known.looked >= pause:
+                    self._begin(host, known)
+
+    def report(self, host: str, error: EngineError) -> None:
+        """Somebody who works on a host got no answer there. Repeating costs nothing."""
+        known = self._of(host)
+        with known.lock:
+            news = not known.silent
+        if news:
+            self._note_silence(host, known, str(error))
+
+    def silent_for(self, host: str) -> float:
+        """Seconds for which it is written down that a host does not answer; 0 when it does."""
+        if self._hosts is None or not self._of(host).silent:
+            return 0.0
+        since = self._hosts.get(host).unreachable_since
+        return 0.0 if since is None else (self._clock.now() - since).total_seconds()
+
+    def _of(self, host: str) -> _Known:
+        with self._lock:
+            return self._known.setdefault(host, _Known())
+
+    def _begin(self, host: str, known: _Known) -> None:
+        """Ask in a thread of its own. Under the lock of what is known."""
+        asking = known.asking = threading.Event()
+        known.asked = self._clock.monotonic()
+        act = partial(self._look_at, host, known, asking)
+        threading.Thread(target=act, name=f"reach-{host}", daemon=True).start()
+
+    def _look_at(self, host: str, known: _Known, asking: threading.Event) -> None:
+        try:
+            self._ask(host, known)
+        finally:
+            with known.lock:
+                known.looked, known.asking = self._clock.monotonic(), None
+            asking.set()
+
+    def _ask(self, host: str, known: _Known) -> None:
         engine = self._engines.get(host)
         if engine is None:
-            return "it is not in the configuration"
+            known.why, known.answered = "it is not in the configuration", False
+            return
         try:
             engine.info()
+            self._remember(host, known)
+            if known.silent:
+                self._returned(host, engine)
+                self._note_answer(host, known)
         except EngineError as error:
-            return str(error)
-        return None
+            self._note_silence(host, known, str(error))
+        except StoreUnavailable as error:
+            # Nothing is known against the host; it is asked again before anything is given to it.
+            known.answered, known.why = False, str(error)
+        else:
+            known.answered = True
+
+    def _remember(self, host: str, known: _Known) -> None:
+        """Look up, once, whether the host was silent when a former process ended."""
+        if self._hosts is None or known.remembered:
+            return
+        known.silent = known.silent or self._hosts.get(host).unreachable_since is not None
+        known.remembered = True
+
+    def _note_silence(self, host: str, known: _Known, why: str) -> None:
+        with known.lock:
+            news = not known.silent or known.why != why
+            if self._loud and not known.silent:
+                log.error("host %s does not answer, runs wait for it: %s", host, why)
+            known.answered, known.why, known.silent = False, why, True
+        if news and self._hosts is not None:
+            now = self._clock.now()
+            try:
+                self._hosts.silent(host, now, why, now)
+            except StoreUnavailable as error:
+                log.warning("host %s does not answer, which cannot be written down: %s", host, error)
+
+    def _note_answer(self, host: str, known: _Known) -> None:
+        if self._hosts is not None:
+            self._hosts.answered(host, self._clock.now())
+        with known.lock:
+            known.silent = False
+        if self._loud:
+            log.info("host %s answers again", host)

@@ -30,6 +30,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.pipeline import HELPER_IMAGE, Resources
 from orchestrator.domain.run import Exit
 from orchestrator.ports.engine import (
+    Boot,
     Container,
     ContainerSpec,
     ContainerState,
@@ -137,6 +138,7 @@ class FakeEngine:
         self.machine = ""
         self.platform = "linux/amd64"
         self.data_root = "/var/lib/fake"
+        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC))
         self.gpu_report = GpuReport()
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
@@ -506,6 +508,12 @@ class FakeEngine:
             if self._image(image) is None:
                 raise ImageNotFound(f"there is no image {image}")
             return self.gpu_report
+
+    def boot(self, image: str) -> Boot:
+        with self._call("boot", image):
+            if self._image(image) is None:
+                raise ImageNotFound(f"there is no image {image}")
+            return self.booted
 
     def network_ranges(self) -> tuple[str, ...]:
         with self._call("network_ranges"):

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypedDict, cast
 
+from orchestrator.adapters.docker.boot import SCRIPT, boot_of
 from orchestrator.adapters.docker.clients import Clients, Way, endpoint
 from orchestrator.adapters.docker.convert import (
     NOT_STARTED,
@@ -27,6 +28,7 @@ from orchestrator.adapters.docker.convert import (
 )
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
 from orchestrator.adapters.docker.gpus import Gpus
+from orchestrator.adapters.docker.helpers import look
 from orchestrator.adapters.docker.images import Images
 from orchestrator.adapters.docker.known import KnownContainers
 from orchestrator.adapters.docker.labels import INSTANCE
@@ -38,6 +40,7 @@ from orchestrator.adapters.docker.usage import Usages
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
 from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.engine import (
+    Boot,
     Container,
     ContainerSpec,
     ContainerState,
@@ -388,6 +391,11 @@ class DockerEngine:
     def gpus(self, image: str) -> GpuReport:
         """The host's GPUs as they are now."""
         return self._gpus.report(image)
+
+    def boot(self, image: str) -> Boot:
+        """When the host was started."""
+        what = "when the host was started"
+        return boot_of(look(self._clients, self._instance, image, SCRIPT, what, pid_mode="host"))
 
     def network_ranges(self) -> tuple[str, ...]:
         """The ranges of all networks of the engine."""

@@ -10,15 +10,15 @@ import hashlib
 import ipaddress
 import re
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from orchestrator.adapters.docker.annexes import annex
 from orchestrator.adapters.docker.clients import Clients
 from orchestrator.adapters.docker.convert import ContainerJson, is_ours
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.helpers import look
 from orchestrator.adapters.docker.labels import CONTAINER, with_instance
 from orchestrator.adapters.docker.storage import Networks, foreign
 from orchestrator.domain.errors import ContainerGone, EngineError, ImageNotFound
@@ -39,8 +39,6 @@ _TAMPERED = 9
 _MEMORY = 32 << 20
 _SYSCTLS = {"net.ipv4.ip_forward": "1"}
 """For its annex."""
-_PATIENCE = 30
-"""Seconds for the helper that reads addresses."""
 
 # A route that is prohibited is not enough: of a program that names the interface (SO_BINDTODEVICE, IP_PKTINFO
 # need no rights) the kernel then takes the address for one on the link, and the host answers for all of its
@@ -180,37 +178,8 @@ class Sandboxes:
 
         Seen from a container in the host's network, which has no rights there.
         """
-        client = self._clients.control()
-        name = f"mlci-{self._instance[:8]}-addresses-{uuid.uuid4().hex[:12]}"
-        labels = {**with_instance({"mlci.role": "helper"}, self._instance), CONTAINER: name}
-        with _image_needed(image, self._clients.url), translate("looking at the host's addresses"):
-            made = client.create_container(
-                image,
-                name=name,
-                entrypoint=["/bin/sh", "-c", _LOOK],
-                user="65534:65534",
-                working_dir="/",
-                labels=labels,
-                host_config=client.create_host_config(
-                    network_mode="host",
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges:true"],
-                    read_only=True,
-                    pids_limit=16,
-                    mem_limit=_MEMORY,
-                ),
-                use_config_proxy=False,
-            )["Id"]
-        try:
-            with translate("looking at the host's addresses"):
-                client.start(made)
-                code = client.wait(made, timeout=_PATIENCE)["StatusCode"]
-                said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
-        finally:
-            with suppress(EngineError):
-                self._remove(made)
-        if code != 0:
-            raise EngineError(f"the host's addresses cannot be read in {image}: {said[-500:]}")
+        what = "the host's addresses"
+        said = look(self._clients, self._instance, image, _LOOK, what, network_mode="host")
         return addresses_in(said)
 
     def _known(self, identity: str, name: str) -> Sandbox:

@@ -240,7 +240,7 @@ class Retry(Model):
 class Execution(Model):
     """How one attempt runs."""
 
-    later: ClassVar[Mapping[str, str]] = {"checkpoint_copy": "", "lost_after": "", "matrix": ""}
+    later: ClassVar[Mapping[str, str]] = {"lost_after": "it is a key of hosts", "matrix": ""}
 
     runner: Name = Field(description="A runner of config/runners/.", examples=["cpu"])
     setup: Setup | None = Field(
@@ -272,6 +272,14 @@ class Execution(Model):
         description="Longest log as it lies on disk, with a timestamp of 31 bytes a line; a run that writes "
         "more fails.",
         examples=["100m"],
+    )
+
+    checkpoint_copy: Duration | None = Field(
+        default=None,
+        description="How often what is in $MLCI_CHECKPOINT_DIR is copied to the orchestrator while the "
+        "command runs, so that a try on another host goes on from there; without it, such a try begins with "
+        "nothing.",
+        examples=["10m"],
     )
 
     @property
@@ -318,7 +326,6 @@ class PipelineFile(Model):
         "holdout": "",
         "noise": "",
         "drift": "",
-        "checkpoint_copy": "",
     }
 
     pipeline: Name = Field(description="Its name.", examples=["wine-quality"])

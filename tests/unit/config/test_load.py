@@ -216,7 +216,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         'pipelines/wine.yaml:4:15: there is no runner "gpu"; expected one of bad, cpu; did you mean "cpu"?',
         (
             'pipelines/wine.yaml:4:20: unknown key "comand"; expected one of runner, setup, command, env, secrets, '
-            'timeout, retry, log_limit; did you mean "command"?'
+            'timeout, retry, log_limit, checkpoint_copy; did you mean "command"?'
         ),
         (
             "pipelines/wine.yaml:5:17: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC not worse than "

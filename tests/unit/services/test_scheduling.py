@@ -10,6 +10,7 @@ import pytest
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.scheduler import Loop, Service, Watcher
+from orchestrator.services.reach import Reach
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, pipeline
@@ -107,7 +108,7 @@ def service_of(world: World) -> Service:
         Service(
             world.store,
             world.clock,
-            {"local": world.engine},
+            world.engines,
             watcher,
             world.server(),
             world.evaluator,
@@ -115,6 +116,7 @@ def service_of(world: World) -> Service:
             world.stopping,
             "me",
             "http://127.0.0.1:8000",
+            Reach(world.engines, world.clock),
         )
     )
     return made[0]

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from orchestrator.adapters.collectors import default_collectors
 from orchestrator.adapters.files.blobs import FolderBlobs
+from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.change import FileEntry, Revision
@@ -39,10 +40,12 @@ from orchestrator.domain.pipeline import (
     SourceSpec,
 )
 from orchestrator.domain.run import Attempt, Run
+from orchestrator.ports.engine import Engine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
+from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
@@ -52,6 +55,8 @@ from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.prepare import Preparer
+from orchestrator.services.reach import Reach
+from orchestrator.services.recover import welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.supply import ImageSupply
 from orchestrator.store import SqlStore, open_store
@@ -337,8 +342,10 @@ class World:
         self.secrets = FakeSecrets({})
         self.store: SqlStore = open_store(f"sqlite:///{folder / 'db.sqlite'}")
         self.engine = FakeEngine(self.store.instance)
+        self.engines: dict[str, FakeEngine] = {"local": self.engine}
         self.blobs = FolderBlobs(folder / "blobs")
         self.logs = FolderLogs(folder / "logs")
+        self.checkpoints = FolderCheckpoints(folder / "checkpoints")
         self.supply = ImageSupply()
         self.hosts = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
@@ -355,9 +362,10 @@ class World:
 
     def close(self) -> None:
         """Let all servers go, so that no thread outlives its test."""
-        for container in list(self.engine.containers):
-            self.engine.restore()
-            self.engine.stop(container, 0)
+        for engine in self.engines.values():
+            engine.restore()
+            for container in list(engine.containers):
+                engine.stop(container, 0)
         for dispatcher in self._dispatchers:
             assert dispatcher.drain(10), "a worker did not let go"
         self.store.close()
@@ -410,12 +418,15 @@ class World:
             self.logs,
             self.secrets,
             self.clock,
+            Reach(self.engines, self.clock, True, self.store.hosts, self._returned),
+            {host.name: host for host in self.hosts},
+            Checkpoints(self.store, self.checkpoints),
             lambda host: self.full(host),
         )
         made = Dispatcher(
             ports,
             self.hosts,
-            {"local": self.engine},
+            self.engines,
             processes or FakeProcesses(),
             self._progress_for,
             self.woken.set,
@@ -424,6 +435,10 @@ class World:
         )
         self._dispatchers.append(made)
         return made
+
+    def _returned(self, host: str, engine: Engine) -> None:
+        (spec,) = (spec for spec in self.hosts if spec.name == host)
+        welcome(self.store, engine, spec, self.clock.now())
 
     def _progress_for(self, attempt: Attempt) -> Callable[[ProgressEvent], None]:
         return self.progress.append

@@ -1,0 +1,26 @@
+"""When a host was started, as its kernel and its first process tell."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.domain.errors import EngineError
+from orchestrator.ports.engine import Boot
+
+# The kernel of a host that is a container itself outlives it; the first process of either does not.
+SCRIPT = "cat /proc/sys/kernel/random/boot_id /proc/stat /proc/1/stat"
+_TICKS = 100
+"""A second of the times in /proc, on every architecture: what the kernel calls USER_HZ."""
+_ID = re.compile(r"\A[0-9a-f-]{36}$", re.MULTILINE)
+_KERNEL = re.compile(r"^btime (\d+)$", re.MULTILINE)
+_FIRST = re.compile(r"^1 \(.*\) \S+(?: \S+){18} (\d+) ", re.MULTILINE)
+
+
+def boot_of(said: str) -> Boot:
+    """What the script's output tells. EngineError when it cannot be understood."""
+    kernel, since, first = _ID.search(said), _KERNEL.search(said), _FIRST.search(said)
+    if kernel is None or since is None or first is None:
+        raise EngineError("when the host was started cannot be told from its /proc")
+    at = datetime.fromtimestamp(int(since[1]), UTC) + timedelta(seconds=int(first[1]) / _TICKS)
+    return Boot(f"{kernel[0]}/{first[1]}", at)

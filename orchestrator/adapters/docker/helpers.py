@@ -1,0 +1,85 @@
+"""Short containers of ours that look at something on a host and say what they saw."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from orchestrator.adapters.docker.clients import Clients
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.labels import CONTAINER, with_instance
+from orchestrator.domain.errors import EngineError, ImageNotFound
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+_MEMORY = 32 << 20
+_PATIENCE = 30
+"""Seconds that one may take."""
+
+
+def look(
+    clients: Clients,
+    instance: str,
+    image: str,
+    script: str,
+    what: str,
+    network_mode: str = "none",
+    pid_mode: str | None = None,
+) -> str:
+    """What a shell script prints in a container of the helper image, which has no rights at all.
+
+    ``what`` says what is looked at, for messages: "the host's addresses". The modes are Docker's. Raises
+    ImageNotFound without the image, EngineError when the script fails.
+    """
+    client = clients.control()
+    name = f"mlci-{instance[:8]}-look-{uuid.uuid4().hex[:12]}"
+    labels = {**with_instance({"mlci.role": "helper"}, instance), CONTAINER: name}
+    try:
+        with translate(f"looking at {what}"):
+            made = client.create_container(
+                image,
+                name=name,
+                entrypoint=["/bin/sh", "-c", script],
+                user="65534:65534",
+                working_dir="/",
+                labels=labels,
+                host_config=client.create_host_config(
+                    network_mode=network_mode,
+                    pid_mode=pid_mode,
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    read_only=True,
+                    pids_limit=16,
+                    mem_limit=_MEMORY,
+                ),
+                use_config_proxy=False,
+            )["Id"]
+    except Refused as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise ImageNotFound(
+            f"{clients.url} has no image {image}, in which {what} could be looked at",
+            "make it with `orchestrator images build base`, or name another as `helper_image` of the host",
+        ) from error
+    try:
+        with translate(f"looking at {what}"):
+            client.start(made)
+            code = client.wait(made, timeout=_PATIENCE)["StatusCode"]
+            said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
+    finally:
+        with suppress(EngineError):
+            _remove(client, made)
+    if code != 0:
+        raise EngineError(f"{what} cannot be looked at in {image}: {said[-500:]}")
+    return said
+
+
+def _remove(client: APIClient, identity: str) -> None:
+    try:
+        with translate("removing a container"):
+            client.remove_container(identity, force=True, v=True)
+    except Refused as error:
+        if error.status not in (NOT_FOUND, CONFLICT):
+            raise
