@@ -50,6 +50,7 @@ from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.base_image import BaseImage
 from orchestrator.services.checkpoints import Checkpoints
+from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
@@ -57,6 +58,8 @@ from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.fleet import ByName, Fleet
+from orchestrator.services.gpus import Gpus
+from orchestrator.services.holdings import Holdings
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.plan import Planner
@@ -100,6 +103,7 @@ class Application:
     clock: Clock = field(default_factory=SystemClock)
     processes: Processes = field(default_factory=LocalProcesses)
 
+    _choosers: dict[Reach, Chooser] = field(default_factory=dict)
     @cached_property
     def state(self) -> Path:
         """The folder of the database, logs and artifacts; made when missing, for its owner alone."""
@@ -346,12 +350,40 @@ class Application:
             self.store,
             self.sources,
             self.datasets,
+    def chooser(self, reach: Reach) -> Chooser:
+        """Chooses hosts, of those that answer."""
+        if reach not in self._choosers:
+            projects = self.config.orchestrator.projects
+            self._choosers[reach] = Chooser(
+                self.store,
+                self.hosts,
+                self.clock,
+                HostLooks(
+                    record=self.fleet.record,
+                    why_silent=reach.why_not,
+                    no_room=self.room.why_not,
+                    gpus=lambda host, ask: self.gpus.on(host, ask=ask),
+                    has_image=self.holdings.image,
+                ),
+                {name: p.concurrency.limit for name, p in projects.items() if p.concurrency is not None},
+            )
+        return self._choosers[reach]
+
+    @cached_property
+    def holdings(self) -> Holdings:
+        """Which hosts have which images."""
+        return Holdings(self.engines, self.clock)
+
+    @cached_property
+    def gpus(self) -> Gpus:
+        """Knows the GPUs of all hosts."""
+        return Gpus(self.fleet.known, self.engines, self.store, self.clock, self.supply)
+
             self.images,
             self.supply,
             self.networks,
-            self.clock,
+            self.gpus,
             self.scratch,
-            self.processes.this(),
         )
         ports = ExecutionPorts(
             store=self.store,
@@ -369,7 +401,7 @@ class Application:
         )
         self.room.loud = True
         return Dispatcher(
-            ports, self.hosts, self.engines, self.processes, progress_for, wake, wants, self.room.why_not
+            ports, self.chooser(self.watched), self.engines, self.processes, progress_for, wake, wants
         )
 
     def actor(
@@ -382,6 +414,7 @@ class Application:
         deployer = Deployer(
             self.store,
             self.blobs,
+        self.gpus.patient = False
             self.datasets,
             self.deployment_servers,
             self.reports,
@@ -503,16 +536,10 @@ class Application:
             now = self.clock.now()
             return [
                 *doing(self.store, self.logs, now, run),
-                *waiting(
-                    self.store,
-                    self.hosts,
-                    now,
-                    run,
-                    served=True,
-                    why_silent=self.watched.why_not,
-                    no_room=self.room.why_not,
-                ),
+                *waiting(self.store, chooser, now, run, served=True),
             ]
+        chooser = self.chooser(self.watched)
+
 
         pages = Pages(
             self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy, standing

@@ -178,7 +178,7 @@ def why_waiting(app: Application, run: Run, in_process: bool = False) -> list[st
     """
     served = in_process or bool(app.live_servers())
     app.room.patient = not in_process
-    return waiting(app.store, app.hosts, app.clock.now(), run, served, app.reach.why_not, app.room.why_not)
+    return waiting(app.store, app.chooser(app.reach), app.clock.now(), run, served)
 
 
 def done_now(app: Application, run: Run) -> list[str]:

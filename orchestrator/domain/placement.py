@@ -250,7 +250,8 @@ class _Seats:
             return _Obstacle(_Lack.RESOURCE, told)
         if attempt.runner.resources.gpus and self.pick(attempt) is None:
             if not host.gpus.known:
-                return _Obstacle(_Lack.OTHER, "is being asked for its GPUs")
+                why = f": {host.gpus.trouble}" if host.gpus.trouble else ""
+                return _Obstacle(_Lack.OTHER, f"is being asked for its GPUs{why}")
             return _Obstacle(_Lack.RESOURCE, why_taken(host.gpus, self.leased, attempt.runner.resources))
         if self.kept_for is not None:
             return _Obstacle(_Lack.OTHER, f"is kept for {self.kept_for.title}, which waits for long")

@@ -9,20 +9,20 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 
 from orchestrator.domain.errors import EngineError, LeaseLost, NotFound, OrchestratorError, StoreUnavailable
-from orchestrator.domain.pipeline import HostSpec, eligible_hosts
+from orchestrator.domain.placement import Placed, Refused, Waits
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.engine import Engine, Owned
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
-from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt
+from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
+from orchestrator.services.choose import Chooser
 from orchestrator.services.execute import AttemptWorker, ExecutionPorts
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
 QUEUE_SECONDS = 1.0
-"""Between two looks at the queue while no slot is free: then they only tell why attempts wait."""
+"""Between two looks at all of the queue while no slot is free: some may wait for what never comes."""
 ORPHANS_SECONDS = 1.0
 """Between two looks for attempts that nobody works on any more: only time, or a server's end, makes them."""
 
@@ -44,36 +44,31 @@ class Dispatcher:
     def __init__(
         self,
         ports: ExecutionPorts,
-        hosts: Sequence[HostSpec],
+        chooser: Chooser,
         engines: Mapping[str, Engine],
         processes: Processes,
         progress_for: ProgressFor,
         wake: Callable[[], None],
         wants: Callable[[int], bool] = lambda run_id: True,
-        no_room: Callable[[str], str | None] = lambda host: None,
     ) -> None:
         self._ports = ports
         self._store: Store = ports.store
         self._clock: Clock = ports.clock
-        self._hosts = hosts
+        self._chooser = chooser
         self._engines = engines
         self._processes = processes
         self._owner = processes.this()
         self._progress_for = progress_for
         self._wake = wake
         self._wants = wants
-        self._no_room = no_room
         self._stopping = threading.Event()
         self._workers: dict[int, tuple[threading.Thread, AttemptWorker]] = {}
         self._last_heartbeat = 0.0
         self._last_orphans = -math.inf
         self._last_queue = -math.inf
         self._reach = ports.reach
-        self._eligible: dict[int, tuple[HostSpec, ...]] = {}
         self._trouble: dict[int, str] = {}
         """What kept attempts from being gone on with, so that it is said once."""
-        self.waiting: dict[int, str] = {}
-        """Why each queued attempt still waits, for people."""
 
     @property
     def busy(self) -> int:
@@ -135,72 +130,59 @@ class Dispatcher:
         return not self._workers
 
     def _claim_queued(self, now: datetime) -> None:
-        taken, looked = Counter(self._store.attempts.slots_in_use()), self._clock.monotonic()
-        full = all(taken[host.name] >= host.slots for host in self._hosts)
-        if full and looked - self._last_queue < QUEUE_SECONDS:
+        taken, looked = self._store.queue.taken(), self._clock.monotonic()
+        thorough = looked - self._last_queue >= QUEUE_SECONDS
+        left = self._chooser.free_slots(taken)
+        if not left and not thorough:
             return
-        self._last_queue = looked
-        queued = [a for a in self._store.attempts.queued(now) if self._wants(a.run_id)]
-        self._eligible = {a.run_id: self._eligible.get(a.run_id) or self._hosts_for(a) for a in queued}
-        waiting: dict[int, str] = {}
-        for attempt in queued:
-            hosts = self._eligible[attempt.run_id]
-            if not hosts:
-                self._refuse(attempt)
-                continue
-            free = [h for h in hosts if taken[h.name] < h.slots]
-            # A host is asked before an attempt is spent on it: an engine that is down makes runs wait.
-            there = [h for h in free if self._reach.why_not(h.name) is None]
-            lacks = {h.name: lack for h in there if (lack := self._no_room(h.name)) is not None}
-            if any(self._claim(attempt, h, taken) for h in there if h.name not in lacks):
-                continue
-            names = ", ".join(f"{h.name} ({h.slots} slots)" for h in hosts)
-            silent = ", ".join(h.name for h in free if h not in there)
-            if silent:
-                waiting[attempt.id] = f"waits for {silent} to answer"
-            elif lacks:
-                waiting[attempt.id] = f"waits for room: {'; '.join(dict.fromkeys(lacks.values()))}"
-            else:
-                waiting[attempt.id] = f"waits for a free slot on {names}"
-        self.waiting = waiting
+        waiting = [w for w in self._store.queue.waiting(now) if self._wants(w.run_id)]
+        if not waiting:
+            return
+        if thorough:
+            self._last_queue = looked
+        for decision in self._chooser.decide(waiting, taken):
+            match decision:
+                case Placed():
+                    self._claim(decision)
+                    left -= 1
+                case Refused():
+                    self._refuse(decision)
+                case Waits():
+                    pass
+            if left <= 0 and not thorough:
+                return
 
-    def _hosts_for(self, attempt: QueuedAttempt) -> tuple[HostSpec, ...]:
-        runner = self._store.runs.definition(attempt.run_id).runner
-        return eligible_hosts(runner, self._hosts, attempt.host_wish)
-
-    def _claim(self, attempt: QueuedAttempt, host: HostSpec, taken: Counter[str]) -> bool:
+    def _claim(self, placed: Placed) -> None:
+        attempt_id = placed.attempt.attempt_id
         lease = self._store.attempts.claim(
-            attempt.id,
-            host.name,
-            host.slots,
-            naming.container_name(self._store.instance, attempt.id),
+            attempt_id,
+            placed.host.name,
+            placed.host.slots,
+            naming.container_name(self._store.instance, attempt_id),
             self._owner,
             self._clock.now(),
             LEASE_SECONDS,
+            placed.gpus,
+            self._chooser.terms(placed),
         )
-        if lease is None:
-            return False
-        taken[host.name] += 1
-        self._work(lease, claimed=True)
-        return True
+        # None: another server was faster, or took what was left.
+        if lease is not None:
+            self._work(lease, claimed=True)
 
-    def _refuse(self, attempt: QueuedAttempt) -> None:
+    def _refuse(self, refused: Refused) -> None:
         """End an attempt that no host can execute: the configuration is ours, so it errors."""
-        runner = self._store.runs.definition(attempt.run_id).runner
-        wish = attempt.host_wish or ", ".join(runner.host_names) or dict(runner.host_labels)
-        known = ", ".join(host.name for host in self._hosts)
-        message = f"no host of the configuration fits {wish}; its hosts are: {known}"
+        attempt_id = refused.attempt.attempt_id
         lease = self._store.attempts.claim(
-            attempt.id,
+            attempt_id,
             "(none)",
             1 << 30,
-            naming.container_name(self._store.instance, attempt.id),
+            naming.container_name(self._store.instance, attempt_id),
             self._owner,
             self._clock.now(),
             LEASE_SECONDS,
         )
         if lease is not None:
-            result = AttemptResult(AttemptState.ERRORED, Reason.HOST_UNKNOWN, message)
+            result = AttemptResult(AttemptState.ERRORED, Reason.HOST_UNKNOWN, refused.why)
             self._store.attempts.finish(lease, AttemptState.PREPARING, result, self._clock.now())
             self._wake()
 

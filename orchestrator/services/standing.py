@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from orchestrator.domain.pipeline import HostSpec, eligible_hosts
 from orchestrator.domain.report import format_duration
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Run, RunState, latest_tries
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles
+from orchestrator.services.choose import Chooser
 
 _DOING = {
     AttemptState.PREPARING: "image, container, code and data are made ready",
@@ -45,65 +44,31 @@ def _attempt(attempt: Attempt, run: Run, logs: LogFiles, now: datetime) -> str:
     return f"{text}; last line: {last[0].strip()}" if last and last[0].strip() else text
 
 
-def waiting(
-    store: Store,
-    hosts: Sequence[HostSpec],
-    now: datetime,
-    run: Run,
-    served: bool,
-    why_silent: Callable[[str], str | None],
-    no_room: Callable[[str], str | None] = lambda host: None,
-) -> list[str]:
+def waiting(store: Store, chooser: Chooser, now: datetime, run: Run, served: bool) -> list[str]:
     """Why a run is not further than it is, one sentence each; nothing when it has ended or is at work.
 
-    ``served``: somebody is there to execute it. ``why_silent`` tells why a host cannot be given work, and
-    ``no_room`` which disk lacks room for it.
+    ``served``: somebody is there to execute it.
     """
     if run.state.final:
         return []
     reasons: list[str] = []
-    used = store.attempts.slots_in_use()
-    pipeline = store.runs.definition(run.id)
-    eligible = eligible_hosts(pipeline.runner, hosts, run.host_wish)
-    for attempt in store.attempts.of_run(run.id):
-        if attempt.state is not AttemptState.QUEUED:
-            continue
+    queued = [a for a in store.attempts.of_run(run.id) if a.state is AttemptState.QUEUED]
+    told = chooser.why_waits(run, now) if queued else {}
+    for attempt in queued:
         name = f"replicate {attempt.replicate}" if run.replicates > 1 else "it"
         if attempt.not_before is not None and attempt.not_before > now:
             seconds = (attempt.not_before - now).total_seconds()
             reasons.append(f"{name} is tried again in {format_duration(seconds)}")
-        elif not eligible:
-            reasons.append(f"no host of the configuration fits the runner {pipeline.runner.name}")
-        elif all(used.get(h.name, 0) >= h.slots for h in eligible):
-            names = ", ".join(f"{h.name} ({used.get(h.name, 0)} of {h.slots} taken)" for h in eligible)
-            reasons.append(f"{name} waits for a free slot: {names}")
+        elif why := told.get(attempt.id):
+            reasons.append(f"{name} waits for {why}")
         elif not served:
             reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
-        elif silent := _obstacles(eligible, why_silent, no_room):
-            reasons.append(f"{name} waits for {silent}")
     if run.state is RunState.EVALUATING:
         reasons += [
             f"its baseline is being measured again: {other.pipeline}#{other.number}"
             for other in _baselines_measured(store, run)
         ]
     return reasons
-
-
-def _obstacles(
-    hosts: Sequence[HostSpec],
-    why_silent: Callable[[str], str | None],
-    no_room: Callable[[str], str | None],
-) -> str:
-    """What a queued attempt waits for when no host can be given work; empty when one can."""
-    told: dict[str, bool] = {}
-    for host in hosts:
-        if (why := why_silent(host.name)) is not None:
-            told[f"{host.name} does not answer: {why}"] = True
-        elif (lack := no_room(host.name)) is not None:
-            told[lack] = False
-        else:
-            return ""
-    return f"{'a host' if any(told.values()) else 'room'}: {'; '.join(told)}"
 
 
 def _baselines_measured(store: Store, run: Run) -> list[Run]:

@@ -106,13 +106,17 @@ def test_mail_needs_a_mail_server(folder: ConfigFolder) -> None:
     [
         (
             "[lokal]",
-            '3:9: warning: there is no host "lokal"; expected local, or a host that `orchestrator hosts add` made; '
-            'did you mean "local"?',
+            (
+                '3:9: warning: there is no host "lokal"; expected local, or a host that `orchestrator hosts add` made; '
+                'did you mean "local"?'
+            ),
         ),
         (
             "{labels: {gpu: h100}}",
-            "3:17: warning: no host has all of these labels; expected labels that one host of orchestrator.yaml has "
-            "(zone: desk), or a host that `orchestrator hosts add` made",
+            (
+                "3:17: warning: no host has all of these labels; expected labels that one host of orchestrator.yaml has "
+                "(zone: desk), or a host that `orchestrator hosts add` made"
+            ),
         ),
     ],
 )

@@ -745,13 +745,12 @@ def test_no_more_attempts_run_on_a_host_than_it_has_slots(world: World) -> None:
     server.tick()
     third = world.store.attempts.of_run(run.id)[2]
     assert third.state is AttemptState.QUEUED
-    assert server.waiting == {third.id: "waits for a free slot on local (2 slots)"}
+    assert world.waiting(run) == ["replicate 2 waits for a free slot: local (2 of 2 taken)"]
     world.engine.script(GOOD)
     for replicate in (0, 1):
         world.engine.finish(world.name_of(run, replicate))
     world.finish(run, server)
-    server.tick()
-    assert server.waiting == {}
+    assert world.waiting(run) == []
 
 
 def test_a_full_host_is_not_asked_for_a_slot_at_every_look(
@@ -783,13 +782,12 @@ def test_an_attempt_is_not_spent_on_a_host_that_does_not_answer(world: World) ->
     server.tick()
     (attempt,) = world.store.attempts.of_run(run.id)
     assert attempt.state is AttemptState.QUEUED
-    assert server.waiting == {attempt.id: "waits for local to answer"}
+    assert world.waiting(run)[0].startswith("it waits for a host: local does not answer: ")
     world.engine.restore()
     server.tick()
     assert world.store.attempts.get(attempt.id).state is AttemptState.QUEUED
     world.clock.advance(5)
     assert world.finish(run, server).state is RunState.PASSED
-    assert server.waiting == {}
 
 
 def test_a_log_that_was_read_to_its_end_is_not_read_again(world: World) -> None:

@@ -189,7 +189,7 @@ def test_a_run_waits_for_room_with_the_reason_told_and_spends_no_try(world: Worl
         server.tick()
     (attempt,) = world.store.attempts.of_run(run.id)
     assert attempt.state is AttemptState.QUEUED
-    assert server.waiting == {attempt.id: "waits for room: no room at local"}
+    assert world.waiting(run) == ["it waits for room: no room at local"]
     world.no_room = lambda host: None
     assert world.finish(run, server).state is RunState.PASSED
     assert len(world.store.attempts.of_run(run.id)) == 1

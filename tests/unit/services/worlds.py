@@ -46,14 +46,18 @@ from orchestrator.ports.world import Listing, Snapshot
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.checkpoints import Checkpoints
+from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
+from orchestrator.services.fleet import ByName
+from orchestrator.services.gpus import Gpus
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
+from orchestrator.services.parts import PART
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
 from orchestrator.services.recover import welcome
@@ -408,7 +412,6 @@ class World:
             networks,
             self.clock,
             self.folder / "scratch",
-            "me",
         )
         ports = ExecutionPorts(
             self.store,
@@ -417,7 +420,7 @@ class World:
             OutputCollector(self.blobs, default_collectors()),
             self.logs,
             self.secrets,
-            self.clock,
+            gpus,
             Reach(self.engines, self.clock, True, self.store.hosts, self._returned),
             {host.name: host for host in self.hosts},
             Checkpoints(self.store, self.checkpoints),
@@ -425,13 +428,12 @@ class World:
         )
         made = Dispatcher(
             ports,
-            self.hosts,
+            self.chooser,
             self.engines,
             processes or FakeProcesses(),
             self._progress_for,
             self.woken.set,
             wants,
-            lambda host: self.no_room(host),
         )
         self._dispatchers.append(made)
         return made
@@ -449,6 +451,8 @@ class World:
     def name_of(self, run: Run, replicate: int = 0, number: int = 1) -> str:
         """What the container of an attempt is, or will be, called."""
         (attempt,) = [
+        looks = HostLooks(why_silent=ports.reach.why_not, no_room=lambda host: self.no_room(host))
+        self.chooser = Chooser(self.store, self.hosts, self.clock, looks)
             a for a in self.store.attempts.of_run(run.id) if (a.replicate, a.number) == (replicate, number)
         ]
         return naming.container_name(self.store.instance, attempt.id)
@@ -462,6 +466,10 @@ class World:
         """Tick until a run has ended. Time passes fast enough for retries to be due."""
 
         deadline = time.monotonic() + seconds
+    def waiting(self, run: Run) -> list[str]:
+        """Why a run is not further, as the last server sees it."""
+        return waiting(self.store, self.chooser, self.clock.now(), run, served=True)
+
         while True:
             self.woken.clear()
             dispatcher.tick()

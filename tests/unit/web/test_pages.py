@@ -17,6 +17,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import Exit, Run
+from orchestrator.services.choose import Chooser
 from orchestrator.services.standing import doing, waiting
 from orchestrator.store import open_store
 from orchestrator.web.app import Pages, create_app
@@ -60,11 +61,10 @@ class Site:
                 doing(world.store, world.logs, world.clock.now(), run)
                 + waiting(
                     world.store,
-                    world.hosts,
+                    Chooser(world.store, world.hosts, world.clock),
                     world.clock.now(),
                     run,
                     served=True,
-                    why_silent=lambda host: None,
                 )
             ),
             lambda: self.now(),
