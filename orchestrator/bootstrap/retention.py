@@ -13,7 +13,8 @@ from orchestrator.config.models import retention as models
 from orchestrator.domain.retention import Limits, Policy, StateRules, Unused
 from orchestrator.services.images import tag_of
 from orchestrator.services.retain import Retainer
-from orchestrator.services.retain_hosts import HostKeeper, ReleaseKeeper
+from orchestrator.services.retain_hosts import HostKeeper, HostSpace
+from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import StateKeeper, StatePorts
 
 if TYPE_CHECKING:
@@ -41,9 +42,23 @@ def retainer_of(app: Application) -> Retainer:
     )
 
 
-def host_keeper_of(app: Application, policy: Policy) -> HostKeeper:
-    """What removes images and volumes from hosts, by these rules."""
-    return HostKeeper(app.store, app.engines, app.pipelines, lambda: runner_tags(app), policy, app.clock)
+def host_keeper_of(app: Application, policy: Policy, *, to_the_last: bool = False) -> HostKeeper:
+    """What removes from hosts what nothing needs, by these rules; ``to_the_last``: see there."""
+    space = HostSpace(
+        lambda host: app.room.is_short(host, policy.host_free),
+        lambda host: app.room.lacking(host, policy.host_free),
+    )
+    return HostKeeper(
+        app.store,
+        app.engines,
+        app.pipelines,
+        lambda: runner_tags(app),
+        policy,
+        app.clock,
+        lambda: bool(app.live_servers()),
+        space,
+        to_the_last=to_the_last,
+    )
 
 
 def runner_tags(app: Application) -> Mapping[str, str]:
@@ -60,9 +75,11 @@ def policy_of(file: models.Retention) -> Policy:
         pipelines={name: _own(rules, general) for name, rules in file.pipelines.items()},
         images=_unused(file.images),
         volumes=_unused(file.volumes),
+        leftovers=_age(file.leftovers),
         releases=_age(file.releases),
         journal=_age(file.journal),
         min_free=file.disk.min_free,
+        host_free=file.disk.hosts_min_free,
         every=file.every,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.groups import CommandGroup
+from orchestrator.cli.hostprune import prune
 from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
@@ -79,87 +81,27 @@ def _facts(app: Application, name: str) -> dict[str, Json]:
 @global_options
 def check(names: tuple[str, ...], image: str | None) -> int:
     """Run a real container on each host, as a run would, and time each part of it."""
-    from orchestrator.cli.hostcheck import check_host
+    from orchestrator.cli.hostcheck import check_host, conclusion
+    from orchestrator.cli.hostnames import known_hosts
     from orchestrator.cli.output import Column, print_json, print_table
 
     settings = this()
     with settings.application() as app:
-        results = [line for name in _known(app, names) for line in check_host(app, name, image)]
+        checked = {name: check_host(app, name, image) for name in known_hosts(app, names)}
+        results = [part for parts in checked.values() for part in parts]
         if settings.json:
-            print_json(
-                [
-                    {"host": r.host, "part": r.part, "result": r.result, "seconds": r.seconds, "told": r.told}
-                    for r in results
-                ]
-            )
+            print_json([asdict(part) for part in results])
         else:
             rows = [(r.host, r.part, r.result, f"{r.seconds * 1000:.0f} ms", r.told) for r in results]
             columns = ("host", "part", "result", Column("time", right=True), Column("told", fold=True))
             print_table(columns, rows)
+            for name, parts in checked.items():
+                click.echo(conclusion(name, parts))
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
 
 
+hosts.add_command(prune)
 hosts.add_command(trust)
-
-
-@hosts.command("clean")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask first.")
-@global_options
-def clean(names: tuple[str, ...], dry_run: bool, yes: bool) -> int:
-    """Remove from hosts what this installation made there and no unfinished run needs.
-
-    Containers, networks, volumes of data and checkpoints, and images, by this installation's label alone.
-    What is needed again is made again.
-    """
-    from orchestrator.cli.output import ask, count, print_json, print_table, say
-    from orchestrator.domain.errors import EngineError, InvalidInput
-    from orchestrator.services.clean import leftovers
-
-    settings = this()
-    with settings.application() as app:
-        wanted = _known(app, names)
-        if app.live_servers():
-            raise InvalidInput("a server is up, and may need what is there", "stop it first")
-        found, failed = [], 0
-        for name in wanted:
-            try:
-                found += [(name, thing) for thing in leftovers(app.store, app.engines[name])]
-            except EngineError as error:
-                failed += 1
-                say(f"{name}: {error}")
-        if not settings.json:
-            print_table(("host", "kind", "name"), [(name, t.kind, t.name) for name, t in found])
-        if found and not dry_run and not yes:
-            ask(f"Remove {count(len(found), 'thing')}?")
-        removed = []
-        for name, thing in found:
-            try:
-                if not dry_run:
-                    thing.remove()
-                removed.append({"host": name, "kind": thing.kind, "name": thing.name})
-            except EngineError as error:
-                failed += 1
-                say(f"{name}: {thing.kind} {thing.name} stays: {error}")
-        if settings.json:
-            print_json(removed)
-        elif not found:
-            say("nothing to remove")
-        else:
-            say(f"{'would remove' if dry_run else 'removed'} {count(len(removed), 'thing')}")
-        return UNKNOWN if failed else PASSED
-
-
-def _known(app: Application, names: tuple[str, ...]) -> list[str]:
-    """The hosts that were named, or all of them. Raises NotFound."""
-    from orchestrator.domain.errors import NotFound
-
-    known = [host.name for host in app.hosts]
-    for name in names:
-        if name not in known:
-            raise NotFound(f'there is no host "{name}"', f"the configuration has: {', '.join(known)}")
-    return list(names) or known
 
 
 @click.group(cls=CommandGroup)

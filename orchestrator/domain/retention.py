@@ -27,9 +27,17 @@ class Kind(StrEnum):
     """What nothing in the database refers to."""
     JOURNAL = "journal"
     """Entries about runs that are gone, and about no run."""
-    IMAGES = "images"
+    CONTAINERS = "containers"
+    """Of hosts, as are the next three: with the workspaces in them."""
+    NETWORKS = "networks"
     VOLUMES = "volumes"
+    """Copies of data, and checkpoints."""
+    IMAGES = "images"
     RELEASES = "releases"
+
+
+ON_HOSTS: Final = (Kind.CONTAINERS, Kind.NETWORKS, Kind.VOLUMES, Kind.IMAGES)
+"""What is ours on hosts, in the order in which it can be removed: each may hold the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,15 @@ class Policy:
     pipelines: Mapping[str, StateRules] = field(default_factory=dict)
     images: Unused = Unused()
     volumes: Unused = Unused()
+    leftovers: timedelta | None = None
+    """The age at which containers, networks and checkpoints that nothing needs have had their time."""
     releases: timedelta | None = None
     """The age at which releases on servers have had their time."""
     journal: timedelta | None = None
     min_free: Reserve = field(default_factory=Reserve)
     """Room to be kept free on the disk of the state folder."""
+    host_free: Reserve = field(default_factory=Reserve)
+    """Room to be kept free where hosts keep their data."""
     every: timedelta = timedelta(hours=1)
     """How often the service looks."""
 
@@ -123,10 +135,11 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostThing:
-    """An image or a volume of ours on a host. ``size`` in bytes, None where the engine does not tell it.
+    """Something of ours on a host. ``size`` in bytes, None where the engine does not tell it.
 
     ``needed`` says why it must stay, and is empty when it need not. ``depth`` orders what is built upon each
-    other: the upper one, of greater depth, goes first.
+    other: the upper one, of greater depth, goes first. A ``leftover`` is of no use to anybody any more, while
+    other things may save a later run the time to make them.
     """
 
     kind: Kind
@@ -136,6 +149,11 @@ class HostThing:
     size: int | None = None
     needed: str = ""
     depth: int = 0
+    leftover: bool = False
+    id: str = ""
+    """What it is called when its name may be another's by now."""
+    holds: tuple[str, ...] = ()
+    """Names of what cannot go before it has."""
 
 
 @dataclass(frozen=True, slots=True)

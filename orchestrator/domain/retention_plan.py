@@ -16,6 +16,7 @@ from typing import Final
 
 from orchestrator.domain.report import format_size
 from orchestrator.domain.retention import (
+    ON_HOSTS,
     Going,
     HostThing,
     Kind,
@@ -29,6 +30,7 @@ from orchestrator.domain.retention import (
 )
 
 _NO_ROOM: Final = "the disk is short of room"
+_HELD: Final = "a container has it"
 _STORED: Final = (Kind.ARTIFACTS, Kind.LOGS)
 
 
@@ -160,6 +162,49 @@ def plan_unused(things: Iterable[HostThing], rule: Unused, now: datetime) -> Pla
         going.append(_going_there(thing, why))
         over -= thing.size
     return Plan(tuple(going), tuple(dict.fromkeys(staying)))
+
+
+def plan_hosts(things: Iterable[HostThing], policy: Policy, now: datetime, lacking: int = 0) -> Plan:
+    """What goes of all that is ours on one host.
+
+    What had its time, and then, while that leaves ``lacking`` bytes of room, whatever nothing needs, the
+    least recently used first. What the engine tells no size of makes no room as far as is known.
+    """
+    things = list(things)
+    plan, held = Plan(), set[str]()
+    for kind in ON_HOSTS:
+        of_kind = [
+            replace(thing, needed=_HELD) if thing.name in held and not thing.needed else thing
+            for thing in things
+            if thing.kind is kind
+        ]
+        for leftover, rule in ((True, Unused(age=policy.leftovers)), (False, _rule(policy, kind))):
+            plan += plan_unused([thing for thing in of_kind if thing.leftover is leftover], rule, now)
+        gone = {thing.key for thing in plan.going}
+        held |= {name for thing in of_kind if _key(thing) not in gone for name in thing.holds}
+    lacking -= sum(thing.size for thing in plan.going)
+    going = {(thing.kind, thing.key) for thing in plan.going}
+    more: list[Going] = []
+    for thing in sorted(things, key=lambda t: (not t.leftover, t.used_at, -t.depth, t.name)):
+        if lacking <= 0:
+            break
+        if thing.needed or thing.name in held or (thing.kind, _key(thing)) in going or not thing.size:
+            continue
+        more.append(_going_there(thing, _NO_ROOM))
+        lacking -= thing.size
+    # In the order in which the engine lets them go.
+    everything = sorted((*plan.going, *more), key=lambda thing: ON_HOSTS.index(thing.kind))
+    return replace(plan, going=tuple(everything))
+
+
+def _rule(policy: Policy, kind: Kind) -> Unused:
+    match kind:
+        case Kind.IMAGES:
+            return policy.images
+        case Kind.VOLUMES:
+            return policy.volumes
+        case _:
+            return Unused(age=policy.leftovers)
 
 
 def plan_releases(
@@ -331,8 +376,12 @@ def _going(run: RunFacts, kind: Kind, why: str) -> Going:
 
 
 def _going_there(thing: HostThing, why: str) -> Going:
-    return Going(thing.kind, thing.name, thing.name, why, thing.size or 0, place=thing.host)
+    return Going(thing.kind, _key(thing), thing.name, why, thing.size or 0, place=thing.host)
+
+
+def _key(thing: HostThing) -> str:
+    return thing.id or thing.name
 
 
 def _staying_there(thing: HostThing, because: str) -> Staying:
-    return Staying(thing.kind, thing.name, thing.name, thing.needed, because, thing.size or 0, thing.host)
+    return Staying(thing.kind, _key(thing), thing.name, thing.needed, because, thing.size or 0, thing.host)

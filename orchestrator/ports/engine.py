@@ -186,8 +186,8 @@ class ImageUsage:
     created_at: datetime
     size: int
     layers: tuple[str, ...]
-    in_use: bool
-    """Whether there is a container of it."""
+    held: bool
+    """Whether there is a container of it that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +197,20 @@ class VolumeUsage:
     name: str
     created_at: datetime
     size: int | None
-    in_use: bool
-    """Whether a container has it."""
+    held: bool
+    """Whether a container that is not ours has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerUsage:
-    """A container of ours, running or not."""
+    """A container of ours, running or not, with its image's id and the names of its volumes."""
 
     name: str
     id: str
     created_at: datetime
     labels: Mapping[str, str]
+    image: str
+    volumes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,63 +1,99 @@
-"""What an installation leaves on an engine, and may be removed because no unfinished run needs it."""
+"""What is ours on an engine and needed by somebody: by an unfinished run, or by a server that lives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import logging
+from collections.abc import Mapping
 
-from orchestrator.domain.run import Run
-from orchestrator.ports.engine import Engine
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.run import AttemptState
 from orchestrator.ports.store import Store
 from orchestrator.services import naming
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """One thing on a host: ``kind`` is container, network, volume or image. ``remove`` raises EngineError."""
-
-    kind: str
-    name: str
-    remove: Callable[[], None]
+_OF_PREPARATION = frozenset({"setup", "stager", "helper"})
+"""Roles of containers that are there while an attempt is prepared, and have no attempt of their own."""
 
 
-def leftovers(store: Store, engine: Engine) -> tuple[Leftover, ...]:
-    """Everything of this installation that no unfinished run needs, in the order in which it can be removed.
+class Needs:
+    """What is needed, as the database says it at one moment.
 
-    Only what carries this database's label is looked at. For callers on whose database no server works: one
-    that prepares an attempt meanwhile would lose what it makes. Raises EngineError.
+    Each question is answered with the reason in words, or with nothing when nobody needs it. A list of what
+    is on an engine has to be older than this: what began since then is not in it. ``served``: a server lives,
+    whose networks stay for its next attempts.
     """
-    unfinished = store.runs.unfinished()
-    return tuple(_unneeded(store, engine, unfinished))
 
+    def __init__(self, store: Store, *, served: bool) -> None:
+        self._store = store
+        self._prefix = f"mlci-{store.instance[:8]}"
+        self._slots = {
+            naming.slot_name(store.instance, host, slot): f"attempt {attempt} has it"
+            for attempt, (host, slot) in store.attempts.taken().items()
+        }
+        self._served = served
+        self._runs = dict[int, str]()
+        self._preparing = dict[str, str]()
+        self.volumes: dict[str, str] = {}
+        self.images: dict[str, str] = {}
+        for run in store.runs.unfinished():
+            why = self._runs[run.id] = f"{run.title} has not ended"
+            for version in run.change.datasets:
+                self.volumes[naming.data_volume(store.instance, version.fingerprint)] = why
+            for attempt in store.attempts.of_run(run.id):
+                if attempt.image_digest:
+                    self.images[attempt.image_digest] = why
+                if attempt.state is AttemptState.PREPARING and attempt.host:
+                    self._preparing[attempt.host] = f"an attempt of {run.title} is prepared there"
 
-def _unneeded(store: Store, engine: Engine, unfinished: Sequence[Run]) -> Iterator[Leftover]:
-    owned = engine.owned()
-    containers, networks, volumes = _needed(store, unfinished)
-    for container in owned.containers:
-        if container.name not in containers:
-            yield Leftover("container", container.name, partial(engine.remove, container.id))
-    for network in owned.networks:
-        if network not in networks:
-            yield Leftover("network", network, partial(engine.remove_network, network))
-    for volume in owned.volumes:
-        if volume not in volumes:
-            yield Leftover("volume", volume, partial(engine.remove_volume, volume))
-    # What a queued attempt will execute in is known once it is prepared: until then any image may be it.
-    for image in () if unfinished else owned.images:
-        yield Leftover("image", image, partial(engine.remove_image, image))
+    @property
+    def unfinished(self) -> str:
+        """A run that has not ended, if there is one: nobody knows yet what its attempts will execute in."""
+        return next(iter(self._runs.values()), "")
 
+    def preparing(self, host: str) -> str:
+        """Whether an attempt is prepared on a host: what it will have is not known yet."""
+        return self._preparing.get(host, "")
 
-def _needed(store: Store, unfinished: Sequence[Run]) -> tuple[set[str], set[str], set[str]]:
-    """The names of the containers, networks and volumes that unfinished runs have, or will have."""
-    # A slot's network and the container that holds it have one name.
-    taken = store.attempts.taken().values()
-    networks = {naming.slot_name(store.instance, host, slot) for host, slot in taken}
-    containers, volumes = set(networks), set()
-    for run in unfinished:
-        for attempt in store.attempts.of_run(run.id):
-            if not attempt.state.final:
-                containers.add(naming.container_name(store.instance, attempt.id))
-            volumes.add(naming.checkpoint_volume(store.instance, run.id, attempt.replicate))
-        volumes |= {naming.data_volume(store.instance, v.fingerprint) for v in run.change.datasets}
-    return containers, networks, volumes
+    def container(self, host: str, name: str, labels: Mapping[str, str]) -> str:
+        """Who needs a container."""
+        role = labels.get(naming.ROLE_LABEL)
+        if role == "sandbox":
+            return self.network(name)
+        if role in _OF_PREPARATION:
+            return self.preparing(host)
+        attempt_id = labels.get(naming.ATTEMPT_LABEL, "")
+        return self._attempt(int(attempt_id)) if role == "attempt" and attempt_id.isdigit() else ""
+
+    def network(self, name: str) -> str:
+        """Who needs a network, or the container that holds it and has the same name."""
+        if name in self._slots:
+            return self._slots[name]
+        kept = self._served and name.startswith(naming.slot_prefix(self._store.instance))
+        return "a server keeps it for its next attempt" if kept else ""
+
+    def checkpoint(self, volume: str) -> str | None:
+        """Who needs a checkpoint's volume; None when it is none."""
+        prefix = f"{self._prefix}-checkpoint-"
+        run_id = volume.removeprefix(prefix).split("-")[0]
+        if not volume.startswith(prefix) or not run_id.isdigit():
+            return None
+        if int(run_id) in self._runs:
+            return self._runs[int(run_id)]
+        try:
+            self._store.runs.get(int(run_id))
+        except NotFound:
+            return self._unknown(f"run {run_id}")
+        return ""
+
+    def _attempt(self, attempt_id: int) -> str:
+        try:
+            ended = self._store.attempts.get(attempt_id).state.final
+        except NotFound:
+            # One that began after the backup that this database was restored from will never be collected.
+            return "" if self._store.was_lost(attempt_id) else self._unknown(f"attempt {attempt_id}")
+        return "" if ended else f"attempt {attempt_id} has not ended"
+
+    def _unknown(self, what: str) -> str:
+        # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.
+        return f"{what} is not in this database"

@@ -7,15 +7,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.domain.retention import Kind, Plan
+from orchestrator.domain.retention import ON_HOSTS, Kind, Plan
 from orchestrator.ports.engine import Interrupt
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.ports.retention import StateFolder
-from orchestrator.services.retain_hosts import HostKeeper, ReleaseKeeper
+from orchestrator.services.retain_hosts import HostKeeper
+from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import StateKeeper
 
 STATE: Final = frozenset({Kind.RUNS, Kind.ARTIFACTS, Kind.LOGS, Kind.FILES, Kind.JOURNAL})
 """What lies in the database and the state folder."""
+HOSTS: Final = frozenset(ON_HOSTS)
+"""What lies on hosts."""
 
 
 class Stopped(Exception):
@@ -56,6 +59,10 @@ class Retainer:
     def short(self) -> bool:
         """Whether the disk of the state folder has less room than is to be kept free."""
         return self._state.short()
+
+    def hosts_short(self) -> bool:
+        """Whether a host has less room than is to be kept free there, as far as is known."""
+        return self._hosts.short()
 
     def plan(self, kinds: AbstractSet[Kind], progress: ProgressSink) -> tuple[Plan, tuple[str, ...]]:
         """What would go and what would stay, and what could not be found out. Changes nothing."""

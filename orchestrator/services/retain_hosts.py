@@ -1,7 +1,7 @@
-"""Retention on hosts and servers: images, volumes of data, releases. Nothing but what is ours is looked at.
+"""Retention on hosts: containers, networks, volumes, images. Nothing but what is ours is looked at.
 
-What an unfinished run has, or will have, stays. An engine or a server that does not answer is left for the
-next pass, and told.
+What an unfinished run has, or will have, stays. An engine that does not answer is left for the next pass, and
+told.
 """
 
 from __future__ import annotations
@@ -9,21 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from orchestrator.domain.errors import DeploymentError, EngineError, NotFound
-from orchestrator.domain.retention import Going, HostThing, Kind, Plan, Policy, told_of
-from orchestrator.domain.retention_plan import plan_releases, plan_unused
-from orchestrator.domain.run import AttemptState
+from orchestrator.domain.errors import EngineError
+from orchestrator.domain.retention import Going, HostThing, Kind, Plan, Policy, Unused, told_of
+from orchestrator.domain.retention_plan import plan_hosts
 from orchestrator.ports.engine import Engine, ImageUsage, Interrupt, Usage
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock, Servers
+from orchestrator.ports.world import Clock
 from orchestrator.services import naming
+from orchestrator.services.clean import Needs
 
 _NEWEST: Final = 20
 """So many runs of a pipeline are looked at for one that knows its image."""
+_AT_ONCE: Final = Unused(age=timedelta.min)
+EVERYTHING: Final = Policy(images=_AT_ONCE, volumes=_AT_ONCE, leftovers=timedelta.min)
+"""The rules by which everything goes that nothing needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpace:
+    """How hosts stand with room: whether one lacks any, from what is known already, and how many bytes are to
+    be freed there, measured now. The second raises EngineError.
+    """
+
+    is_short: Callable[[str], bool]
+    lacking: Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +49,16 @@ class _Uses:
     wanted: Mapping[str, str]
     digests: Mapping[str, str]
     volumes: Mapping[str, str]
+    all_images: str
+    """Why every image is needed, or nothing."""
 
 
 class HostKeeper:
-    """Images and volumes of data on hosts. ``wanted`` tells the tags that runners have, with why.
+    """All that is ours on hosts. ``wanted`` tells the tags that runners have, with why; ``served`` whether a
+    server lives.
 
-    Both are made again when they are needed, which takes time and, for images, the network.
+    Images and copies of data are made again when they are needed, which takes time and, for images, the
+    network. ``to_the_last``: what runners and pipelines use goes as well, and stays for unfinished runs only.
     """
 
     def __init__(
@@ -52,6 +69,10 @@ class HostKeeper:
         wanted: Callable[[], Mapping[str, str]],
         policy: Policy,
         clock: Clock,
+        served: Callable[[], bool] = lambda: False,
+        space: HostSpace | None = None,
+        *,
+        to_the_last: bool = False,
     ) -> None:
         self._store = store
         self._engines = engines
@@ -59,89 +80,153 @@ class HostKeeper:
         self._wanted = wanted
         self._policy = policy
         self._clock = clock
+        self._served = served
+        self._space = space
+        self._to_the_last = to_the_last
 
-    def plan(self, kinds: AbstractSet[Kind], progress: ProgressSink) -> tuple[Plan, list[str]]:
-        """What would go on every host, and which hosts could not be asked."""
-        kinds = kinds & self._ruled()
+    def short(self) -> bool:
+        """Whether a host lacks room, as far as is known."""
+        return self._space is not None and any(self._space.is_short(host) for host in self._engines)
+
+    def plan(
+        self, kinds: AbstractSet[Kind], progress: ProgressSink, only: Collection[str] | None = None
+    ) -> tuple[Plan, list[str]]:
+        """What would go on every host, or on these only, and which could not be asked."""
+        hosts = [host for host in self._engines if only is None or host in only]
         whole, problems = Plan(), list[str]()
-        if not kinds:
+        if not self._ruled(kinds, hosts):
             return whole, problems
-        uses = self._uses()
-        for done, (host, engine) in enumerate(self._engines.items(), 1):
+        for done, host in enumerate(hosts, 1):
             try:
-                whole += self._plan_host(host, engine.usage(), uses, kinds)
+                # What is there first, who needs it after: whatever began meanwhile is not in the list.
+                usage, lacking = self._engines[host].usage(), self._lacking(host)
+                things = [thing for thing in self._things(host, usage) if thing.kind in kinds]
+                whole += plan_hosts(things, self._policy, self._clock.now(), lacking)
             except EngineError as error:
                 problems.append(f"{host}: {error}")
-            progress(ProgressEvent("looking at hosts", done, len(self._engines), "hosts"))
+            progress(ProgressEvent("looking at hosts", done, len(hosts), "hosts"))
         return whole, problems
 
     def apply(
-        self, kinds: AbstractSet[Kind], who: str, progress: ProgressSink, interrupt: Interrupt
+        self,
+        kinds: AbstractSet[Kind],
+        who: str,
+        progress: ProgressSink,
+        interrupt: Interrupt,
+        only: Collection[str] | None = None,
     ) -> tuple[Plan, list[Going], list[str]]:
         """Remove what has had its time: the plan, what went of it, and what could not be removed or asked."""
-        plan, problems = self.plan(kinds, progress)
-        went: list[Going] = []
+        plan, problems = self.plan(kinds, progress, only)
+        went, gone = self.carry_out(plan, who, progress, interrupt), list[Going]()
+        for thing, problem in went:
+            if problem is None:
+                gone.append(thing)
+            elif problem:
+                problems.append(problem)
+        return plan, gone, problems
+
+    def carry_out(
+        self, plan: Plan, who: str, progress: ProgressSink, interrupt: Interrupt
+    ) -> Iterator[tuple[Going, str | None]]:
+        """Remove what a plan says, one after the other: each with why it stays, None when it went, and
+        nothing where somebody has begun to need it.
+        """
         for done, thing in enumerate(plan.going, 1):
             interrupt()
-            if self._busy(thing.place):
-                problems.append(f"{thing.place}: {thing.title} stays while an attempt is prepared there")
-                continue
-            try:
-                gone = self._remove(thing)
-            except EngineError as error:
-                problems.append(f"{thing.place}: {thing.title} stays: {error}")
-                continue
-            if gone:
-                went.append(thing)
-                self._store.journal.note(who, f"host {thing.place}", told_of(thing), self._clock.now())
-            progress(ProgressEvent("removing images and volumes", done, len(plan.going), "things"))
-        return plan, went, problems
+            yield thing, self._removed(thing, who)
+            progress(ProgressEvent("removing what nothing needs", done, len(plan.going), "things"))
 
-    def _ruled(self) -> set[Kind]:
-        rules = {Kind.IMAGES: self._policy.images, Kind.VOLUMES: self._policy.volumes}
-        return {kind for kind, rule in rules.items() if rule.age is not None or rule.budget is not None}
+    def _removed(self, thing: Going, who: str) -> str | None:
+        needs = self._needs()
+        if thing.kind in (Kind.IMAGES, Kind.VOLUMES) and (why := needs.preparing(thing.place)):
+            return f"{thing.place}: {thing.title} stays: {why}"
+        if thing.kind in (Kind.CONTAINERS, Kind.NETWORKS) and needs.network(thing.title):
+            return ""
+        try:
+            if not self._remove(thing):
+                return ""
+        except EngineError as error:
+            return f"{thing.place}: {thing.title} stays: {error}"
+        self._store.journal.note(who, f"host {thing.place}", told_of(thing), self._clock.now())
+        return None
 
     def _remove(self, thing: Going) -> bool:
-        engine = self._engines[thing.place]
-        name = str(thing.key)
-        if thing.kind is Kind.IMAGES:
-            engine.remove_image(name)
-            return True
-        # Forgotten first: whoever finds the volume after this fills it again. Looked once more then: a run
-        # that found it before is in the database by now.
-        self._store.attempts.forget_staged(thing.place, name)
-        if name in self._data_of_unfinished():
-            return False
-        engine.remove_volume(name)
+        engine, name = self._engines[thing.place], str(thing.key)
+        match thing.kind:
+            case Kind.CONTAINERS:
+                engine.remove(name)
+            case Kind.NETWORKS:
+                engine.remove_network(name)
+            case Kind.IMAGES:
+                engine.remove_image(name)
+            case _:
+                # Forgotten first: whoever finds the volume after this fills it again. Looked once more then:
+                # a run that found it before is in the database by now.
+                self._store.attempts.forget_staged(thing.place, name)
+                if name in self._needs().volumes:
+                    return False
+                engine.remove_volume(name)
         return True
 
-    def _plan_host(self, host: str, usage: Usage, uses: _Uses, kinds: AbstractSet[Kind]) -> Plan:
-        now, plan = self._clock.now(), Plan()
-        if Kind.IMAGES in kinds:
-            plan += plan_unused(_images(host, usage, uses), self._policy.images, now)
-        if Kind.VOLUMES in kinds:
-            plan += plan_unused(self._volumes(host, usage, uses), self._policy.volumes, now)
-        return plan
+    def _needs(self) -> Needs:
+        return Needs(self._store, served=self._served())
 
-    def _volumes(self, host: str, usage: Usage, uses: _Uses) -> Iterator[HostThing]:
+    def _ruled(self, kinds: AbstractSet[Kind], hosts: Collection[str]) -> bool:
+        """Whether anything can go at all; else no engine is asked."""
+        rules = self._policy
+        ruled = {
+            Kind.IMAGES: rules.images != Unused(),
+            Kind.VOLUMES: rules.volumes != Unused() or rules.leftovers is not None,
+            Kind.CONTAINERS: rules.leftovers is not None,
+            Kind.NETWORKS: rules.leftovers is not None,
+        }
+        short = self._space is not None and any(self._space.is_short(host) for host in hosts)
+        return any((short or ruled[kind]) for kind in kinds & ruled.keys())
+
+    def _lacking(self, host: str) -> int:
+        return self._space.lacking(host) if self._space is not None else 0
+
+    def _things(self, host: str, usage: Usage) -> Iterator[HostThing]:
+        needs = self._needs()
+        uses = self._uses(needs)
+        images = {image.id: image.name for image in usage.images}
+        for container in usage.containers:
+            name, at = container.name, container.created_at
+            needed = needs.container(host, name, container.labels)
+            image = images.get(container.image, "")
+            holds = tuple(filter(None, (image, *container.volumes)))
+            yield HostThing(
+                Kind.CONTAINERS, host, name, at, None, needed, leftover=True, id=container.id, holds=holds
+            )
+        for network in usage.networks:
+            name, at = network.name, network.created_at
+            yield HostThing(Kind.NETWORKS, host, name, at, None, needs.network(name), leftover=True)
+        yield from self._volumes(host, usage, uses, needs)
+        yield from _images(host, usage, uses)
+
+    def _volumes(self, host: str, usage: Usage, uses: _Uses, needs: Needs) -> Iterator[HostThing]:
         prefix = naming.data_volume(self._store.instance, "")
         by_volume: dict[str, datetime] = {}
         for (where, fingerprint), at in uses.data.items():
             if where == host:
                 by_volume[naming.data_volume(self._store.instance, fingerprint)] = at
         for volume in usage.volumes:
-            if not volume.name.startswith(prefix):
-                continue
             moments = (
                 volume.created_at,
                 by_volume.get(volume.name),
                 uses.staged.get((host, volume.name)),
             )
             used = max(at for at in moments if at is not None)
-            needed = "a container has it" if volume.in_use else uses.volumes.get(volume.name, "")
-            yield HostThing(Kind.VOLUMES, host, volume.name, used, volume.size, needed)
+            checkpoint = needs.checkpoint(volume.name)
+            needed = uses.volumes.get(volume.name, "") if checkpoint is None else checkpoint
+            needed = "another's container has it" if volume.held else needed
+            leftover = not volume.name.startswith(prefix)
+            yield HostThing(Kind.VOLUMES, host, volume.name, used, volume.size, needed, leftover=leftover)
 
-    def _uses(self) -> _Uses:
+    def _uses(self, needs: Needs) -> _Uses:
+        if self._to_the_last:
+            # What a queued attempt will execute in is known once it is prepared: any image may be it.
+            return _Uses({}, {}, {}, {}, {}, needs.volumes, needs.unfinished)
         digests: dict[str, str] = {}
         for name in self._pipelines:
             for run in self._store.runs.listing(name, limit=_NEWEST):
@@ -153,82 +238,15 @@ class HostKeeper:
             naming.data_volume(self._store.instance, fingerprint): f"the current version of {dataset}"
             for fingerprint, dataset in self._store.retention.current_data().items()
         }
-        for run in self._store.runs.unfinished():
-            for attempt in self._store.attempts.of_run(run.id):
-                if attempt.image_digest:
-                    digests[attempt.image_digest] = f"{run.title} has not ended"
         return _Uses(
             self._store.retention.image_uses(),
             self._store.retention.data_uses(),
             self._store.retention.staged(),
             self._wanted(),
-            digests,
-            volumes | self._data_of_unfinished(),
+            digests | needs.images,
+            volumes | needs.volumes,
+            "",
         )
-
-    def _data_of_unfinished(self) -> dict[str, str]:
-        return {
-            naming.data_volume(self._store.instance, version.fingerprint): f"{run.title} has not ended"
-            for run in self._store.runs.unfinished()
-            for version in run.change.datasets
-        }
-
-    def _busy(self, host: str) -> bool:
-        """Whether an attempt is being prepared there: what it will have is not known yet."""
-        return any(
-            attempt.state is AttemptState.PREPARING and attempt.host == host
-            for run in self._store.runs.unfinished()
-            for attempt in self._store.attempts.of_run(run.id)
-        )
-
-
-class ReleaseKeeper:
-    """Releases on deployment servers, by their age. How many stay is each server's ``keep``."""
-
-    def __init__(
-        self, store: Store, servers: Servers, names: Collection[str], policy: Policy, clock: Clock
-    ) -> None:
-        self._store = store
-        self._servers = servers
-        self._names = names
-        self._policy = policy
-        self._clock = clock
-
-    def plan(self, kinds: AbstractSet[Kind], progress: ProgressSink) -> tuple[Plan, list[str]]:
-        """What would go on every server, and which servers could not be asked."""
-        return self._each(kinds, None, progress, lambda: None)
-
-    def apply(
-        self, kinds: AbstractSet[Kind], who: str, progress: ProgressSink, interrupt: Interrupt
-    ) -> tuple[Plan, list[str]]:
-        """Remove what has had its time: the plan, and what could not be removed or asked."""
-        return self._each(kinds, who, progress, interrupt)
-
-    def _each(
-        self, kinds: AbstractSet[Kind], who: str | None, progress: ProgressSink, interrupt: Interrupt
-    ) -> tuple[Plan, list[str]]:
-        whole, problems = Plan(), list[str]()
-        if Kind.RELEASES not in kinds or self._policy.releases is None:
-            return whole, problems
-        live = self._store.retention.live_releases()
-        for done, name in enumerate(self._names, 1):
-            interrupt()
-            try:
-                whole += self._on(name, {release for server, release in live if server == name}, who)
-            except (DeploymentError, NotFound) as error:
-                problems.append(f"{name}: {error}")
-            progress(ProgressEvent("looking at servers", done, len(self._names), "servers"))
-        return whole, problems
-
-    def _on(self, server: str, live: AbstractSet[str], who: str | None) -> Plan:
-        now = self._clock.now()
-        with self._servers.target(server) as target:
-            current = target.current()
-            plan = plan_releases(server, target.verified(), current, live, self._policy.releases, now)
-            for thing in plan.going if who is not None else ():
-                target.discard(str(thing.key))
-                self._store.journal.note(who or "", f"server {server}", told_of(thing), now)
-        return plan
 
 
 def _images(host: str, usage: Usage, uses: _Uses) -> Iterator[HostThing]:
@@ -248,9 +266,9 @@ def _images(host: str, usage: Usage, uses: _Uses) -> Iterator[HostThing]:
 
 
 def _why_needed(image: ImageUsage, uses: _Uses) -> str:
-    if image.in_use:
-        return "there is a container of it"
-    return uses.wanted.get(image.name) or uses.digests.get(image.id, "")
+    if image.held:
+        return "there is another's container of it"
+    return uses.all_images or uses.wanted.get(image.name) or uses.digests.get(image.id, "")
 
 
 def _is_built_on(upper: ImageUsage, lower: ImageUsage) -> bool:

@@ -12,7 +12,7 @@ from orchestrator.domain.report import format_size
 from orchestrator.domain.retention import Kind, counted
 from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.world import Clock
-from orchestrator.services.retain import STATE, Done, Retainer, Stopped
+from orchestrator.services.retain import HOSTS, STATE, Done, Retainer, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ class RetainTick:
         self._who = who
         self._stopping = stopping
         self._due = clock.monotonic() + min(_FIRST, self._every)
-        self._relieved = clock.monotonic() - _AGAIN
+        self._looked = clock.monotonic()
+        self._relieved = self._looked - _AGAIN
         self._told: tuple[str, ...] = ()
 
     def __call__(self) -> None:
@@ -43,12 +44,18 @@ class RetainTick:
         if self._stopping.is_set():
             return
         if now >= self._due:
-            self._due = self._relieved = now
+            self._due = self._relieved = self._looked = now
             self._due += self._every
             self._pass(frozenset(Kind))
-        elif now - self._relieved >= _AGAIN and self._retainer.short():
+            return
+        if now - self._relieved >= _AGAIN and self._retainer.short():
             self._relieved = now
             self._pass(STATE)
+        if now - self._looked >= _AGAIN:
+            # Unlike our own disk, a host's is not there for a look that costs nothing.
+            self._looked = now
+            if self._retainer.hosts_short():
+                self._pass(HOSTS)
 
     def _pass(self, kinds: frozenset[Kind]) -> None:
         try:

@@ -147,6 +147,31 @@ class Room:
             else None
         )
 
+    def is_short(self, host: str, keep: Reserve) -> bool:
+        """Whether a host lacks the room that it needs for runs, or ``keep``, as far as is known already."""
+        spec = self._hosts.get(host)
+        if spec is None or NO_RESERVE == keep == spec.min_free:
+            return False
+        known = self._look(host)
+        space = known.measured.space if known is not None else None
+        if known is not None and known.folder is not None:
+            space = self._disk.space(known.folder)
+        return space is not None and not (keep.holds(space) and spec.min_free.holds(space))
+
+    def lacking(self, host: str, keep: Reserve) -> int:
+        """The bytes to be freed on a host, measured now, until it has that room with a quarter to spare.
+
+        Zero while it has it without that quarter, and where nobody knows. Raises EngineError.
+        """
+        spec = self._hosts.get(host)
+        if spec is None or NO_RESERVE == keep == spec.min_free:
+            return 0
+        space = self.host(host).space
+        if space is None or (keep.holds(space) and spec.min_free.holds(space)):
+            return 0
+        wanted = max(keep.of(space), spec.min_free.of(space))
+        return wanted + wanted // 4 - space.free
+
     def host_lacks(self, host: str) -> str | None:
         """What lacks where an engine keeps its data, or None."""
         spec = self._hosts.get(host)
@@ -175,7 +200,9 @@ class Room:
         if self.loud and key not in self._told:
             self._told.add(key)
             log.error("runs wait for room: %s; free some there", said)
-        return f"{said}; free some there"
+        name = key.removeprefix("hosts.")
+        how = f" (`orchestrator hosts prune {name}`)" if name != key else ""
+        return f"{said}; free some there{how}"
 
     def _look(self, host: str) -> _Known | None:
         """What is known, looked up now or, when it is old, in the background."""

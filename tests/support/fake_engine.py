@@ -34,11 +34,13 @@ from orchestrator.ports.engine import (
     Container,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     EngineInfo,
     ImageFacts,
     ImageUsage,
     Interrupt,
     LogLine,
+    NetworkUsage,
     Owned,
     Sandbox,
     SandboxSpec,
@@ -552,8 +554,9 @@ class FakeEngine:
 
     def usage(self) -> Usage:
         with self._call("usage"):
-            mounted = {m.volume for c in self.containers.values() for m in c.spec.mounts}
-            images = {c.spec.image for c in self.containers.values()}
+            theirs = [c for c in self.containers.values() if c.labels.get(INSTANCE_LABEL) != self.instance]
+            mounted = {m.volume for c in theirs for m in c.spec.mounts}
+            images = {c.spec.image for c in theirs}
             return Usage(
                 tuple(
                     ImageUsage(
@@ -572,6 +575,22 @@ class FakeEngine:
                         name, self.made_at.get(name, self._now), self.sizes.get(name), name in mounted
                     )
                     for name in self._labelled(self.volumes)
+                ),
+                tuple(
+                    ContainerUsage(
+                        c.spec.name,
+                        c.id,
+                        self.made_at.get(c.spec.name, self._now),
+                        c.labels,
+                        self.images.get(c.spec.image, ""),
+                        tuple(m.volume for m in c.spec.mounts),
+                    )
+                    for c in self.containers.values()
+                    if c.labels.get(INSTANCE_LABEL) == self.instance
+                ),
+                tuple(
+                    NetworkUsage(name, self.made_at.get(name, self._now))
+                    for name in self._labelled(self.networks)
                 ),
             )
 

@@ -17,6 +17,21 @@ CONFLICT = 409
 
 _UNAVAILABLE = frozenset({502, 503, 504})
 _REMEDY = "see that the engine runs and that this user may use it: orchestrator hosts check"
+_SAYS: dict[type[BaseException], tuple[str, str]] = {
+    FileNotFoundError: (
+        "there is no socket",
+        "install Docker and start it (`sudo apt-get install docker.io`), or write where its socket is",
+    ),
+    PermissionError: (
+        "this user may not use its socket",
+        "add the user to the socket's group (`sudo usermod -aG docker USER`) and log in again",
+    ),
+    ConnectionRefusedError: (
+        "nobody listens at its socket",
+        "start it: `sudo systemctl start docker`",
+    ),
+}
+"""What the system says who cannot even connect, and what to do about it."""
 # The engine answers a full disk with a plain 500. This text of the C library's is the only thing that tells
 # it from other failures, so it is the one exception to the rule that no message is ever read.
 _FULL = "no space left on device"
@@ -57,14 +72,12 @@ def translate(what: str) -> Iterator[None]:
     except APIError as error:
         raise _refusal(what, error) from error
     except OSError as error:  # also every RequestException
-        raise EngineUnavailable(f"{what}: the engine does not answer ({_root(error)})", _REMEDY) from error
+        raise _unreached(what, error) from error
     except (HTTPError, HTTPException) as error:
         raise EngineUnavailable(f"{what}: the engine's answer broke off ({_root(error)})") from error
     except DockerException as error:
         if isinstance(error.__cause__, (OSError, HTTPError, HTTPException)):
-            raise EngineUnavailable(
-                f"{what}: the engine does not answer ({_root(error)})", _REMEDY
-            ) from error
+            raise _unreached(what, error) from error
         raise EngineError(f"{what}: {error}") from error
 
 
@@ -90,6 +103,12 @@ def _refusal(what: str, error: APIError) -> EngineError:
     if says_full(explanation):
         return disk_full(what)
     return Refused(f"{what}: {explanation}", status)
+
+
+def _unreached(what: str, error: BaseException) -> EngineUnavailable:
+    root = _root(error)
+    why, remedy = _SAYS.get(type(root), (str(root), _REMEDY))
+    return EngineUnavailable(f"{what}: the engine does not answer ({why})", remedy)
 
 
 def _root(error: BaseException) -> BaseException:

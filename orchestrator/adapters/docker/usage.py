@@ -1,16 +1,18 @@
-"""The room that what is ours takes on an engine's disk."""
+"""What is ours on an engine, and the room that it takes on its disk."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 from orchestrator.adapters.docker.clients import Clients, endpoint
+from orchestrator.adapters.docker.convert import moment
 from orchestrator.adapters.docker.errors import NOT_FOUND, Refused, check, translate
-from orchestrator.adapters.docker.labels import IMAGE, ours
-from orchestrator.ports.engine import ImageUsage, Usage, VolumeUsage
+from orchestrator.adapters.docker.labels import CONTAINER, IMAGE, INSTANCE, ours
+from orchestrator.ports.engine import ContainerUsage, ImageUsage, NetworkUsage, Usage, VolumeUsage
 
 _PATIENCE = 300.0
 """Seconds that an engine may count, for us or for others before us."""
@@ -26,12 +28,10 @@ class _Image(TypedDict):
     Created: int
     Size: int
     SharedSize: int
-    Containers: int
 
 
 class _VolumeSize(TypedDict):
     Size: int
-    RefCount: int
 
 
 class _Volume(TypedDict, total=False):
@@ -41,13 +41,31 @@ class _Volume(TypedDict, total=False):
     UsageData: _VolumeSize | None
 
 
+class _Mount(TypedDict, total=False):
+    Name: str
+
+
+class _Container(TypedDict):
+    Id: str
+    Names: list[str] | None
+    Labels: dict[str, str] | None
+    Created: int
+    ImageID: str
+    Mounts: list[_Mount] | None
+
+
+class _Network(TypedDict):
+    Name: str
+    Created: str
+
+
 class _Counted(TypedDict):
     Images: list[_Image] | None
     Volumes: list[_Volume] | None
 
 
 class Usages:
-    """Asks the engine to count."""
+    """Asks the engine what there is, and to count."""
 
     def __init__(self, clients: Clients, instance: str) -> None:
         self._clients = clients
@@ -58,10 +76,30 @@ class Usages:
         counted = self._counted()
         images = [i for i in counted["Images"] or [] if ours(i["Labels"], self._instance)]
         volumes = [v for v in counted["Volumes"] or [] if ours(v.get("Labels"), self._instance)]
+        with translate("listing containers"):
+            containers = cast("list[_Container]", self._clients.control().containers(all=True))
+        mine = [each for each in containers if self._is_mine(each)]
+        others = [each for each in containers if not self._is_mine(each)]
+        held_images = {each["ImageID"] for each in others}
+        held_volumes = {name for each in others for name in _volumes_of(each)}
         return Usage(
-            tuple(made for image in images if (made := self._image(image)) is not None),
-            tuple(_volume(volume) for volume in volumes),
+            tuple(made for image in images if (made := self._image(image, held_images)) is not None),
+            tuple(_volume(volume, held_volumes) for volume in volumes),
+            tuple(_container(each) for each in mine),
+            self._networks(),
         )
+
+    def _is_mine(self, container: _Container) -> bool:
+        # What a person started from one of our images has our label, and another container's name on it.
+        labels = container["Labels"] or {}
+        return ours(labels, self._instance) and f"/{labels.get(CONTAINER)}" in (container["Names"] or [])
+
+    def _networks(self) -> tuple[NetworkUsage, ...]:
+        filters = {"label": f"{INSTANCE}={self._instance}"}
+        with translate("listing networks"):
+            found = cast("list[_Network]", self._clients.control().networks(filters=filters))
+        made = ((each["Name"], moment(each["Created"])) for each in found)
+        return tuple(NetworkUsage(name, at) for name, at in made if at is not None)
 
     def _counted(self) -> _Counted:
         """What the engine counts; it refuses while it counts for somebody else, whom this waits for."""
@@ -85,7 +123,7 @@ class Usages:
                     raise
             time.sleep(_AGAIN)
 
-    def _image(self, image: _Image) -> ImageUsage | None:
+    def _image(self, image: _Image, held: AbstractSet[str]) -> ImageUsage | None:
         tags = [tag for tag in image["RepoTags"] or [] if tag != "<none>:<none>"]
         own = (image["Labels"] or {}).get(IMAGE)
         # Under another's tag it is another's, whatever it is made of.
@@ -104,16 +142,27 @@ class Usages:
             created_at=datetime.fromtimestamp(image["Created"], UTC),
             size=image["Size"] - max(image["SharedSize"], 0),
             layers=tuple(found["RootFS"].get("Layers") or ()),
-            in_use=image["Containers"] > 0,
+            held=image["Id"] in held,
         )
 
 
-def _volume(volume: _Volume) -> VolumeUsage:
+def _container(container: _Container) -> ContainerUsage:
+    labels = container["Labels"] or {}
+    at = datetime.fromtimestamp(container["Created"], UTC)
+    volumes = _volumes_of(container)
+    return ContainerUsage(labels[CONTAINER], container["Id"], at, labels, container["ImageID"], volumes)
+
+
+def _volumes_of(container: _Container) -> tuple[str, ...]:
+    return tuple(mount["Name"] for mount in container["Mounts"] or [] if mount.get("Name"))
+
+
+def _volume(volume: _Volume, held: AbstractSet[str]) -> VolumeUsage:
     data = volume.get("UsageData")
     size = data["Size"] if data is not None else -1
     return VolumeUsage(
         name=volume["Name"],
         created_at=datetime.fromisoformat(volume["CreatedAt"]).astimezone(UTC),
         size=size if size >= 0 else None,
-        in_use=data is not None and data["RefCount"] > 0,
+        held=volume["Name"] in held,
     )

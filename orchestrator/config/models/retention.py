@@ -101,6 +101,14 @@ class DiskRule(Model):
         "`storage.min_free`, below which no run begins.",
         examples=["10%", "20g"],
     )
+    hosts_min_free: Reserved = Field(
+        default="0",
+        validate_default=True,
+        description="When less is free where a host's engine keeps its data, or less than the host's own "
+        "`min_free`, images and copies of data that nothing needs go there, the least recently used first, "
+        "until a quarter more than that is: a size or a percentage.",
+        examples=["10%", "20g"],
+    )
 
 
 _Keep = Annotated[Literal["keep"], Tag("<keep>")]
@@ -154,6 +162,14 @@ class Retention(Model):
         validate_default=True,
         description="Copies of dataset versions on hosts. Those of the current versions stay.",
         examples=["30d", {"unused": "30d", "budget": "100g"}],
+    )
+    leftovers: JournalRule = Field(
+        default="1h",
+        validate_default=True,
+        description="Containers with their workspaces, networks and checkpoints on hosts that nothing needs, "
+        "once they were made so long ago. Most go at once when their run ends; these were left by a kill, or "
+        "while a host was out of reach.",
+        examples=["1d"],
     )
     releases: ServerRule = Field(
         default="keep",

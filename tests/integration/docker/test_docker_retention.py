@@ -83,14 +83,28 @@ def test_the_engine_tells_what_our_images_and_volumes_take_and_nothing_of_others
     assert set(images) == {lower, upper}
     assert images[upper].layers[:-1] == images[lower].layers
     assert 490_000 < images[upper].size < 510_000
-    assert (images[lower].in_use, images[upper].in_use) == (False, True)
+    assert not any(image.held for image in usage.images)
     assert images[upper].id == docker_engine.images.get(upper).id
     assert datetime.now(UTC) - images[upper].created_at < timedelta(hours=1)
     (found,) = usage.volumes
-    assert (found.name, found.in_use) == (volume, True)
+    assert (found.name, found.held) == (volume, False)
     assert 290_000 < (found.size or 0) < 320_000
+    (container,) = usage.containers
+    assert (container.name, container.image, container.volumes) == (name, images[upper].id, (volume,))
+    assert datetime.now(UTC) - container.created_at < timedelta(hours=1)
     bench.engine.remove(name)
-    assert [each.in_use for each in bench.engine.usage().volumes] == [False]
+    network = f"{bench.prefix}-network"
+    bench.engine.ensure_network(network, {})
+    theirs = docker_engine.containers.create(upper, "true", volumes={volume: {"bind": "/rows"}})
+    try:
+        usage = bench.engine.usage()
+    finally:
+        theirs.remove()
+    # That container inherits our label from the image, and is another's all the same.
+    assert usage.containers == ()
+    assert {image.name for image in usage.images if image.held} == {upper}
+    assert [each.held for each in usage.volumes] == [True]
+    assert [each.name for each in usage.networks] == [network]
 
 
 def test_images_go_that_nobody_used_and_those_that_are_wanted_or_built_upon_stay(

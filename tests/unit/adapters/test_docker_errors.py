@@ -56,6 +56,27 @@ def test_whatever_keeps_an_answer_from_arriving_means_unavailable(error: Excepti
         raise error
 
 
+@pytest.mark.parametrize(
+    ("error", "told", "remedy"),
+    [
+        (FileNotFoundError(2, "no"), "there is no socket", "install Docker"),
+        (PermissionError(13, "no"), "this user may not use its socket", "usermod -aG docker"),
+        (ConnectionRefusedError(111, "no"), "nobody listens at its socket", "systemctl start docker"),
+        (TimeoutError("late"), "late", "hosts check"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_engine_that_cannot_be_reached_is_told_with_what_to_do(
+    error: OSError, told: str, remedy: str
+) -> None:
+    wrapped = requests.exceptions.ConnectionError("wrapped")
+    wrapped.__cause__ = error
+    with pytest.raises(EngineUnavailable) as caught, translate("making x"):
+        raise wrapped
+    assert caught.value.message == f"making x: the engine does not answer ({told})"
+    assert remedy in caught.value.remedy
+
+
 def test_anything_else_of_the_library_is_an_engine_error_that_may_not_be_retried_blindly() -> None:
     with pytest.raises(EngineError, match="odd") as caught, translate("making x"):
         raise DockerException("odd")

@@ -22,7 +22,7 @@ from orchestrator.domain.run import AttemptState, Reason, Run, RunState
 from orchestrator.ports.records import AttemptResult, NewRun, StoredArtifact
 from tests.unit.cli.conftest import Command
 
-RULES = "retention: {images: keep, volumes: keep, %s}\n"
+RULES = "retention: {images: keep, volumes: keep, leftovers: keep, %s}\n"
 LOG = b"2026-01-01T00:00:00Z hello\n"
 
 

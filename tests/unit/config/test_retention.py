@@ -13,7 +13,8 @@ from tests.support.configuration import ConfigFolder
 
 DAY = timedelta(days=1)
 UNUSED = Unused(age=30 * DAY)
-ONLY_REBUILT = Policy(images=UNUSED, volumes=UNUSED)
+HOUR = timedelta(hours=1)
+ONLY_REBUILT = Policy(images=UNUSED, volumes=UNUSED, leftovers=HOUR)
 
 
 def policy(folder: ConfigFolder, text: str) -> Policy:
@@ -37,7 +38,8 @@ def test_a_plain_duration_is_an_age(folder: ConfigFolder) -> None:
 
 def test_keep_keeps_all(folder: ConfigFolder) -> None:
     text = (
-        "retention: {runs: keep, artifacts: keep, images: keep, volumes: keep, releases: keep, journal: keep}"
+        "retention: {runs: keep, artifacts: keep, images: keep, volumes: keep, leftovers: keep,"
+        " releases: keep, journal: keep}"
     )
     assert policy(folder, text + "\n") == Policy()
 
@@ -52,7 +54,8 @@ retention:
   images: {unused: 14d, budget: 50g}
   volumes: {budget: 1t}
   releases: {age: 90d}
-  disk: {min_free: 10%}
+  leftovers: 1d
+  disk: {min_free: 10%, hosts_min_free: 5%}
   every: 10m
   pipelines:
     wine: {artifacts: keep, logs: 5d}
@@ -64,8 +67,10 @@ retention:
         pipelines={"wine": StateRules(general.runs, Limits(keep_all=True), Limits(5 * DAY))},
         images=Unused(14 * DAY, 50 << 30),
         volumes=Unused(None, 1 << 40),
+        leftovers=DAY,
         releases=90 * DAY,
         min_free=Reserve(share=0.1),
+        host_free=Reserve(share=0.05),
         every=timedelta(minutes=10),
     )
     assert found.rules_of("wine").logs.age == 5 * DAY

@@ -26,7 +26,8 @@ from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.records import AttemptResult, NewRun, StoredArtifact
 from orchestrator.services import naming, retain_state
 from orchestrator.services.retain import Done, Retainer, Stopped
-from orchestrator.services.retain_hosts import HostKeeper, ReleaseKeeper
+from orchestrator.services.retain_hosts import HostKeeper
+from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import GRACE, StateKeeper, StatePorts
 from orchestrator.services.retain_tick import RetainTick
 from tests.unit.services.worlds import World, pipeline
@@ -392,8 +393,8 @@ def test_images_and_data_that_nobody_used_go_from_a_host(house: House) -> None:
     }
     assert not store.attempts.is_staged("local", naming.data_volume(store.instance, old.fingerprint))
     assert [entry.reason for entry in store.journal.latest(2)][::-1] == [
-        "image mlci/old:1 removed by retention (unused for 50d)",
         f"volume {naming.data_volume(store.instance, old.fingerprint)} removed by retention (unused for 50d)",
+        "image mlci/old:1 removed by retention (unused for 50d)",
     ]
 
 
@@ -435,7 +436,9 @@ def test_a_host_that_prepares_or_does_not_answer_is_left_for_later_and_told(hous
     assert run is not None
     (attempt,) = house.world.store.attempts.of_run(run.id)
     house.world.store.attempts.claim(attempt.id, "local", 1, "c", "me", house.days_ago(0), 60)
-    assert house.apply().problems == ("local: mlci/old:1 stays while an attempt is prepared there",)
+    assert house.apply().problems == (
+        f"local: mlci/old:1 stays: an attempt of {run.title} is prepared there",
+    )
     assert "mlci/old:1" in engine.images
 
 
