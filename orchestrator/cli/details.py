@@ -44,6 +44,11 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     )
     attempts = app.store.attempts.of_run(run.id)
     print_table(columns, [_attempt_row(a) for a in attempts])
+    if any(attempt.gpus for attempt in attempts):
+        _heading(screen, "GPUs")
+        headings = ("replicate", "try", "host", Column("GPU", fold=True), "model", "driver")
+        given = [row for attempt in attempts for row in _gpu_rows(attempt)]
+        print_table((*headings, Column("used", fold=True)), given)
     for attempt in attempts:
         if attempt.log_removed:
             screen.print(Text(f"the log of replicate {attempt.replicate} was {attempt.log_removed}"))
@@ -127,6 +132,18 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
         seconds,
         how,
     )
+
+
+def _gpu_rows(attempt: Attempt) -> Iterator[tuple[str, ...]]:
+    used = {use.uuid: use for use in attempt.utilisation}
+    for gpu in attempt.gpus:
+        use = used.get(gpu.uuid)
+        told = ""
+        if use is not None:
+            memory = f"{format_size(use.memory_peak)} of {format_size(gpu.memory)}"
+            told = f"{use.mean:.0%} on average, {use.peak:.0%} at most, {memory}"
+        where = (str(attempt.replicate), str(attempt.number), attempt.host or "")
+        yield (*where, gpu.uuid, gpu.model, gpu.driver, told)
 
 
 def _short(who: str) -> str:

@@ -44,6 +44,7 @@ from orchestrator.ports.world import Clock, LogFiles, LogWriter, Secrets
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
+from orchestrator.services.gpus import Gpus
 from orchestrator.services.logs import LogFollower
 from orchestrator.services.masking import AttemptMask, masked, withheld
 from orchestrator.services.networks import Networks
@@ -73,6 +74,7 @@ class ExecutionPorts:
     store: Store
     preparer: Preparer
     networks: Networks
+    gpus: Gpus
     outputs: OutputCollector
     logs: LogFiles
     secrets: Secrets
@@ -221,6 +223,8 @@ class AttemptWorker:
                 self._began_with = begin.told
             self._honour_cancel(run.id)
             self._check_fence()
+            if prepared.gpus is not None:
+                self._ports.gpus.watch(self._engine, host, attempt, prepared.gpus)
             try:
                 self._engine.start(attempt.container)
                 break
@@ -397,6 +401,8 @@ class AttemptWorker:
             collected.warnings.append(self._began_with)
         result = result_of(ended, attempt.stop_cause, collected, pipeline, restarted)
         result = self._blaming_disk(attempt, result)
+        if attempt.gpus:
+            result = replace(result, utilisation=self._ports.gpus.used(self._engine, attempt, ended))
         if CONSEQUENCES[result.reason].retryable:
             self._ports.checkpoints.copy_last(self._engine, pipeline, attempt)
         self._finish(attempt, masked(result, found) if found else result)
@@ -448,6 +454,7 @@ class AttemptWorker:
     def _clean_up(self, attempt: Attempt) -> None:
         """Best effort: what stays behind is swept up later, and never replaces a result."""
         try:
+            self._ports.gpus.forget(self._engine, attempt)
             self._engine.remove(attempt.container)
         except EngineError as error:
             log.warning("attempt %d: left behind for now: %s", attempt.id, error)

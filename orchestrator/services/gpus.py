@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from orchestrator.domain.errors import EngineError, GpuUnavailable, StoreUnavailable
+from orchestrator.domain.errors import EngineError, GpuUnavailable, ImageNotFound, StoreUnavailable
 from orchestrator.domain.gpu import Gpu, GpuUse, HostGpus
 from orchestrator.domain.pipeline import HostSpec, Resources
 from orchestrator.domain.run import Attempt, Exit
@@ -21,6 +21,7 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services import naming
 from orchestrator.services.fleet import ByName
+from orchestrator.services.supply import ImageSupply
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ def _in_a_thread(act: Callable[[], None]) -> None:
 class Gpus:
     """Knows the GPUs of all hosts. Thread-safe.
 
-    ``found`` is called when something was learnt that somebody may wait for; ``aside`` calls something
-    without making the caller wait.
+    ``aside`` calls something without making the caller wait.
     """
 
     def __init__(
@@ -73,31 +73,36 @@ class Gpus:
         engines: Mapping[str, Engine],
         store: Store,
         clock: Clock,
-        found: Callable[[], None] = lambda: None,
+        supply: ImageSupply,
         aside: Callable[[Callable[[], None]], None] = _in_a_thread,
     ) -> None:
         self._hosts = ByName(hosts)
         self._engines = engines
         self._store = store
         self._clock = clock
-        self.found = found
+        self._supply = supply
+        self.patient = True
+        """Whether who asks waits for the answer, and nothing is made on hosts to find it out."""
         self._aside = aside
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
 
-    def on(self, host: str, *, ask: bool = True) -> HostGpus:
-        """A host's GPUs as they were at the last look, which is made again aside when it is too old.
+    def on(self, host: str, ask: bool = True) -> HostGpus:
+        """A host's GPUs as they were at the last look, which is made again when it is too old.
 
-        Never waits. Without ``ask``: only what is known already.
+        Without ``ask``: what is known already.
         """
         spec = self._hosts.get(host)
         if spec is None or spec.gpus == ():
             return HostGpus()
         known = self._known[host]
         with known.lock:
-            if ask and not known.asking and self._clock.monotonic() >= known.until:
-                known.asking = True
-                self._aside(partial(self._ask_aside, host, known))
-            return known.gpus
+            due = ask and not known.asking and self._clock.monotonic() >= known.until
+            known.asking = known.asking or due
+        if due and self.patient:
+            self._ask(host, known)
+        elif due:
+            self._aside(partial(self._ask, host, known))
+        return known.gpus
 
     def look(self, host: str) -> HostGpus:
         """Ask now. Raises EngineError."""
@@ -121,7 +126,7 @@ class Gpus:
         """How a container is given these, after a look at who uses them. Raises GpuUnavailable."""
         spec = self._hosts[host]
         for last in (False,) * (_LOOKS - 1) + (True,):
-            report = engine.gpus(spec.helper_image)
+            report = self._report(engine, spec)
             trouble = _unusable(report, gpus, host)
             if trouble is None:
                 return report.access(gpu.uuid for gpu in gpus)
@@ -175,9 +180,12 @@ class Gpus:
         if attempt.gpus:
             engine.remove(naming.sampler_name(attempt.container))
 
-    def _ask_aside(self, host: str, known: _Known) -> None:
+    def _ask(self, host: str, known: _Known) -> None:
         try:
-            self.look(host)
+            if self.patient:
+                self.look(host)
+            else:
+                self._learn(self._hosts[host], self._report(self._engines[host], self._hosts[host]))
         except KeyError:
             # The host was removed meanwhile.
             return
@@ -190,7 +198,13 @@ class Gpus:
         finally:
             with known.lock:
                 known.asking = False
-        self.found()
+
+    def _report(self, engine: Engine, spec: HostSpec) -> GpuReport:
+        try:
+            return engine.gpus(spec.helper_image)
+        except ImageNotFound:
+            self._supply.have(engine, spec.helper_image, lambda event: None)
+        return engine.gpus(spec.helper_image)
 
     def _learn(self, spec: HostSpec, report: GpuReport, mine: frozenset[str] = frozenset()) -> HostGpus:
         # The processes on a GPU that an attempt has are its own; one that ended since has none any more.
