@@ -61,13 +61,14 @@ from orchestrator.services.fleet import ByName, Fleet
 from orchestrator.services.gpus import Gpus
 from orchestrator.services.holdings import Holdings
 from orchestrator.services.images import Images
-from orchestrator.services.networks import Networks
+from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
+from orchestrator.services.staging import Stager
 from orchestrator.services.standing import doing, waiting
 from orchestrator.services.supply import ImageSupply
 
@@ -102,8 +103,8 @@ class Application:
     masker: Masker = field(default_factory=Masker)
     clock: Clock = field(default_factory=SystemClock)
     processes: Processes = field(default_factory=LocalProcesses)
-
     _choosers: dict[Reach, Chooser] = field(default_factory=dict)
+
     @cached_property
     def state(self) -> Path:
         """The folder of the database, logs and artifacts; made when missing, for its owner alone."""
@@ -185,7 +186,11 @@ class Application:
             return DockerEngine(host.engine, self.store.instance, logins=logins, way=way)
 
         configured = [host_of(name, host) for name, host in self.config.orchestrator.hosts.items()]
-        return Fleet(configured, lambda: self.store, self.clock, connect)
+        return Fleet(configured, lambda: self.store, self.clock, connect, self._leave)
+
+    def _leave(self, host: str, engine: Engine) -> None:
+        """Remove what was kept for runs on a host that is no longer used."""
+        dismiss(self.store, {host: engine})
 
     @cached_property
     def links(self) -> SshLinks:
@@ -324,6 +329,18 @@ class Application:
 
         return supply_of(self)
 
+    @cached_property
+    def stager(self) -> Stager:
+        """Brings data to hosts."""
+        return Stager(
+            self.store,
+            self.datasets,
+            self.supply,
+            ByName(self.hosts),
+            self.clock,
+            self.processes.this(),
+        )
+
     def base_image(self, recipes: Path) -> BaseImage:
         """Makes the image that all runs begin with, by the recipe in ``recipes``/base."""
         from orchestrator.adapters.rootfs import make_rootfs
@@ -337,19 +354,6 @@ class Application:
         """Gives runs their network."""
         return Networks(self.store.instance, self.fleet.known, self.clock)
 
-    def dispatcher(
-        self,
-        wake: Callable[[], None],
-        wants: Callable[[int], bool] = lambda run_id: True,
-        progress_for: ProgressFor = log_progress,
-    ) -> Dispatcher:
-        """Executes attempts of the runs that are wanted."""
-        from orchestrator.adapters.collectors import default_collectors
-
-        preparer = Preparer(
-            self.store,
-            self.sources,
-            self.datasets,
     def chooser(self, reach: Reach) -> Chooser:
         """Chooses hosts, of those that answer."""
         if reach not in self._choosers:
@@ -363,11 +367,18 @@ class Application:
                     why_silent=reach.why_not,
                     no_room=self.room.why_not,
                     gpus=lambda host, ask: self.gpus.on(host, ask=ask),
+                    info=reach.info,
+                    load=self._load,
                     has_image=self.holdings.image,
                 ),
                 {name: p.concurrency.limit for name, p in projects.items() if p.concurrency is not None},
             )
         return self._choosers[reach]
+
+    def _load(self, host: str) -> float | None:
+        """The load for each core of this machine where a host is on it; of others it is not known."""
+        on_it = any(spec.name == host and spec.ssh is None for spec in self.hosts)
+        return os.getloadavg()[0] / (os.cpu_count() or 1) if on_it else None
 
     @cached_property
     def holdings(self) -> Holdings:
@@ -379,6 +390,19 @@ class Application:
         """Knows the GPUs of all hosts."""
         return Gpus(self.fleet.known, self.engines, self.store, self.clock, self.supply)
 
+    def dispatcher(
+        self,
+        wake: Callable[[], None],
+        wants: Callable[[int], bool] = lambda run_id: True,
+        progress_for: ProgressFor = log_progress,
+    ) -> Dispatcher:
+        """Executes attempts of the runs that are wanted."""
+        from orchestrator.adapters.collectors import default_collectors
+
+        preparer = Preparer(
+            self.store,
+            self.sources,
+            self.stager,
             self.images,
             self.supply,
             self.networks,
@@ -389,6 +413,7 @@ class Application:
             store=self.store,
             preparer=preparer,
             networks=self.networks,
+            gpus=self.gpus,
             outputs=OutputCollector(self.blobs, default_collectors()),
             logs=self.logs,
             secrets=self.secrets,
@@ -400,6 +425,7 @@ class Application:
             where=self.room.where,
         )
         self.room.loud = True
+        self.gpus.patient = False
         return Dispatcher(
             ports, self.chooser(self.watched), self.engines, self.processes, progress_for, wake, wants
         )
@@ -414,7 +440,6 @@ class Application:
         deployer = Deployer(
             self.store,
             self.blobs,
-        self.gpus.patient = False
             self.datasets,
             self.deployment_servers,
             self.reports,
@@ -475,6 +500,7 @@ class Application:
 
         ``url`` is where it answers.
         """
+        from orchestrator.bootstrap.hostsfile import HostsFile
         from orchestrator.scheduler import Service, Watcher
         from orchestrator.services.retain_tick import RetainTick
 
@@ -502,6 +528,14 @@ class Application:
             url=url,
             reach=self.watched,
             tidy=lambda: forget_checkpoints(self.store, self.checkpoints),
+            look_at_hosts=HostsFile(
+                self.config.base,
+                self.config.orchestrator,
+                self.fleet,
+                self.store.journal,
+                self.clock,
+                wake,
+            ).look,
             retain=RetainTick(
                 self.retainer,
                 self.config.orchestrator.retention.every,
@@ -532,14 +566,14 @@ class Application:
                 problems["room"] = lack
             return {what: self.masker.mask_text(told) for what, told in problems.items()}
 
+        chooser = self.chooser(self.watched)
+
         def standing(run: Run) -> list[str]:
             now = self.clock.now()
             return [
                 *doing(self.store, self.logs, now, run),
                 *waiting(self.store, chooser, now, run, served=True),
             ]
-        chooser = self.chooser(self.watched)
-
 
         pages = Pages(
             self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy, standing

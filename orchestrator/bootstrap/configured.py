@@ -99,9 +99,9 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         ),
         deploy_branches=tuple(deploy),
         cancel_in_progress=file.concurrency.cancel_in_progress,
-        replicates=file.replicates,
         concurrency=file.concurrency.limit,
         priority=file.priority,
+        replicates=file.replicates,
         collect=tuple(file.collect),
         metrics=tuple(
             MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)
@@ -180,6 +180,7 @@ def host_of(name: str, host: Host) -> HostSpec:
         cpus=host.cpus,
         memory=host.memory,
         data_budget=host.data_budget,
+        data=tuple(sorted(host.data.items())),
     )
 
 

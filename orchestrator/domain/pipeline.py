@@ -202,6 +202,8 @@ class HostSpec:
     """Bytes that runs may use together; None: what the engine has."""
     data_budget: int | None = None
     """Bytes that staged datasets may take; None: no limit."""
+    data: tuple[tuple[str, str], ...] = ()
+    """Datasets that it has already, with the folders there."""
 
 
 def eligible_hosts(
@@ -275,14 +277,14 @@ class Pipeline:
     datasets: tuple[DatasetSpec, ...] = ()
     deploy_branches: tuple[str, ...] = ()
     cancel_in_progress: bool = False
-    replicates: int = 1
-    collect: tuple[str, ...] = ()
-    metrics: tuple[MetricSpec, ...] = ()
-    artifacts: tuple[str, ...] = ()
     concurrency: int | None = None
     """Most runs of it that go at the same time; None: as many as there are slots."""
     priority: int = 0
     """The greater goes first where several wait."""
+    replicates: int = 1
+    collect: tuple[str, ...] = ()
+    metrics: tuple[MetricSpec, ...] = ()
+    artifacts: tuple[str, ...] = ()
     limits: Limits = Limits()
     gate: Gate = field(default_factory=Gate)
     actions: tuple[tuple[Trigger, ActionSpec], ...] = ()

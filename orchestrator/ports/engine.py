@@ -77,6 +77,17 @@ class VolumeMount:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderMount:
+    """A folder of the host in a container, read-only, without what is mounted below it.
+
+    ``path`` is the host's. An engine refuses one that :mod:`orchestrator.domain.hostpaths` forbids.
+    """
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What an engine tells of an image. ``size`` in bytes; ``layers`` are digests, the lowest first."""
 
@@ -117,7 +128,8 @@ class ContainerSpec:
     """A container to be made, with the safe defaults of the product unless a field says otherwise.
 
     Always: all capabilities dropped, no-new-privileges, the default seccomp profile, ``init``, restart policy
-    ``no``, no log rotation, the limits of ``resources``, never the engine's socket, never a bind mount.
+    ``no``, no log rotation, the limits of ``resources``, never the engine's socket, nothing of the host but
+    ``folders``, which are the administrator's choice.
     ``network`` is a sandbox made by ``ensure_sandbox``, the name of a network made by ``ensure_network``, or
     None for no network at all.
     """
@@ -132,6 +144,7 @@ class ContainerSpec:
     resources: Resources
     network: Sandbox | str | None = None
     mounts: tuple[VolumeMount, ...] = ()
+    folders: tuple[FolderMount, ...] = ()
     gpus: GpuAccess | None = None
     """Its GPUs; None: it gets none, whatever its image asks for."""
 
@@ -366,15 +379,15 @@ class Engine(Protocol):
         Seen from a container of the helper image; ImageNotFound without it.
         """
 
+    def boot(self, image: str) -> Boot:
+        """When the host was started; seen from a container of the helper image. ImageNotFound without it."""
+
     def gpus(self, image: str) -> GpuReport:
         """The host's NVIDIA GPUs and who computes on them now, from within containers of the helper image.
 
         Takes a second. A host without any gives an empty report, one whose GPUs cannot be given to containers
         says so in it. ImageNotFound without the image.
         """
-
-    def boot(self, image: str) -> Boot:
-        """When the host was started; seen from a container of the helper image. ImageNotFound without it."""
 
     def network_ranges(self) -> tuple[str, ...]:
         """The IPv4 ranges (``172.17.0.0/16``) of all networks of the engine, whoever made them, and the

@@ -177,6 +177,17 @@ class OutboxMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedVolume:
+    """A dataset version on a host. ``size`` in bytes; it is not known of one that an older release staged."""
+
+    volume: str
+    fingerprint: str
+    size: int | None
+    used_at: datetime
+    """When it was staged; runs that used it later are not written down here."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerRow:
     """A serving process. ``url`` is where it answers."""
 

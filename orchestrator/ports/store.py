@@ -36,6 +36,7 @@ from orchestrator.ports.records import (
     OutboxMessage,
     QueuedAttempt,
     ServerRow,
+    StagedVolume,
     Standing,
     StoredArtifact,
 )
@@ -189,8 +190,8 @@ class Attempts(Protocol):
         at: datetime,
         seconds: float,
         gpus: Sequence[Gpu] = (),
-    ) -> Lease | None:
         terms: Terms = NO_TERMS,
+    ) -> Lease | None:
         """QUEUED to PREPARING on a free slot of the host, with the container's future name (the intent row).
 
         The run goes from QUEUED to RUNNING with its first attempt. ``gpus`` are the attempt's alone until it
@@ -257,8 +258,13 @@ class Attempts(Protocol):
     def is_staged(self, host: str, volume: str) -> bool:
         """Whether a dataset's volume on a host was filled and verified."""
 
-    def mark_staged(self, host: str, volume: str, at: datetime) -> None:
-        """Write down that it was."""
+    def mark_staged(
+        self, host: str, volume: str, at: datetime, fingerprint: str = "", size: int | None = None
+    ) -> None:
+        """Write down that it was, with which dataset version and how many bytes."""
+
+    def staged_on(self, host: str) -> Sequence[StagedVolume]:
+        """The volumes of a host that were filled and verified."""
 
     def forget_staged(self, host: str, volume: str) -> None:
         """It no longer is, as when the volume was removed. Repeating is fine."""
@@ -406,13 +412,13 @@ class Store(Protocol):
     def hosts(self) -> Hosts: ...
 
     @property
+    def queue(self) -> Queue: ...
+
+    @property
     def secrets(self) -> SecretRows: ...
 
     @property
     def journal(self) -> Journal: ...
-
-    @property
-    def queue(self) -> Queue: ...
 
     @property
     def retention(self) -> Retention: ...

@@ -121,6 +121,15 @@ class DatasetSource(Protocol):
         gone, so that a mixture of versions never reaches a container.
         """
 
+    def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
+        """Exactly ``size`` bytes of a file from ``offset`` on, for the caller to close.
+
+        DatasetMoved when the file is gone or its size differs; of its content only the whole tells.
+        """
+
+    def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
+        """DatasetMoved when one of these files is not what its entry says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:

@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import tarfile
-import threading
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from orchestrator.domain.change import DatasetVersion
-from orchestrator.domain.errors import DatasetMoved, ImageNotFound, NotFound
+from orchestrator.domain.errors import ImageNotFound, NotFound
 from orchestrator.domain.pipeline import (
-    DatasetSpec,
     Network,
     Pipeline,
     RepositoryImage,
-    Resources,
     RunnerSpec,
     SourceSpec,
 )
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.ports.engine import Container, ContainerSpec, Engine, Interrupt, Sandbox, VolumeMount
+from orchestrator.ports.engine import (
+    Container,
+    ContainerSpec,
+    Engine,
+    FolderMount,
+    Interrupt,
+    Sandbox,
+    VolumeMount,
+)
+from orchestrator.ports.gpus import GpuAccess
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock, DatasetSource, SourceControl
+from orchestrator.ports.world import SourceControl
 from orchestrator.services import naming
 from orchestrator.services.archive import EMPTY_SINCE
-from orchestrator.services.cleanup import cleaned_up
 from orchestrator.services.code import CodeArchives
+from orchestrator.services.gpus import Gpus
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
+from orchestrator.services.staging import Stager
 from orchestrator.services.supply import ImageSupply
 
 
@@ -43,6 +46,7 @@ class Prepared:
 
     container: Container
     image_digest: str
+    gpus: GpuAccess | None = None
 
 
 class Preparer:
@@ -52,23 +56,20 @@ class Preparer:
         self,
         store: Store,
         sources: SourceControl,
-        datasets: DatasetSource,
+        stager: Stager,
         images: Images,
         supply: ImageSupply,
         networks: Networks,
-        clock: Clock,
+        gpus: Gpus,
         scratch: Path,
-        owner: str,
     ) -> None:
         self._store = store
-        self._datasets = datasets
+        self._stager = stager
         self._images = images
         self._supply = supply
         self._networks = networks
-        self._clock = clock
+        self._gpus = gpus
         self._code = CodeArchives(sources, scratch)
-        self._owner = owner
-        self._staging: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def prepare(
         self,
@@ -85,8 +86,8 @@ class Preparer:
         """Have the attempt's container with its code and data, not started.
 
         ``slot`` is the attempt's place on the host. Raises ImageNotFound, ImageRejected, SetupFailed,
-        SourceError, DatasetError, EngineError, and what ``interrupt`` raises while an image is built or the
-        setup command runs.
+        SourceError, DatasetError, EngineError, and what ``interrupt`` raises while an image is built, the
+        setup command runs or data are sent.
         """
         runner, (source, commit) = pipeline.runner, _source(run, pipeline)
         if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
@@ -99,21 +100,30 @@ class Preparer:
             code = self._code.begin(source, commit, runner.uid, runner.gid)
             network = self._network(engine, host, slot, runner, interrupt, progress)
             image = self._image(engine, pipeline, None, interrupt, progress, network)
-        mounts = []
+        mounts: list[VolumeMount] = []
+        folders: list[FolderMount] = []
         for version in run.change.datasets:
-            volume = self._stage(engine, host, image[0], pipeline, version, progress)
-            mounts.append(VolumeMount(volume, f"{naming.DATA}/{version.dataset}"))
+            mount = self._stage(engine, host, pipeline, version, interrupt, progress)
+            match mount:
+                case VolumeMount():
+                    mounts.append(mount)
+                case FolderMount():
+                    folders.append(mount)
         checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
         engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
         mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
+        # As late as can be: others may begin to use a GPU at any time.
+        gpus = self._gpus.access(engine, host, attempt, runner.resources)
         progress(ProgressEvent("creating the container"))
         container = engine.create(
-            self._specification(run, pipeline, attempt, image[0], network, tuple(mounts), bool(secrets))
+            self._specification(
+                run, pipeline, attempt, image[0], network, tuple(mounts), tuple(folders), gpus, bool(secrets)
+            )
         )
         progress(ProgressEvent("sending the code"))
         with code.result().after(folders_head(runner.uid, runner.gid, secrets)) as tar:
             engine.put(container.name, "/", tar)
-        return Prepared(container, image[1])
+        return Prepared(container, image[1], gpus)
 
     def _image(
         self,
@@ -165,69 +175,16 @@ class Preparer:
         self,
         engine: Engine,
         host: str,
-        image: str,
         pipeline: Pipeline,
         version: DatasetVersion,
+        interrupt: Interrupt,
         progress: ProgressSink,
-    ) -> str:
-        """Have a dataset version in a volume of its own; filled once a host, verified file by file on the
-        way.
-        """
-        volume = naming.data_volume(self._store.instance, version.fingerprint)
-        spec = pipeline.dataset_named(version.dataset)
-        if spec is None:
+    ) -> VolumeMount | FolderMount:
+        dataset = pipeline.dataset_named(version.dataset)
+        if dataset is None:
             raise NotFound(f"pipeline {pipeline.name} has no dataset {version.dataset} any more")
-        with self._staging[host, volume]:
-            labels = {naming.ROLE_LABEL: "data", "mlci.dataset": version.dataset}
-            made = engine.ensure_volume(volume, labels)
-            if self._store.attempts.is_staged(host, volume):
-                if not made:
-                    return volume
-                # Somebody removed the volume; were its filling cut off, the old word would count for it.
-                self._store.attempts.forget_staged(host, volume)
-            progress(ProgressEvent(f"staging {version.label}", 0, version.size, "bytes"))
-            self._fill(engine, image, volume, spec, version, progress)
-            self._store.attempts.mark_staged(host, volume, self._clock.now())
-        return volume
-
-    def _fill(
-        self,
-        engine: Engine,
-        image: str,
-        volume: str,
-        spec: DatasetSpec,
-        version: DatasetVersion,
-        progress: ProgressSink,
-    ) -> None:
-        entries = self._store.detection.manifest(spec, version.fingerprint)
-        stager = naming.helper_name(self._store.instance, "stager", version.fingerprint, self._owner)
-        engine.remove(stager)
-        try:
-            with (
-                cleaned_up(partial(engine.remove, stager)),
-                self._datasets.archive(spec, entries, progress) as tar,
-            ):
-                # The stager is never started: a created container is enough to write into its volume.
-                engine.create(
-                    ContainerSpec(
-                        name=stager,
-                        image=image,
-                        command=("true",),
-                        labels={naming.ROLE_LABEL: "stager"},
-                        env={},
-                        user="0:0",
-                        workdir="/",
-                        resources=Resources(),
-                        mounts=(VolumeMount(volume, "/mlci-data", read_only=False),),
-                    )
-                )
-                engine.put(stager, "/", _folder_tar(f"mlci-data/{naming.DATA_FILES}"))
-                engine.put(stager, f"/mlci-data/{naming.DATA_FILES}", tar)
-        except DatasetMoved as error:
-            raise DatasetMoved(
-                f"{version.label} is no longer what it was when this run was enqueued: {error.message}",
-                "the data changed meanwhile; their new version makes a run of its own",
-            ) from error
+        user = (pipeline.runner.uid, pipeline.runner.gid)
+        return self._stager.have(engine, host, dataset, version, user, interrupt, progress)
 
     def _specification(
         self,
@@ -237,6 +194,8 @@ class Preparer:
         image: str,
         network: Sandbox | str | None,
         mounts: tuple[VolumeMount, ...],
+        folders: tuple[FolderMount, ...],
+        gpus: GpuAccess | None,
         has_secrets: bool,
     ) -> ContainerSpec:
         runner = pipeline.runner
@@ -251,6 +210,8 @@ class Preparer:
             resources=runner.resources,
             network=network,
             mounts=mounts,
+            folders=folders,
+            gpus=gpus,
         )
 
 
@@ -281,7 +242,7 @@ def environment(run: Run, pipeline: Pipeline, attempt: Attempt) -> dict[str, str
     for version in run.change.datasets:
         spec = pipeline.dataset_named(version.dataset)
         if spec is not None:
-            given[spec.variable] = f"{naming.DATA}/{version.dataset}/{naming.DATA_FILES}"
+            given[spec.variable] = naming.data_files(version.dataset)
     return {**suggested, **dict(pipeline.execution.env), **given}
 
 
@@ -327,13 +288,3 @@ def _source(run: Run, pipeline: Pipeline) -> tuple[SourceSpec, str]:
 
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
-
-
-def _folder_tar(path: str) -> BinaryIO:
-    buffer = BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo(path)
-        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(entry)
-    buffer.seek(0)
-    return buffer

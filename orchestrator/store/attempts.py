@@ -16,7 +16,8 @@ from orchestrator.domain.gpu import Gpu, GpuUse
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.retention import removal
 from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, Exit, RunState, StopCause
-from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StoredArtifact
+from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StagedVolume, StoredArtifact
+from orchestrator.store import slots as slots_of_hosts
 from orchestrator.store.engine import Database
 from orchestrator.store.gpus import give_back as give_gpus_back
 from orchestrator.store.gpus import leased
@@ -114,8 +115,8 @@ class SqlAttempts:
         at: datetime,
         seconds: float,
         gpus: Sequence[Gpu] = (),
-    ) -> Lease | None:
         terms: Terms = NO_TERMS,
+    ) -> Lease | None:
         try:
             with self._database.writing() as session:
                 return self._claim(
@@ -135,8 +136,8 @@ class SqlAttempts:
         at: datetime,
         seconds: float,
         gpus: Sequence[Gpu],
-    ) -> Lease:
         terms: Terms,
+    ) -> Lease:
         connection = session.connection()
         run_id = connection.scalar(_RUN_ID, {"id": attempt_id})
         if run_id is None:
@@ -326,9 +327,21 @@ class SqlAttempts:
         with self._database.reading() as session:
             return session.get(StagedRow, (host, volume)) is not None
 
-    def mark_staged(self, host: str, volume: str, at: datetime) -> None:
+    def mark_staged(
+        self, host: str, volume: str, at: datetime, fingerprint: str = "", size: int | None = None
+    ) -> None:
         with self._database.writing() as session:
-            put(session, StagedRow(host=host, volume=volume, staged_at=at))
+            row = StagedRow(host=host, volume=volume, staged_at=at, used_at=at)
+            row.fingerprint, row.size = fingerprint, size
+            put(session, row)
+
+    def staged_on(self, host: str) -> Sequence[StagedVolume]:
+        with self._database.reading() as session:
+            rows = session.scalars(select(StagedRow).where(StagedRow.host == host).order_by(StagedRow.volume))
+            return [
+                StagedVolume(row.volume, row.fingerprint, row.size, row.used_at or row.staged_at)
+                for row in rows
+            ]
 
     def forget_staged(self, host: str, volume: str) -> None:
         with self._database.writing() as session:

@@ -142,6 +142,11 @@ class FakeEngine:
         self.data_root = "/var/lib/fake"
         self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC))
         self.gpu_report = GpuReport()
+        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC))
+        self.contents: dict[str, dict[str, bytes]] = {}
+        """The files of volumes and of folders of the host, by name and path."""
+        self.commands: dict[str, Callable[[FakeContainer, dict[str, bytes]], Script]] = {}
+        """What scripts do with the files of a container's first mount, by the name they are called by."""
         self._scripts: list[tuple[Callable[[ContainerSpec], bool], Script]] = []
         self._faults: dict[str, deque[BaseException | None]] = {}
         self._after: dict[str, deque[BaseException]] = {}
@@ -359,8 +364,10 @@ class FakeEngine:
                 with tarfile.open(fileobj=tar, mode="r|") as packed:
                     for member in packed:
                         stream = packed.extractfile(member)
+                        content = stream.read() if stream else None
+                        self._keep(container, str(PurePosixPath(folder, member.name)), content)
                         container.files[str(PurePosixPath(folder, member.name))] = File(
-                            stream.read() if stream else None,
+                            content,
                             member.uid,
                             member.gid,
                             member.mode,
@@ -380,6 +387,10 @@ class FakeEngine:
             self.starts[container.spec.name] += 1
             container.state, container.started_at = ContainerState.RUNNING, self._tick()
             script = next((script for fits, script in self._scripts if fits(container.spec)), Script())
+            called = container.spec.command[3:4]
+            command = self.commands.get(called[0]) if called else None
+            if command is not None:
+                script = command(container, self._mounted(container.spec))
             self._print(container, script.lines)
             container.files |= {path: File(content, 1000, 1000) for path, content in script.files.items()}
             if script.exit is not None:
@@ -505,17 +516,17 @@ class FakeEngine:
                 raise ImageNotFound(f"there is no image {image}")
             return ("192.0.2.2",)
 
-    def gpus(self, image: str) -> GpuReport:
-        with self._call("gpus", image):
-            if self._image(image) is None:
-                raise ImageNotFound(f"there is no image {image}")
-            return self.gpu_report
-
     def boot(self, image: str) -> Boot:
         with self._call("boot", image):
             if self._image(image) is None:
                 raise ImageNotFound(f"there is no image {image}")
             return self.booted
+
+    def gpus(self, image: str) -> GpuReport:
+        with self._call("gpus", image):
+            if self._image(image) is None:
+                raise ImageNotFound(f"there is no image {image}")
+            return self.gpu_report
 
     def network_ranges(self) -> tuple[str, ...]:
         with self._call("network_ranges"):
@@ -535,6 +546,7 @@ class FakeEngine:
             if name in mounted:
                 raise EngineError(f"the volume {name} is in use")
             self.volumes.pop(name, None)
+            self.contents.pop(name, None)
 
     def owned(self) -> Owned:
         with self._call("owned"):
@@ -613,6 +625,17 @@ class FakeEngine:
             late = self._after.get(name)
             if late:
                 raise late.popleft()
+
+    def _keep(self, container: FakeContainer, path: str, content: bytes | None) -> None:
+        """Keep a file that is put into a volume, which outlives the container."""
+        for mount in container.spec.mounts:
+            if content is not None and path.startswith(f"{mount.target}/"):
+                kept = self.contents.setdefault(mount.volume, {})
+                kept[path.removeprefix(f"{mount.target}/")] = content
+
+    def _mounted(self, spec: ContainerSpec) -> dict[str, bytes]:
+        first = [mount.volume for mount in spec.mounts] or [folder.path for folder in spec.folders]
+        return self.contents.setdefault(first[0], {}) if first else {}
 
     def _image(self, name: str) -> str | None:
         return self.images.get(name) or (name if name in self.images.values() else None)

@@ -75,6 +75,28 @@ class FolderDataset:
             raise
         return out
 
+    def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
+        """Bytes of a file."""
+        file = _open(dataset, entry.path, _inside(dataset, entry.path))
+        if os.fstat(file.fileno()).st_size != entry.size:
+            file.close()
+            raise _moved(dataset, entry.path, "its size differs")
+        file.seek(offset)
+        return io.BufferedReader(_Part(dataset, entry.path, file, size), _CHUNK)
+
+    def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
+        """Hash these files again."""
+        for entry in entries:
+            digest = hashlib.sha256()
+            with _reading(dataset, entry.path, _inside(dataset, entry.path)) as file:
+                try:
+                    while chunk := file.read(_CHUNK):
+                        digest.update(chunk)
+                except OSError as error:
+                    raise unreadable(dataset, error) from error
+            if digest.hexdigest() != entry.sha256:
+                raise _moved(dataset, entry.path, "its content differs")
+
 
 def _in_threads(work: Callable[[Seen], FileEntry], files: Sequence[Seen]) -> Iterator[FileEntry]:
     """The results in order. After a failure no further file is begun."""
@@ -122,11 +144,44 @@ class _Verified(io.RawIOBase):
         return data
 
 
-def _add(dataset: DatasetSpec, entry: FileEntry, archive: tarfile.TarFile) -> None:
+class _Part(io.RawIOBase):
+    """So many bytes of an open file, which it closes."""
+
+    def __init__(self, dataset: DatasetSpec, path: str, file: BinaryIO, size: int) -> None:
+        super().__init__()
+        self._dataset, self._path, self._file, self._left = dataset, path, file, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stub names a private protocol
+        wanted = min(len(buffer), self._left)
+        try:
+            data = self._file.read(wanted) if wanted else b""
+        except OSError as error:
+            raise unreadable(self._dataset, error) from error
+        if not data and wanted:
+            raise _moved(self._dataset, self._path, "it is shorter")
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _inside(dataset: DatasetSpec, path: str) -> str:
+    """Where a file's bytes lie; DatasetMoved when it is a link that leaves the folder by now."""
     root = os.path.realpath(dataset.path)
-    real = os.path.realpath(Path(root, entry.path))
+    real = os.path.realpath(Path(root, path))
     if os.path.commonpath((root, real)) != root:
-        raise _moved(dataset, entry.path, "it leaves the folder")
+        raise _moved(dataset, path, "it leaves the folder")
+    return real
+
+
+def _add(dataset: DatasetSpec, entry: FileEntry, archive: tarfile.TarFile) -> None:
+    real = _inside(dataset, entry.path)
     header = _header(entry.path, tarfile.REGTYPE, 0o444)
     header.size = entry.size
     with _reading(dataset, entry.path, real) as file:
@@ -140,6 +195,12 @@ def _add(dataset: DatasetSpec, entry: FileEntry, archive: tarfile.TarFile) -> No
 
 @contextmanager
 def _reading(dataset: DatasetSpec, path: str, real: str) -> Iterator[BinaryIO]:
+    """A file that was listed, for as long as the block lasts."""
+    with _open(dataset, path, real) as file:
+        yield file
+
+
+def _open(dataset: DatasetSpec, path: str, real: str) -> BinaryIO:
     """Open a file that was listed; one that is gone, or has become something else, has moved."""
     try:
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -147,8 +208,7 @@ def _reading(dataset: DatasetSpec, path: str, real: str) -> Iterator[BinaryIO]:
         raise _moved(dataset, path, "it is gone") from None
     except OSError as error:
         raise unreadable(dataset, error) from error
-    with os.fdopen(descriptor, "rb") as file:
-        yield file
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager

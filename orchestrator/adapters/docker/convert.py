@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TypedDict
 from orchestrator.adapters.docker.gpus import device_files, driver_mount, requests
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
 from orchestrator.adapters.docker.nvidia import driver_paths
+from orchestrator.domain.errors import EngineError
+from orchestrator.domain.hostpaths import why_not_mounted
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, Sandbox
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, FolderMount, Sandbox
 from orchestrator.ports.gpus import GpuWay
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ class HostOptions(TypedDict):
 
 
 def host_options(spec: ContainerSpec) -> HostOptions:
-    """What a container may do on its host. Never a bind mount: a spec can name volumes only."""
+    """What a container may do on its host. EngineError for a folder of the host that nobody may mount."""
     from docker.types import LogConfig, Mount
 
     resources, gpus = spec.resources, spec.gpus
@@ -184,10 +186,13 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         ipc_mode="private",
         # What an image has at the mount point is not copied into the volume: others mount it too.
         mounts=[
-            Mount(mount.target, mount.volume, type="volume", read_only=mount.read_only, no_copy=True)
-            for mount in spec.mounts
-        ]
-        + driver,
+            *(
+                Mount(mount.target, mount.volume, type="volume", read_only=mount.read_only, no_copy=True)
+                for mount in spec.mounts
+            ),
+            *(_folder_mount(folder) for folder in spec.folders),
+            *driver,
+        ],
         pids_limit=resources.pids,
         shm_size=resources.shm_size,
         mem_limit=resources.memory,
@@ -196,6 +201,19 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         devices=device_files(gpus.devices) if gpus is not None else [],
         device_requests=requests(gpus.way, gpus.uuids) if gpus is not None else [],
     )
+
+
+def _folder_mount(folder: FolderMount) -> Mount:
+    from docker.types import Mount
+
+    why_not = why_not_mounted(folder.path)
+    if why_not:
+        raise EngineError(f"the folder {folder.path} of the host is not mounted: {why_not}")
+    # Unlike a bind of the old kind, a mount makes no folder that is missing.
+    mount = Mount(folder.target, folder.path, type="bind", read_only=True)
+    # Read-only is the folder alone: file systems mounted below it would be writable on many engines.
+    mount["BindOptions"] = {"Propagation": "private", "NonRecursive": True}
+    return mount
 
 
 def network_mode(network: Sandbox | str | None) -> str:

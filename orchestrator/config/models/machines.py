@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -30,6 +31,7 @@ from orchestrator.config.models.common import (
 )
 from orchestrator.config.models.ssh import HostSsh
 from orchestrator.config.yaml_loader import Plain
+from orchestrator.domain.hostpaths import why_not_mounted
 from orchestrator.domain.pipeline import HELPER_IMAGE
 
 DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
@@ -126,6 +128,17 @@ def _gpus(value: Plain) -> str | tuple[str, ...]:
     return uuids
 
 
+def _host_folder(value: Plain, info: ValidationInfo) -> str:
+    text = plain_text(value, info)
+    why_not = why_not_mounted(text)
+    if why_not:
+        raise wrong(f'"{text}" cannot be shown to runs: {why_not}', "the absolute path of a folder of data")
+    return text.rstrip("/")
+
+
+HostFolder = Annotated[Str, BeforeValidator(_host_folder), WithJsonSchema({"type": "string"})]
+
+
 class Host(Model):
     """A Docker engine that executes attempts: on this machine, or on another over SSH."""
 
@@ -203,6 +216,13 @@ class Host(Model):
         description="Room that datasets may take on it; those unused for longest go first.",
         examples=["200g"],
     )
+    data: Mapping[Name, HostFolder] = Field(
+        default={},
+        description="Datasets that it has already, by their names in pipelines, with the folder there. A run"
+        " gets that folder itself, read-only, as long as it holds exactly the version that the run is about;"
+        " else the data are brought as usual.",
+        examples=[{"wine": "/data/wine"}],
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Host:
@@ -212,6 +232,12 @@ class Host(Model):
                 "ssh: with the other machine's socket under ssh: socket",
                 key="engine",
             )
+        for name, path in self.data.items() if self.ssh is None else ():
+            # A link on this machine may lead anywhere; of one elsewhere its contents are compared.
+            why_not = why_not_mounted(os.path.realpath(path))
+            if why_not:
+                message = f"{path}, the data of {name}, leads to {os.path.realpath(path)}: {why_not}"
+                raise wrong(message, "a folder of data", key="data")
         return self
 
 

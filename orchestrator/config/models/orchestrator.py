@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from orchestrator.config.models.email import Email
 from orchestrator.config.models.machines import Host, Registry, RegistryHost, Server
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.yaml_loader import Plain
+from orchestrator.domain.hostpaths import why_not_mounted
 
 GIB: Final = 1 << 30
 
@@ -221,4 +223,11 @@ class OrchestratorFile(Model):
                 "a host, such as local: {slots: 2}",
                 key="hosts",
             )
+        own = (os.path.realpath(self.storage.path),)
+        for name, host in self.hosts.items():
+            for path in host.data.values() if host.ssh is None else ():
+                why_not = why_not_mounted(os.path.realpath(path), own)
+                if why_not:
+                    message = f"{path}, data of the host {name}, cannot be shown to runs: {why_not}"
+                    raise wrong(message, "a folder apart from storage.path", key="hosts")
         return self

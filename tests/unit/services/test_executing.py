@@ -474,7 +474,7 @@ def test_a_removed_volume_whose_filling_is_cut_off_is_filled_again(world: World)
     server = world.server()
     world.finish(world.first_run(watched), server)
     (volume,) = [name for name in world.engine.volumes if "-data-" in name]
-    del world.engine.volumes[volume]
+    del world.engine.volumes[volume], world.engine.contents[volume]
     world.engine.fail("put", EngineUnavailable("cut off"))
     world.sources.push("main", "second")
     (second,) = world.detector.poll_source(watched, watched.sources[0])

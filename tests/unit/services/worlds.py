@@ -62,9 +62,12 @@ from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
 from orchestrator.services.recover import welcome
 from orchestrator.services.report import ReportBuilder
+from orchestrator.services.staging import Stager
+from orchestrator.services.standing import waiting
 from orchestrator.services.supply import ImageSupply
 from orchestrator.store import SqlStore, open_store
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_stager import act_as_stager
 
 
 class ManualClock:
@@ -185,6 +188,17 @@ class FakeData:
                 tar.addfile(member, io.BytesIO(content))
         buffer.seek(0)
         return buffer
+
+    def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
+        content = self.files.get(entry.path, b"")
+        if len(content) != entry.size:
+            raise DatasetMoved(f"{entry.path} has another size")
+        return io.BytesIO(content[offset : offset + size])
+
+    def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
+        for entry in entries:
+            if hashlib.sha256(self.files.get(entry.path, b"")).hexdigest() != entry.sha256:
+                raise DatasetMoved(f"{entry.path} changed")
 
 
 class FakeSecrets:
@@ -351,6 +365,8 @@ class World:
         self.logs = FolderLogs(folder / "logs")
         self.checkpoints = FolderCheckpoints(folder / "checkpoints")
         self.supply = ImageSupply()
+        self.part = PART
+        act_as_stager(self.engine)
         self.hosts = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
         self.evaluator = Evaluator(self.store, self.clock)
@@ -403,29 +419,41 @@ class World:
         wants: Callable[[int], bool] = lambda run_id: True,
     ) -> Dispatcher:
         networks = Networks(self.store.instance, self.hosts, self.clock)
+        gpus = self.gpus = Gpus(self.hosts, self.engines, self.store, self.clock, self.supply)
         preparer = Preparer(
             self.store,
             self.sources,
-            self.data,
+            Stager(
+                self.store,
+                self.data,
+                self.supply,
+                ByName(self.hosts),
+                self.clock,
+                "me",
+                self.part,
+            ),
             Images(self.store.instance, "me", self.clock),
             self.supply,
             networks,
-            self.clock,
+            gpus,
             self.folder / "scratch",
         )
         ports = ExecutionPorts(
             self.store,
             preparer,
             networks,
+            gpus,
             OutputCollector(self.blobs, default_collectors()),
             self.logs,
             self.secrets,
-            gpus,
+            self.clock,
             Reach(self.engines, self.clock, True, self.store.hosts, self._returned),
             {host.name: host for host in self.hosts},
             Checkpoints(self.store, self.checkpoints),
             lambda host: self.full(host),
         )
+        looks = HostLooks(why_silent=ports.reach.why_not, no_room=lambda host: self.no_room(host))
+        self.chooser = Chooser(self.store, self.hosts, self.clock, looks)
         made = Dispatcher(
             ports,
             self.chooser,
@@ -437,6 +465,17 @@ class World:
         )
         self._dispatchers.append(made)
         return made
+
+    def add_host(self, name: str, **spec: object) -> FakeEngine:
+        """One more host, before a server is made; its engine. It is wanted less than those before it."""
+        engine = self.engines[name] = FakeEngine(self.store.instance)
+        act_as_stager(engine)
+        self.hosts = (*self.hosts, HostSpec(name, f"unix:///{name}", **spec))  # type: ignore[arg-type]
+        return engine
+
+    def waiting(self, run: Run) -> list[str]:
+        """Why a run is not further, as the last server sees it."""
+        return waiting(self.store, self.chooser, self.clock.now(), run, served=True)
 
     def _returned(self, host: str, engine: Engine) -> None:
         (spec,) = (spec for spec in self.hosts if spec.name == host)
@@ -451,8 +490,6 @@ class World:
     def name_of(self, run: Run, replicate: int = 0, number: int = 1) -> str:
         """What the container of an attempt is, or will be, called."""
         (attempt,) = [
-        looks = HostLooks(why_silent=ports.reach.why_not, no_room=lambda host: self.no_room(host))
-        self.chooser = Chooser(self.store, self.hosts, self.clock, looks)
             a for a in self.store.attempts.of_run(run.id) if (a.replicate, a.number) == (replicate, number)
         ]
         return naming.container_name(self.store.instance, attempt.id)
@@ -466,10 +503,6 @@ class World:
         """Tick until a run has ended. Time passes fast enough for retries to be due."""
 
         deadline = time.monotonic() + seconds
-    def waiting(self, run: Run) -> list[str]:
-        """Why a run is not further, as the last server sees it."""
-        return waiting(self.store, self.chooser, self.clock.now(), run, served=True)
-
         while True:
             self.woken.clear()
             dispatcher.tick()
