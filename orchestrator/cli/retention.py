@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Json
     from orchestrator.domain.retention import Going, Kind, Plan, Policy, Staying
 
-_KINDS = ("runs", "artifacts", "logs", "files", "journal", "images", "volumes", "releases")
+_ON_HOSTS = ("containers", "networks", "volumes", "images")
+_KINDS = ("runs", "artifacts", "logs", "files", "journal", *_ON_HOSTS, "releases")
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -164,13 +164,18 @@ def plan_unused(things: Iterable[HostThing], rule: Unused, now: datetime) -> Pla
     return Plan(tuple(going), tuple(dict.fromkeys(staying)))
 
 
-def plan_hosts(things: Iterable[HostThing], policy: Policy, now: datetime, lacking: int = 0) -> Plan:
-    """What goes of all that is ours on one host.
+def plan_hosts(
+    things: Sequence[HostThing],
+    policy: Policy,
+    now: datetime,
+    lacking: int = 0,
+    kinds: AbstractSet[Kind] = frozenset(ON_HOSTS),
+) -> Plan:
+    """What goes, of these kinds, of all that is ours on one host.
 
     What had its time, and then, while that leaves ``lacking`` bytes of room, whatever nothing needs, the
     least recently used first. What the engine tells no size of makes no room as far as is known.
     """
-    things = list(things)
     plan, held = Plan(), set[str]()
     for kind in ON_HOSTS:
         of_kind = [
@@ -178,17 +183,19 @@ def plan_hosts(things: Iterable[HostThing], policy: Policy, now: datetime, lacki
             for thing in things
             if thing.kind is kind
         ]
-        for leftover, rule in ((True, Unused(age=policy.leftovers)), (False, _rule(policy, kind))):
+        rules = ((True, Unused(age=policy.leftovers)), (False, _rule(policy, kind)))
+        for leftover, rule in rules if kind in kinds else ():
             plan += plan_unused([thing for thing in of_kind if thing.leftover is leftover], rule, now)
         gone = {thing.key for thing in plan.going}
         held |= {name for thing in of_kind if _key(thing) not in gone for name in thing.holds}
     lacking -= sum(thing.size for thing in plan.going)
     going = {(thing.kind, thing.key) for thing in plan.going}
     more: list[Going] = []
-    for thing in sorted(things, key=lambda t: (not t.leftover, t.used_at, -t.depth, t.name)):
+    left = [thing for thing in things if thing.kind in kinds and not thing.needed and thing.name not in held]
+    for thing in sorted(left, key=lambda t: (not t.leftover, t.used_at, -t.depth, t.name)):
         if lacking <= 0:
             break
-        if thing.needed or thing.name in held or (thing.kind, _key(thing)) in going or not thing.size:
+        if (thing.kind, _key(thing)) in going or not thing.size:
             continue
         more.append(_going_there(thing, _NO_ROOM))
         lacking -= thing.size

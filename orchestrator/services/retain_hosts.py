@@ -100,8 +100,8 @@ class HostKeeper:
             try:
                 # What is there first, who needs it after: whatever began meanwhile is not in the list.
                 usage, lacking = self._engines[host].usage(), self._lacking(host)
-                things = [thing for thing in self._things(host, usage) if thing.kind in kinds]
-                whole += plan_hosts(things, self._policy, self._clock.now(), lacking)
+                things = list(self._things(host, usage))
+                whole += plan_hosts(things, self._policy, self._clock.now(), lacking, kinds)
             except EngineError as error:
                 problems.append(f"{host}: {error}")
             progress(ProgressEvent("looking at hosts", done, len(hosts), "hosts"))

@@ -230,15 +230,17 @@ def test_what_an_installation_left_on_a_host_goes_when_it_is_asked_for(
     installation.orchestrator("run", "line")
     label: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={installation.instance()}"}
     assert docker_engine.volumes.list(filters=label) != []
-    assert "--yes" in command(installation, "hosts", "clean").stderr
-    kinds = {thing["kind"] for thing in installation.json("hosts", "clean", "--dry-run")}
+    assert "--yes" in command(installation, "hosts", "prune", "--all").stderr
+    assert installation.json("hosts", "prune", "--dry-run") == [], "all of it is of use to the next run"
+    kinds = {thing["kind"] for thing in installation.json("hosts", "prune", "--all", "--dry-run")}
     assert "volume" in kinds
     assert docker_engine.volumes.list(filters=label) != []
-    assert command(installation, "hosts", "clean", "--yes").returncode == 0
+    assert command(installation, "hosts", "prune", "--all", "--yes").returncode == 0
     engine = docker_engine
     assert engine.containers.list(all=True, filters=label) == []
     assert engine.networks.list(filters=label) == engine.volumes.list(filters=label) == []
     assert engine.images.list(filters=label) == []
     server = installation.serve()
-    assert command(installation, "hosts", "clean", "--yes").returncode == 2
+    assert command(installation, "hosts", "prune", "--all", "--yes").returncode == 2
+    assert command(installation, "hosts", "prune", "--now", "--yes").returncode == 0
     assert server.terminate() == 0

@@ -29,4 +29,4 @@ def test_a_run_for_whose_network_an_engine_has_no_range_left_says_so_and_what_to
     (attempt,) = elsewhere.json("runs", "show", "1")["attempts"]
     assert attempt["state"] == "errored"
     assert "has no range of addresses left for the network" in attempt["message"]
-    assert "orchestrator hosts clean" in attempt["message"]
+    assert "orchestrator hosts prune" in attempt["message"]

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import EngineError
 _NO_ICC = {"com.docker.network.bridge.enable_icc": "false"}
 _NO_RANGE_REMEDY = (
     "each slot has a network of its own, and an engine room for some 30 networks: remove those that nobody"
-    " needs (`docker network prune`, `orchestrator hosts clean`), or give the engine more ranges"
+    " needs (`docker network prune`, `orchestrator hosts prune --now`), or give the engine more ranges"
     " (default-address-pools in its daemon.json)"
 )
 
