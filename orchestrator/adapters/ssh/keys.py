@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.domain.pipeline import SshSpec
 from orchestrator.ports.links import HostKey
 
 
@@ -55,6 +56,11 @@ class KnownHosts:
         with (self.path.parent / ".known_hosts.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def trusted_by(spec: SshSpec, own: Path) -> KnownHosts:
+    """The keys that count for a host: those of the file it names, else our own ones."""
+    return KnownHosts(Path(spec.known_hosts) if spec.known_hosts else own)
 
 
 def read_keys(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -8,11 +8,11 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from orchestrator.adapters.ssh import settings
+from orchestrator.adapters.ssh.keys import trusted_by
 from orchestrator.adapters.ssh.process import SshProcess
 from orchestrator.adapters.ssh.trouble import LOOK, Trouble, engine_trouble, trouble_of
 from orchestrator.domain.errors import EngineUnavailable, InvalidInput
@@ -137,7 +137,7 @@ class Link:
     def _keep_up(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            began = self._clock.monotonic()
+            began, keys = self._clock.monotonic(), self._keys_changed_at()
             try:
                 trouble, was_up = self._connection()
             except EngineUnavailable as error:
@@ -158,7 +158,7 @@ class Link:
             else:
                 failures += 1
                 self._move(LinkState.REFUSED if trouble.refused else LinkState.DOWN, trouble)
-            self._pause(failures, trouble.refused)
+            self._pause(failures, keys if trouble.refused else None)
         self._move(LinkState.DOWN, Trouble("the connection was closed"), quiet=True)
 
     def _connection(self) -> tuple[Trouble, bool]:
@@ -173,7 +173,7 @@ class Link:
             while not process.ended(_WATCH):
                 if self._stop.is_set():
                     break
-            return trouble_of(self.name, self.spec, process.said), True
+            return self._why(process), True
         finally:
             process.close()
             self._process = None
@@ -184,7 +184,7 @@ class Link:
         look = _LOOK
         while not self.files.socket.exists():
             if process.ended(look):
-                return trouble_of(self.name, self.spec, process.said)
+                return self._why(process)
             look = min(_SLOWEST_LOOK, look * 1.2)
             if self._stop.is_set() or self._clock.monotonic() > deadline:
                 return Trouble(
@@ -193,28 +193,31 @@ class Link:
         if _answers(self.files.socket):
             return None
         if process.ended(0):
-            return trouble_of(self.name, self.spec, process.said)
+            return self._why(process)
         try:
             looked = self._run(["sh", "-c", LOOK, "sh", self.spec.socket]).out
         except EngineUnavailable:
             looked = ""
         return engine_trouble(self.spec, looked)
 
-    def _pause(self, failures: int, refused: bool) -> None:
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))
-        pause = (_REFUSED_PAUSE if refused else longest) * (0.5 + self._chance())
-        if not refused:
-            self._stop.wait(pause)
+    def _why(self, process: SshProcess) -> Trouble:
+        known = trusted_by(self.spec, self.files.known_hosts)
+        return trouble_of(self.name, self.spec, process.said, known.fingerprints)
+
+    def _pause(self, failures: int, refused_with: int | None) -> None:
+        """Wait before the next try; after a refusal until the keys are other ones than at that time."""
+        jitter = 0.5 + self._chance()
+        if refused_with is None:
+            self._stop.wait(jitter * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)))
             return
-        until, keys = self._clock.monotonic() + pause, self._keys_changed_at()
+        until = self._clock.monotonic() + jitter * _REFUSED_PAUSE
         while self._clock.monotonic() < until and not self._stop.wait(_WATCH):
-            if self._keys_changed_at() != keys:
+            if self._keys_changed_at() != refused_with:
                 return
 
     def _keys_changed_at(self) -> int:
-        path = Path(self.spec.known_hosts) if self.spec.known_hosts else self.files.known_hosts
         try:
-            return path.stat().st_mtime_ns
+            return trusted_by(self.spec, self.files.known_hosts).path.stat().st_mtime_ns
         except OSError:
             return 0
 
@@ -232,11 +235,6 @@ class Link:
         elif trouble is not None and (told is None or told.told != trouble.told):
             # Who needs the link is told by an error, and says so louder.
             log.info("host %s: %s; %s", self.name, trouble.told, trouble.remedy)
-
-    @property
-    def since(self) -> datetime:
-        """When its state last changed."""
-        return self._since
 
 
 def _answers(path: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from orchestrator.adapters.ssh import settings
-from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint, read_keys
+from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint, read_keys, trusted_by
 from orchestrator.adapters.ssh.link import Files, Link
 from orchestrator.adapters.ssh.process import leashed
 from orchestrator.adapters.ssh.trouble import Trouble, trouble_of
@@ -72,7 +72,7 @@ class SshLinks:
         with self._configured(spec) as config:
             answer = self._asked(host.name, settings.remote(spec, config, command), timeout)
         if answer.code == _SSH_FAILED:
-            raise trouble_of(host.name, spec, answer.err).error(host.name)
+            raise self._trouble(host.name, spec, answer)
         return answer
 
     def keys(self, host: HostSpec) -> Iterator[HostKey]:
@@ -110,7 +110,7 @@ class SshLinks:
         with self._configured(spec) as config:
             answer = self._asked(name, settings.question(spec, config), _QUESTION)
         if answer.code != 0:
-            raise trouble_of(name, spec, answer.err).error(name)
+            raise self._trouble(name, spec, answer)
         told = dict(line.partition(" ")[::2] for line in answer.out.splitlines())
         jumps = told.get("proxyjump", "none")
         names = [] if jumps == "none" else jumps.split(",")
@@ -133,10 +133,14 @@ class SshLinks:
             answer = self._asked(name, settings.greeting(hop, config, shown), _QUESTION)
             found = next(read_keys(shown), None)
         if found is None:
-            raise trouble_of(name, hop, answer.err).error(name)
+            raise self._trouble(name, hop, answer)
         kind, blob = found[1], found[2]
-        known = KnownHosts(Path(hop.known_hosts)) if hop.known_hosts else self.trusted
-        return HostKey(found[0], kind, blob, fingerprint(blob), known.fingerprints(found[0]))
+        known = trusted_by(hop, self.trusted.path).fingerprints(found[0])
+        return HostKey(found[0], kind, blob, fingerprint(blob), known)
+
+    def _trouble(self, name: str, spec: SshSpec, answer: Answer) -> EngineUnavailable:
+        known = trusted_by(spec, self.trusted.path)
+        return trouble_of(name, spec, answer.err, known.fingerprints).error(name)
 
     def _asked(self, name: str, command: Sequence[str], timeout: float) -> Answer:
         try:

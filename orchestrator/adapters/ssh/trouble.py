@@ -7,16 +7,21 @@ and nowhere else; words that are not known are shown as they are.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.errors import EngineUnavailable, HostRefused
 from orchestrator.domain.pipeline import SshSpec
 
+Trusted = Callable[[str], tuple[str, ...]]
 _LONGEST: Final = 300
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _CHANGED: Final = re.compile(r"Host key for (\S+) has changed")
 _UNKNOWN: Final = re.compile(r"host key is known for (\S+) and you have requested strict checking")
+_DENIED: Final = re.compile(r"(\S+): Permission denied \(")
+_REFUSED: Final = re.compile(r"connect to host (\S+) port (\d+): Connection refused")
+_NO_WAY: Final = ("timed out", "No route to host", "Network is unreachable")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -34,56 +39,61 @@ class Trouble:
         return kind(f"host {host}: {self.told}", self.remedy)
 
 
-def trouble_of(host: str, spec: SshSpec, said: str) -> Trouble:
-    """What ssh's words mean; ``said`` is what it wrote to standard error."""
+def trouble_of(host: str, spec: SshSpec, said: str, trusted: Trusted = lambda name: ()) -> Trouble:
+    """What ssh's words mean.
+
+    ``said`` is what it wrote to standard error; ``trusted`` tells the fingerprints trusted of a machine.
+    """
     where = str(spec)
-    trust = f"orchestrator hosts trust {host}"
     if "Host key verification failed" in said:
-        return _key_trouble(said, spec, trust)
-    if "Permission denied (" in said:
-        key = spec.identity_file or "a key of the SSH agent or of ~/.ssh"
+        return _key_trouble(said, spec, f"orchestrator hosts trust {host}", trusted)
+    if "UNPROTECTED PRIVATE KEY FILE" in said:
+        key = spec.identity_file or "the private key"
+        return Trouble(f"others may read {key}, so ssh does not use it", f"chmod 600 {key}", refused=True)
+    if denied := _DENIED.search(said):
         return Trouble(
-            f"{where} lets nobody in with {key}",
+            f"{denied[1]} is not let in with {spec.identity_file or 'a key of the SSH agent or of ~/.ssh'}",
             f"append that key's .pub to ~/.ssh/authorized_keys there; try it with: ssh {_words(spec)}",
             refused=True,
         )
-    if "UNPROTECTED PRIVATE KEY FILE" in said:
-        told = f"others may read {spec.identity_file or 'the private key'}, so ssh does not use it"
-        return Trouble(told, f"chmod 600 {spec.identity_file or 'KEY'}", refused=True)
-    if "Bad configuration option" in said or "terminating," in said:
-        return Trouble(
-            f"ssh does not understand its configuration: {_last(said)}", "correct that file", refused=True
-        )
+    if "Bad configuration option" in said or ": terminating, " in said:
+        file = spec.config or "the ssh_config"
+        return Trouble(f"ssh does not understand its configuration: {_last(said)}", f"correct {file}", True)
     if "Could not resolve hostname" in said:
-        return Trouble(f"there is no machine of the name {spec.hostname}", "see that the name is right")
-    if "Connection refused" in said:
-        return Trouble(f"{where} refuses connections", "see that sshd runs there, at that port")
-    if "timed out" in said or "No route to host" in said or "Network is unreachable" in said:
+        return Trouble(f"no machine of that name is known: {_last(said)}", "see that the name is right")
+    if refused := _REFUSED.search(said):
+        told = f"{refused[1]} refuses connections at port {refused[2]}"
+        return Trouble(told, "see that sshd runs there, at that port")
+    if "stdio forwarding failed" in said:
+        told = f"{where} cannot be reached from {spec.proxy_jump or 'the machine before it'}"
+        return Trouble(told, "see that it is switched on and that sshd runs there, at that port")
+    if any(words in said for words in _NO_WAY):
         return Trouble(
             f"{where} cannot be reached", "see that it is switched on and the network lets us there"
         )
     if not said.strip():
-        return Trouble(f"the connection to {where} broke", "it is tried again by itself")
+        return Trouble(f"the connection to {where} broke", "it is made anew by itself")
     return Trouble(f"no connection to {where}: {_last(said)}", f"try: ssh {_words(spec)}")
 
 
-def _key_trouble(said: str, spec: SshSpec, trust: str) -> Trouble:
-    shown = f" ({found[0]})" if (found := _FINGERPRINT.search(said)) else ""
-    if changed := _CHANGED.search(said):
-        remedy = f"ask its administrator for the right fingerprint, and only if it is this one: {trust}"
-        if spec.known_hosts is not None:
-            remedy = f"if its administrator says that it is right, correct {spec.known_hosts}"
+def _key_trouble(said: str, spec: SshSpec, trust: str, trusted: Trusted) -> Trouble:
+    named = _CHANGED.search(said) or _UNKNOWN.search(said)
+    name = named[1] if named else spec.hostname
+    known = trusted(name)
+    if _CHANGED.search(said) or known:
+        shown = f" ({found[0]})" if (found := _FINGERPRINT.search(said)) else ""
+        before = f" ({', '.join(known)})" if known else ""
+        act = trust if spec.known_hosts is None else f"correct {spec.known_hosts}"
+        remedy = f"ask its administrator whether the new key is right, and only then: {act}"
         return Trouble(
-            f"{changed[1]} shows another host key{shown} than the one that is trusted: it was installed"
-            " anew, or somebody else answers in its place; nothing was sent to it",
+            f"{name} shows another host key{shown} than the trusted one{before}, so nothing was sent to it:"
+            " it was set up anew, or somebody else answers in its place",
             remedy,
             refused=True,
         )
-    unknown = _UNKNOWN.search(said)
-    remedy = f"compare and accept it: {trust}"
-    if spec.known_hosts is not None:
-        remedy = f"add it to {spec.known_hosts}"
-    name = unknown[1] if unknown else spec.hostname
+    remedy = (
+        f"compare and accept it: {trust}" if spec.known_hosts is None else f"add it to {spec.known_hosts}"
+    )
     return Trouble(
         f"the host key of {name} is not known yet, so nothing was sent to it", remedy, refused=True
     )
