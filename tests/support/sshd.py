@@ -18,6 +18,7 @@ from tests.support.engine import ROOT, TEST_LABEL
 from tests.support.network import free_port
 from tests.support.waiting import wait_until
 
+_ALL_OF_IT = "-- that is all"
 SERVER_FOLDER = ROOT / "orchestrator" / "demo" / "server"
 
 
@@ -37,11 +38,25 @@ class SshServer:
 
     def run(self, *command: str) -> str:
         """Run a command on the server as root, past sshd, and return what it printed; it has to succeed."""
+        # A busy engine may lose the output of a command that ends at once: it is kept, and asked for again.
+        kept = f"/tmp/said-{uuid.uuid4().hex}"
+        code, _ = self._as_root("sh", "-c", f'"$@" >{kept} 2>&1', "sh", *command)
+        output = b""
+        for _ in range(10):
+            _, output = self._as_root("sh", "-c", f"cat {kept} && echo {_ALL_OF_IT}")
+            if output.endswith(_ALL_OF_IT.encode() + b"\n"):
+                break
+        else:
+            raise AssertionError(f"what {command} printed on the server did not arrive: {output!r}")
+        self._as_root("rm", kept)
+        text = output.removesuffix(_ALL_OF_IT.encode() + b"\n").decode()
+        if code != 0:
+            raise AssertionError(f"{command} ended with {code} on the server: {text}")
+        return text
+
+    def _as_root(self, *command: str) -> tuple[int | None, bytes]:
         done = self.container.exec_run(list(command), user="root")
-        output = done.output.decode() if isinstance(done.output, bytes) else b"".join(done.output).decode()
-        if done.exit_code != 0:
-            raise AssertionError(f"{command} ended with {done.exit_code} on the server: {output}")
-        return output
+        return done.exit_code, done.output if isinstance(done.output, bytes) else b"".join(done.output)
 
     def wait_until_it_answers(self) -> None:
         """Return once sshd greets, after a start or a restart."""

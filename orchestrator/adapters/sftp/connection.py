@@ -150,6 +150,8 @@ class Connection:
             text, errors = self._listen(channel)
             if not channel.status_event.wait(self.server.timeout):
                 raise TimeoutError
+            if channel.exit_status < 0:
+                raise ConnectionError("the command was killed, or the connection lost, before it ended")
             return Output(channel.exit_status, text, errors.decode("utf-8", "replace").strip())
         finally:
             channel.close()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from orchestrator.adapters.sftp import lock
+from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable, TransferCorrupted
 from orchestrator.ports.progress import ProgressEvent
@@ -49,6 +51,16 @@ def once(act: Callable[[], object]) -> Callable[[ProgressEvent], None]:
             act()
 
     return sink
+
+
+@pytest.mark.parametrize("site", ["deploy"], ids=["with a shell"], indirect=True)
+def test_a_command_that_is_killed_on_the_server_is_no_answer_of_it(live: Site) -> None:
+    with (
+        closing(Connection(live.server)) as connection,
+        pytest.raises(ServerUnavailable, match="was killed"),
+        connection.errors("measure"),
+    ):
+        connection.run("kill -KILL $$")
 
 
 def test_an_upload_cut_off_in_the_middle_is_tried_again_under_the_same_name(live: Site) -> None:
