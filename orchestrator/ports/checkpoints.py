@@ -20,7 +20,7 @@ class CheckpointCopy:
 class CheckpointFiles(Protocol):
     """The newest copy of each replicate's checkpoint. Thread-safe; raises StoreUnavailable."""
 
-    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], None]) -> None:
+    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], object]) -> None:
         """Replace the copy by what ``write`` writes; what that raises goes through, and the old one stays."""
 
     def find(self, run_id: int, replicate: int) -> CheckpointCopy | None:

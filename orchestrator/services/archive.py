@@ -69,21 +69,25 @@ class LeftOut:
 
 
 def read_members(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member | LeftOut]:
-    """As :func:`read_entries`, for who has no use for links: they are left out."""
-    for entry in read_entries(stream, limits, root):
-        yield LeftOut(entry.path, _link_to(entry.target)) if isinstance(entry, Link) else entry
-
-
-def read_entries(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member | Link | LeftOut]:
     """Read the archive of a folder or file called ``root``, member by member, never a whole file at once.
 
     Paths are relative to ``root``, whether the engine puts that name before them or not; a single file keeps
-    its name. Folders are passed over. Whatever is neither a regular file nor a link that stays within the
-    folder, has a name that could mislead, or exceeds a limit comes as LeftOut. Stopping early is fine;
-    closing the stream is the caller's.
+    its name. Folders are passed over. Whatever is no regular file, has a name that could mislead, or exceeds
+    a limit comes as LeftOut. Stopping early is fine; closing the stream is the caller's.
 
     Raises EngineError for what is no plain tar, EngineUnavailable when the stream breaks off.
     """
+    for entry in _read(stream, limits, root, links=False):
+        if not isinstance(entry, Link):
+            yield entry
+
+
+def read_entries(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member | Link | LeftOut]:
+    """As :func:`read_members`, with the links that stay within the folder. Nothing comes from behind one."""
+    return _read(stream, limits, root, links=True)
+
+
+def _read(stream: BinaryIO, limits: Limits, root: str, *, links: bool) -> Iterator[Member | Link | LeftOut]:
     guarded = _GuardedStream(stream)
 
     class Header(tarfile.TarInfo):
@@ -104,7 +108,7 @@ def read_entries(stream: BinaryIO, limits: Limits, root: str) -> Iterator[Member
         archive = tarfile.open(  # noqa: SIM115 - a stream that is only read has nothing to close
             fileobj=guarded, mode="r|", tarinfo=Header, encoding="utf-8", errors="surrogateescape"
         )
-        yield from _Reader(archive, guarded, limits, root, lambda: Header.end_seen).members()
+        yield from _Reader(archive, guarded, limits, root, links, lambda: Header.end_seen).members()
     except _HeadersTooLarge:
         yield LeftOut("", f"the rest was not read: the headers of an entry exceed {_HEADERS} bytes")
     except tarfile.ReadError as error:
@@ -178,12 +182,14 @@ class _Reader:
         stream: _GuardedStream,
         limits: Limits,
         root: str,
+        links: bool,
         whole: Callable[[], bool],
     ) -> None:
         self._archive = archive
         self._stream = stream
         self._limits = limits
         self._root = root
+        self._links = links
         self._prefixed: bool | None = None
         self._files: set[str] = set()
         self._folders: set[str] = set()
@@ -248,7 +254,7 @@ class _Reader:
         wrong = _wrong_kind(info)
         if path is None:
             return LeftOut(shown, "it lies outside the folder")
-        if info.issym() and _stays_within(path, info.linkname):
+        if self._links and info.issym() and _stays_within(path, info.linkname):
             room = self._within_limits(path, 0)
             return room if isinstance(room, LeftOut) else Link(path, info.linkname)
         return LeftOut(path, wrong) if wrong else self._within_limits(path, info.size)
@@ -301,17 +307,13 @@ def _wrong_kind(info: tarfile.TarInfo) -> str:
     if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
         return "its size is negative" if info.size < 0 else ""
     kinds = {
-        tarfile.SYMTYPE: _link_to(info.linkname),
+        tarfile.SYMTYPE: f"it is a symbolic link to {_shown(info.linkname)}",
         tarfile.LNKTYPE: f"it is a hard link to {_shown(info.linkname)}",
         tarfile.FIFOTYPE: "it is a named pipe",
         tarfile.CHRTYPE: "it is a device",
         tarfile.BLKTYPE: "it is a device",
     }
     return kinds.get(info.type, "it is of an unknown kind")
-
-
-def _link_to(target: str) -> str:
-    return f"it is a symbolic link to {_shown(target)}"
 
 
 def _stays_within(path: str, target: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrator.domain.errors import EngineError, StoreUnavailable
-from orchestrator.ports.engine import Engine
+from orchestrator.ports.engine import Engine, EngineInfo
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.world import Clock
 
@@ -37,6 +37,7 @@ class _Known:
     answered: bool = False
     """Whether it answered at the last look; ``why`` says why not."""
     why: str = "it was not asked yet"
+    info: EngineInfo | None = None
     looked: float = -math.inf
     asked: float = -math.inf
     asking: threading.Event | None = None
@@ -78,12 +79,15 @@ class Reach:
         with known.lock:
             if known.asking is None and self._clock.monotonic() - known.looked >= _REMEMBERED:
                 self._begin(host, known)
-            asking = known.asking
-        if asking is not None and not asking.wait(_PATIENCE):
-            with known.lock:
-                if known.asking is asking:
-                    return f"it has not answered for {self._clock.monotonic() - known.asked:.0f} s"
+            asking, asked = known.asking, known.asked
+        # Waited for once, however often it is asked for while the answer is still to come.
+        if asking is not None and not asking.wait(max(0.0, _PATIENCE - (self._clock.monotonic() - asked))):
+            return f"it has not answered for {self._clock.monotonic() - asked:.0f} s"
         return None if known.answered else known.why
+
+    def info(self, host: str) -> EngineInfo | None:
+        """What its engine said of itself when it last answered this process, or None."""
+        return self._of(host).info
 
     def look(self) -> None:
         """Ask, without waiting, what was not asked for a while; for a loop to call often."""
@@ -134,7 +138,7 @@ class Reach:
             known.why, known.answered = "it is not in the configuration", False
             return
         try:
-            engine.info()
+            known.info = engine.info()
             self._remember(host, known)
             if known.silent:
                 self._returned(host, engine)

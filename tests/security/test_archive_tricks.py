@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.domain.errors import EngineError, EngineUnavailable
 from orchestrator.domain.pipeline import Limits
-from orchestrator.services.archive import LeftOut, Member, read_members
+from orchestrator.services.archive import LeftOut, Link, Member, read_entries, read_members
 
 ROOT = "output"
 DEFAULTS = Limits()
@@ -116,6 +116,35 @@ def test_a_link_followed_by_a_file_of_its_name_leads_nowhere() -> None:
     files, left_out = read(tar(FOLDER, link, entry(f"{ROOT}/trap/cron", b"evil"), GOOD))
     assert files == {"trap/cron": b"evil", "good.txt": b"good"}
     assert list(left_out) == ["trap"]
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("trap", "/etc/passwd"),
+        ("trap", "../secrets"),
+        ("trap", "a/../../secrets"),
+        ("a/trap", "../../secrets"),
+        ("trap", ""),
+        ("trap", "a\nb"),
+    ],
+)
+def test_a_link_out_of_a_checkpoint_is_left_out(path: str, target: str) -> None:
+    link = entry(f"{ROOT}/{path}", kind=tarfile.SYMTYPE, link=target)
+    (found,) = read_entries(io.BytesIO(tar(FOLDER, link)), DEFAULTS, ROOT)
+    assert isinstance(found, LeftOut)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("last.pt", "a/1.pt"), ("a/last.pt", "../b/./1.pt"), ("x", ".")]
+)
+def test_nothing_lies_behind_a_link_within_a_checkpoint(path: str, target: str) -> None:
+    link = entry(f"{ROOT}/{path}", kind=tarfile.SYMTYPE, link=target)
+    behind = entry(f"{ROOT}/{path}/cron", b"evil")
+    twin = entry(f"{ROOT}/{path}", b"evil")
+    first, *others = read_entries(io.BytesIO(tar(FOLDER, link, behind, twin)), DEFAULTS, ROOT)
+    assert first == Link(path, target)
+    assert [type(other) for other in others] == [LeftOut, LeftOut]
 
 
 def test_a_second_entry_of_the_same_name_does_not_replace_the_first() -> None:

@@ -29,7 +29,7 @@ class FolderCheckpoints:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], None]) -> None:
+    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], object]) -> None:
         """Replace the copy by what ``write`` writes."""
         with storing("a checkpoint", self._root):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,11 +5,14 @@ import pytest
 from orchestrator.domain.run import (
     ATTEMPT_TRANSITIONS,
     CONSEQUENCES,
+    Attempt,
     AttemptState,
     Exit,
     Reason,
     StopCause,
     classify,
+    failed_hosts,
+    may_be_the_hosts_end,
     warnings_of,
 )
 
@@ -30,6 +33,7 @@ OURS_OR_THE_HOST = {
     "engine_unavailable",
     "engine_refused",
     "disk_full",
+    "gpu_unavailable",
     "image_not_found",
     "registry_denied",
     "registry_unavailable",
@@ -46,6 +50,7 @@ RETRYABLE = {
     "lost",
     "engine_unavailable",
     "disk_full",
+    "gpu_unavailable",
     "registry_unavailable",
     "source_unavailable",
     "data_unavailable",
@@ -120,6 +125,43 @@ def test_our_own_stop_outranks_how_the_container_ended(
     ended: Exit, stopped: StopCause, reason: Reason
 ) -> None:
     assert classify(ended, stopped) is reason
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        pytest.param(Exit(255), Reason.LOST, id="found dead by the engine"),
+        pytest.param(Exit(143), Reason.LOST, id="told to end by the engine"),
+        pytest.param(Exit(0), Reason.COMPLETED, id="success before"),
+        pytest.param(Exit(1), Reason.EXIT_CODE, id="failure before"),
+        pytest.param(Exit(137), Reason.KILLED, id="killed"),
+    ],
+)
+def test_a_host_that_was_started_anew_takes_the_blame_for_what_it_may_have_done(
+    ended: Exit, reason: Reason
+) -> None:
+    assert classify(ended, None, host_restarted=True) is reason
+
+
+def test_our_own_stop_outranks_a_host_that_was_started_anew() -> None:
+    assert classify(Exit(143), StopCause.TIMEOUT, host_restarted=True) is Reason.TIMEOUT
+    assert not may_be_the_hosts_end(Exit(143), StopCause.TIMEOUT)
+
+
+def test_the_hosts_at_fault_are_those_of_that_replicate_alone() -> None:
+    def tried(replicate: int, number: int, host: str, reason: Reason) -> Attempt:
+        state = CONSEQUENCES[reason].state
+        return Attempt(number, 1, replicate, number, 0, state, host=host, reason=reason)
+
+    attempts = [
+        tried(0, 1, "a", Reason.LOST),
+        tried(0, 2, "b", Reason.SOURCE_UNAVAILABLE),
+        tried(0, 3, "c", Reason.KILLED),
+        tried(1, 1, "d", Reason.DISK_FULL),
+    ]
+    assert failed_hosts(attempts, 0) == {"a", "c"}
+    assert failed_hosts(attempts, 1) == {"d"}
+    assert failed_hosts(attempts, 2) == frozenset()
 
 
 def test_a_child_out_of_memory_is_a_warning_when_the_command_succeeds() -> None:

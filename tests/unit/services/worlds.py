@@ -367,7 +367,7 @@ class World:
         self.supply = ImageSupply()
         self.part = PART
         act_as_stager(self.engine)
-        self.hosts = (HostSpec("local", "unix:///x", 2),)
+        self.hosts: tuple[HostSpec, ...] = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
         self.evaluator = Evaluator(self.store, self.clock)
         self.woken = threading.Event()

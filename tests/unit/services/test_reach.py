@@ -1,0 +1,166 @@
+"""Which hosts answer: asked without being held up, written down, and only trusted again once it is clean."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from orchestrator.domain.errors import EngineError, EngineUnavailable
+from orchestrator.ports.engine import Engine, EngineInfo
+from orchestrator.services.reach import Reach
+from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import wait_until
+from tests.unit.services.worlds import World
+
+SILENT = EngineUnavailable("the link is down")
+
+
+class HangingEngine(FakeEngine):
+    """One that does not answer before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.asked = 0
+
+    def info(self) -> EngineInfo:
+        self.asked += 1
+        self.let_go.wait(30)
+        return super().info()
+
+
+@contextmanager
+def hanging() -> Iterator[HangingEngine]:
+    engine = HangingEngine()
+    try:
+        yield engine
+    finally:
+        engine.let_go.set()
+
+
+def reach_of(world: World, returned: Callable[[str, Engine], None] = lambda host, engine: None) -> Reach:
+    return Reach(world.engines, world.clock, hosts=world.store.hosts, returned=returned)
+
+
+def test_a_host_that_hangs_holds_up_who_asks_for_a_moment_and_only_once(world: World) -> None:
+    with hanging() as engine:
+        reach = Reach({"far": engine, "local": world.engine}, world.clock)
+        world.clock.advance(1)
+        assert "has not answered" in (reach.why_not("far") or "")
+        world.clock.advance(3)
+        began = threading.Event()
+        threading.Timer(1.0, began.set).start()
+        for _ in range(50):
+            assert reach.why_not("far") == "it has not answered for 3 s"
+            assert reach.why_not("local") is None
+        assert not began.is_set(), "it was waited for again"
+        assert engine.asked == 1
+        engine.let_go.set()
+        wait_until(lambda: reach.why_not("far") is None, "its answer to count")
+
+
+def test_silence_is_written_down_once_with_its_first_moment(world: World) -> None:
+    reach = reach_of(world)
+    assert reach.why_not("local") is None
+    began = world.clock.now()
+    reach.report("local", SILENT)
+    for _ in range(3):
+        world.clock.advance(10)
+        reach.report("local", SILENT)
+    record = world.store.hosts.get("local")
+    assert (record.unreachable_since, record.trouble) == (began, "the link is down")
+    assert reach.silent_for("local") == 30
+    journal = [e.after for e in world.store.journal.latest() if e.subject == "host local"]
+    assert journal == ["unreachable"]
+
+
+def test_a_report_counts_at_once_for_who_asks(world: World) -> None:
+    reach = reach_of(world)
+    assert reach.why_not("local") is None
+    reach.report("local", SILENT)
+    assert reach.why_not("local") == "the link is down"
+
+
+def test_a_host_answers_again_only_once_it_was_cleared(world: World) -> None:
+    hindered = [EngineError("busy")]
+    seen: list[str] = []
+
+    def returned(host: str, engine: Engine) -> None:
+        seen.append(host)
+        if hindered:
+            raise hindered.pop()
+
+    reach = reach_of(world, returned)
+    reach.report("local", SILENT)
+    world.clock.advance(5)
+    assert reach.why_not("local") == "busy"
+    assert world.store.hosts.get("local").unreachable_since is not None
+    world.clock.advance(5)
+    assert reach.why_not("local") is None
+    assert world.store.hosts.get("local").unreachable_since is None
+    assert seen == ["local", "local"]
+    world.clock.advance(5)
+    assert reach.why_not("local") is None
+    assert seen == ["local", "local"], "one that answered all the time is not cleared"
+
+
+def test_what_a_former_process_knew_of_a_silent_host_counts(world: World) -> None:
+    reach_of(world).report("local", SILENT)
+    world.clock.advance(90)
+    seen: list[str] = []
+    successor = reach_of(world, lambda host, engine: seen.append(host))
+    world.engine.cut()
+    assert successor.why_not("local") is not None
+    assert successor.silent_for("local") == 90
+    world.engine.restore()
+    world.clock.advance(5)
+    assert successor.why_not("local") is None
+    assert seen == ["local"]
+    assert successor.silent_for("local") == 0
+
+
+def test_hosts_are_looked_at_by_themselves_the_silent_ones_more_often(world: World) -> None:
+    reach = reach_of(world)
+
+    def asked() -> int:
+        return [call for call, _ in world.engine.calls].count("info")
+
+    reach.look()
+    wait_until(lambda: asked() == 1, "the first look")
+    assert reach.why_not("local") is None
+    for _ in range(4):
+        world.clock.advance(3)
+        reach.look()
+    assert asked() == 1
+    world.clock.advance(3)
+    reach.look()
+    wait_until(lambda: asked() == 2, "the next look")
+    world.engine.cut()
+    reach.report("local", SILENT)
+    wait_until(lambda: reach.why_not("local") == "the link is down", "the report to count")
+    world.clock.advance(3)
+    reach.look()
+    wait_until(lambda: asked() == 3, "a silent host to be looked at")
+
+
+@pytest.mark.parametrize("loud", [True, False])
+def test_silence_is_said_once_and_so_is_its_end(
+    world: World, caplog: pytest.LogCaptureFixture, loud: bool
+) -> None:
+    caplog.set_level("INFO", "orchestrator.services.reach")
+    reach = Reach(world.engines, world.clock, loud)
+    world.engine.cut()
+    for _ in range(3):
+        assert reach.why_not("local") is not None
+        world.clock.advance(5)
+    world.engine.restore()
+    for _ in range(3):
+        assert reach.why_not("local") is None
+        world.clock.advance(5)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(":")[0] for text in said] == (
+        ["host local does not answer, runs wait for it", "host local answers again"] if loud else []
+    )
