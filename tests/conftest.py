@@ -97,7 +97,10 @@ def _two_hosts(host_network: HostNetwork, base_image: str) -> Iterator[tuple[Hos
 
 @pytest.fixture
 def hosts(_two_hosts: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
-    """Two remote hosts that have the base image of runs, whole before and empty after each test."""
+    """Two remote hosts that have the base image of runs, whole before and empty after each test.
+
+    A test names them before an installation that uses them, so that they are emptied after its end.
+    """
     try:
         yield _two_hosts
     finally:

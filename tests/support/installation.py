@@ -84,6 +84,9 @@ class Installation:
     """Keys of orchestrator.yaml that replace what stands there."""
     pipeline: dict[str, object] = field(default_factory=dict)
     """Keys of the pipeline that replace what stands there."""
+    runners: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Keys of the runner ``cpu``, and of more runners, each as that one with these keys and with a pipeline of
+    its own name, as ``line``."""
     retries: int = 2
     state_free: str = "0"
     engine_free: str = "0"
@@ -107,15 +110,21 @@ class Installation:
         if not list(self.data.iterdir()):
             (self.data / "a.csv").write_text("1\n2\n")
         self._write("orchestrator.yaml", self._main())
-        self._write(
-            "runners/cpu.yaml",
-            {
-                "runner": "cpu",
-                "image": self.runner_image or self.image,
-                "resources": {"memory": "256m", "cpus": 1},
-            },
-        )
-        self._write("pipelines/line.yaml", self._pipeline())
+        runner: dict[str, object] = {
+            "runner": "cpu",
+            "image": self.runner_image or self.image,
+            "resources": {"memory": "256m", "cpus": 1},
+            **self.runners.get("cpu", {}),
+        }
+        self._write("runners/cpu.yaml", runner)
+        line = self._pipeline()
+        self._write("pipelines/line.yaml", line)
+        for name, keys in self.runners.items():
+            if name == "cpu":
+                continue
+            self._write(f"runners/{name}.yaml", {**runner, "runner": name, **keys})
+            executed = {**_mapping(line["run"]), "runner": name}
+            self._write(f"pipelines/{name}.yaml", {**line, "pipeline": name, "run": executed})
 
     def _write(self, name: str, content: Mapping[str, object]) -> None:
         (self.config / name).write_text(yaml.safe_dump(content, sort_keys=False))
@@ -250,6 +259,11 @@ class Installation:
         for server in self.servers:
             if server.process.poll() is None:
                 server.kill()
+
+
+def _mapping(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
 
 
 @contextmanager
