@@ -63,7 +63,8 @@ class Needs:
         if role in _OF_PREPARATION:
             return self.preparing(host)
         attempt_id = labels.get(naming.ATTEMPT_LABEL, "")
-        return self._attempt(int(attempt_id)) if role == "attempt" and attempt_id.isdigit() else ""
+        of_one = role in ("attempt", naming.SAMPLER) and attempt_id.isdigit()
+        return self._attempt(int(attempt_id)) if of_one else ""
 
     def network(self, name: str) -> str:
         """Who needs a network, or the container that holds it and has the same name."""

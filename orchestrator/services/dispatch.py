@@ -304,7 +304,11 @@ def _leftovers(store: Store, engine: Engine, owned: Owned) -> Iterator[tuple[str
     for container in owned.containers:
         role = container.labels.get(naming.ROLE_LABEL)
         attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
-        ended = role == "attempt" and attempt_id.isdigit() and _has_ended(store, int(attempt_id))
+        ended = (
+            role in ("attempt", naming.SAMPLER)
+            and attempt_id.isdigit()
+            and _has_ended(store, int(attempt_id))
+        )
         if ended or (role in ("setup", "stager", "helper") and not preparing):
             yield container.name, partial(engine.remove, container.id)
     for volume in owned.volumes:

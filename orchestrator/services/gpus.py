@@ -25,8 +25,6 @@ from orchestrator.services.supply import ImageSupply
 
 log = logging.getLogger(__name__)
 
-SAMPLER = "sampler"
-"""The role of the container that looks, while an attempt runs, how its GPUs are used."""
 _COUNTS = 20.0
 """Seconds for which a look at GPUs counts: others may begin to use them at any time."""
 _NONE_COUNTS = 300.0
@@ -141,7 +139,7 @@ class Gpus:
             name=naming.sampler_name(attempt.container),
             image=self._hosts[host].helper_image,
             command=("/bin/sh", "-c", _SAMPLE),
-            labels=naming.labels_of(attempt, SAMPLER),
+            labels=naming.labels_of(attempt, naming.SAMPLER),
             env={},
             user="65534:65534",
             workdir="/",

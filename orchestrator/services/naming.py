@@ -15,6 +15,9 @@ RUN_LABEL = "mlci.run"
 ATTEMPT_LABEL = "mlci.attempt"
 ROLE_LABEL = "mlci.role"
 
+SAMPLER = "sampler"
+"""The role of the container that looks, while an attempt runs, how its GPUs are used."""
+
 WORKSPACE = "/workspace"
 OUTPUT = "/mlci/output"
 CHECKPOINT = "/mlci/checkpoint"

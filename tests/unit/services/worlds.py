@@ -452,7 +452,9 @@ class World:
             Checkpoints(self.store, self.checkpoints),
             lambda host: self.full(host),
         )
-        looks = HostLooks(why_silent=ports.reach.why_not, no_room=lambda host: self.no_room(host))
+        looks = HostLooks(
+            why_silent=ports.reach.why_not, no_room=lambda host: self.no_room(host), gpus=gpus.on
+        )
         self.chooser = Chooser(self.store, self.hosts, self.clock, looks)
         made = Dispatcher(
             ports,
