@@ -85,8 +85,8 @@ class Installation:
     pipeline: dict[str, object] = field(default_factory=dict)
     """Keys of the pipeline that replace what stands there."""
     runners: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Keys of the runner ``cpu``, and of more runners, each as that one with these keys and with a pipeline of
-    its own name, as ``line``."""
+    """Keys of the runner ``cpu``, and of more runners, each as that one with these keys and with a pipeline
+    of its own name, as ``line``."""
     retries: int = 2
     state_free: str = "0"
     engine_free: str = "0"
