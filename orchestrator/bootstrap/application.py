@@ -191,6 +191,7 @@ class Application:
     def _leave(self, host: str, engine: Engine) -> None:
         """Remove what was kept for runs on a host that is no longer used."""
         dismiss(self.store, {host: engine})
+        self.links.forget(host)
 
     @cached_property
     def links(self) -> SshLinks:

@@ -88,5 +88,8 @@ class Links(Protocol):
     def trust(self, host: HostSpec, key: HostKey) -> None:
         """Trust a key from now on, and no other one of that machine."""
 
+    def forget(self, host: str) -> None:
+        """End the connection to a host that is not needed any more. Repeating is fine."""
+
     def close(self) -> None:
         """End all connections."""

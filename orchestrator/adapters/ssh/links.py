@@ -90,6 +90,13 @@ class SshLinks:
             )
         self.trusted.trust(key)
 
+    def forget(self, host: str) -> None:
+        """End the connection to a host."""
+        with self._lock:
+            link = self._links.pop(host, None)
+        if link is not None:
+            link.close()
+
     def close(self) -> None:
         """End all connections."""
         with self._lock:

@@ -235,6 +235,20 @@ def test_no_ssh_and_no_folder_stays_behind_after_closing(hosts: Hosts, bench: Be
     assert not folder.exists()
 
 
+def test_a_host_that_is_forgotten_is_connected_to_no_longer(hosts: Hosts, bench: Bench) -> None:
+    bench.trust(hosts[0].host_key_line)
+    spec = spec_of(hosts[0])
+    engine = bench.engine(spec)
+    engine.info()
+    pid = bench.links.link(spec).pid
+    assert pid is not None
+    bench.links.forget("lab")
+    assert look_at(pid) is None
+    with pytest.raises(EngineUnavailable):
+        engine.info()
+    assert bench.engine(spec).info().name == "host1"
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
