@@ -206,11 +206,11 @@ class Link:
 
     def _pause(self, failures: int, refused_with: int | None) -> None:
         """Wait before the next try; after a refusal until the keys are other ones than at that time."""
-        jitter = 0.5 + self._chance()
+        seconds = pause(failures, refused_with is not None, self._chance())
         if refused_with is None:
-            self._stop.wait(jitter * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)))
+            self._stop.wait(seconds)
             return
-        until = self._clock.monotonic() + jitter * _REFUSED_PAUSE
+        until = self._clock.monotonic() + seconds
         while self._clock.monotonic() < until and not self._stop.wait(_WATCH):
             if self._keys_changed_at() != refused_with:
                 return
@@ -235,6 +235,15 @@ class Link:
         elif trouble is not None and (told is None or told.told != trouble.told):
             # Who needs the link is told by an error, and says so louder.
             log.info("host %s: %s; %s", self.name, trouble.told, trouble.remedy)
+
+
+def pause(failures: int, refused: bool, chance: float) -> float:
+    """Seconds to wait after so many failures in a row; ``chance`` is between 0 and 1.
+
+    Half of it is left to chance, so that many do not come back to one machine at the same moment.
+    """
+    longest = _REFUSED_PAUSE if refused else min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))
+    return longest * (0.5 + chance / 2)
 
 
 def _answers(path: Path) -> bool:

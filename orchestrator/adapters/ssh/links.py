@@ -31,6 +31,7 @@ _YOUNG: Final = 60.0
 """Seconds for which a folder without a lock may be one that is just being made."""
 _SSH_FAILED: Final = 255
 _QUESTION: Final = 20.0
+_LOOKING: Final = 10.0
 
 
 class SshLinks:
@@ -56,7 +57,9 @@ class SshLinks:
             if made is not None:
                 self._former.append(made)
             files = self._files()
-            link = Link(host.name, spec, files, self._clock, lambda command: self.run(host, command))
+            link = Link(
+                host.name, spec, files, self._clock, lambda command: self.run(host, command, _LOOKING)
+            )
             self._links[host.name] = link
             return link
 

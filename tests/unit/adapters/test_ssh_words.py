@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.adapters.ssh import settings
 from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint
+from orchestrator.adapters.ssh.link import pause
 from orchestrator.adapters.ssh.trouble import engine_trouble, trouble_of
 from orchestrator.domain.errors import EngineUnavailable, HostRefused, InvalidInput
 from orchestrator.domain.pipeline import SshSpec
@@ -185,6 +186,12 @@ def test_a_remote_command_reaches_the_far_shell_word_by_word() -> None:
 def test_ssh_sees_no_secret_of_this_process() -> None:
     seen = settings.environment({"PATH": "/bin", "SMTP_PASSWORD": "x", "LC_ALL": "de_DE.UTF-8"})
     assert seen == {"PATH": "/bin", "LC_ALL": "C"}
+
+
+def test_pauses_grow_to_a_minute_and_a_refusal_has_longer_ones() -> None:
+    assert [pause(n, False, 1.0) for n in (1, 2, 3, 7, 1000)] == [1, 2, 4, 60, 60]
+    assert (pause(2, False, 0.0), pause(2, False, 1.0)) == (1, 2)
+    assert pause(1, True, 1.0) == 300
 
 
 def key(name: str, blob: str) -> HostKey:
