@@ -37,6 +37,8 @@ FULL = 5.0
 SWEEP = 600.0
 RETAIN = 15.0
 """Seconds between two looks whether retention has something to do."""
+HOSTS = 2.0
+"""Seconds between two looks whether hosts were added, changed or removed."""
 DRAIN = 20.0
 
 
@@ -207,6 +209,7 @@ class Service:
         url: str,
         reach: Reach,
         tidy: Callable[[], None] = lambda: None,
+        look_at_hosts: Callable[[], None] = lambda: None,
         retain: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -227,6 +230,7 @@ class Service:
         self._mail = Loop("mail", self._mail_tick, FULL)
         # A loop of its own, because removing may take long, and nobody waits for it.
         self._retain = Loop("retain", retain, RETAIN)
+        self._hosts = Loop("hosts", look_at_hosts, HOSTS)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
         self._acting = Changes(store, clock, store.actions.any_owed)
         self._mailing = Changes(store, clock, store.actions.any_owed)
@@ -240,6 +244,7 @@ class Service:
         self._act.start()
         self._mail.start()
         self._retain.start()
+        self._hosts.start()
         self.watcher.start()
 
     def wake(self) -> None:
@@ -249,7 +254,7 @@ class Service:
     @property
     def healthy(self) -> bool:
         """Whether all loops still turn."""
-        loops = (self._execute, self._act, self._mail, self._retain)
+        loops = (self._execute, self._act, self._mail, self._retain, self._hosts)
         return all(loop.alive for loop in loops) and self.watcher.running
 
     def stop(self) -> None:
@@ -263,6 +268,7 @@ class Service:
         self._act.stop(DRAIN)
         self._mail.stop(DRAIN)
         self._retain.stop(DRAIN)
+        self._hosts.stop(DRAIN)
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()

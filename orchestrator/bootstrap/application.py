@@ -50,7 +50,7 @@ from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.base_image import BaseImage
 from orchestrator.services.checkpoints import Checkpoints
-from orchestrator.services.choose import Chooser, HostLooks
+from orchestrator.services.choose import Chooser
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
@@ -59,7 +59,6 @@ from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.fleet import ByName, Fleet
 from orchestrator.services.gpus import Gpus
-from orchestrator.services.holdings import Holdings
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
@@ -337,7 +336,7 @@ class Application:
             self.store,
             self.datasets,
             self.supply,
-            ByName(self.hosts),
+            ByName(self.fleet.known),
             self.clock,
             self.processes.this(),
         )
@@ -357,34 +356,11 @@ class Application:
 
     def chooser(self, reach: Reach) -> Chooser:
         """Chooses hosts, of those that answer."""
+        from orchestrator.bootstrap.choosing import chooser_of
+
         if reach not in self._choosers:
-            projects = self.config.orchestrator.projects
-            self._choosers[reach] = Chooser(
-                self.store,
-                self.hosts,
-                self.clock,
-                HostLooks(
-                    record=self.fleet.record,
-                    why_silent=reach.why_not,
-                    no_room=self.room.why_not,
-                    gpus=lambda host, ask: self.gpus.on(host, ask=ask),
-                    info=reach.info,
-                    load=self._load,
-                    has_image=self.holdings.image,
-                ),
-                {name: p.concurrency.limit for name, p in projects.items() if p.concurrency is not None},
-            )
+            self._choosers[reach] = chooser_of(self, reach)
         return self._choosers[reach]
-
-    def _load(self, host: str) -> float | None:
-        """The load for each core of this machine where a host is on it; of others it is not known."""
-        on_it = any(spec.name == host and spec.ssh is None for spec in self.hosts)
-        return os.getloadavg()[0] / (os.cpu_count() or 1) if on_it else None
-
-    @cached_property
-    def holdings(self) -> Holdings:
-        """Which hosts have which images."""
-        return Holdings(self.engines, self.clock)
 
     @cached_property
     def gpus(self) -> Gpus:

@@ -99,6 +99,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         *(("data", text) for text in data),
         ("note", change.note),
         ("host wish", run.host_wish or ""),
+        ("priority", str(run.priority) if run.priority else ""),
         ("enqueued", stamp(run.created_at)),
         ("started", stamp(run.started_at)),
         ("ended", stamp(run.finished_at)),

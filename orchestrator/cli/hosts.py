@@ -10,6 +10,7 @@ import click
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.hostprune import prune
 from orchestrator.cli.hosttrust import trust
+from orchestrator.cli.hostset import add, drain, remove, resume
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def list_hosts() -> int:
 def _facts(app: Application, name: str) -> dict[str, Json]:
     from orchestrator.domain.errors import EngineError
     from orchestrator.domain.report import format_size
+for _command in (add, drain, resume, remove):
+    hosts.add_command(_command)
 
     host = next(h for h in app.hosts if h.name == name)
     used = app.store.attempts.slots_in_use().get(name, 0)

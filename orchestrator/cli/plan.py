@@ -34,10 +34,11 @@ def plan(pipeline: str) -> int:
         wanted = app.pipeline(pipeline)
         found = app.planner.plan(wanted)
         places = _places(app, wanted)
+        goes = _goes(app, wanted)
         if settings.json:
-            print_json(_as_json(wanted, found, places))
+            print_json({**_as_json(wanted, found, places), "now": goes})
         else:
-            _print(wanted, found, places)
+            _print(wanted, found, places, goes)
         return PASSED
 
 
@@ -90,6 +91,20 @@ def _places(app: Application, pipeline: Pipeline) -> list[dict[str, Json]]:
             }
         )
     return rows
+
+
+def _goes(app: Application, pipeline: Pipeline) -> str:
+    """Where a run would go now, or what it would wait for."""
+    from orchestrator.domain.placement import Placed, Refused, Waits
+
+    app.room.patient = True
+    match app.chooser(app.reach).try_out(pipeline, app.clock.now()):
+        case Placed(host=host):
+            return f"a run would go to {host.name} now"
+        case Waits(why=why):
+            return f"a run would wait for {why}"
+        case Refused(why=why):
+            return f"a run would fail to start: {why}"
 
 
 def _image(engine: Engine, pipeline: Pipeline) -> str:
@@ -150,7 +165,7 @@ def _version(look: DataLook) -> str:
     return f"v{look.version}" if look.version else "-"
 
 
-def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> None:
+def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]], goes: str) -> None:
     from orchestrator.cli.output import Column, console, count, print_table
     from orchestrator.domain.report import format_duration, format_size
 
@@ -180,6 +195,7 @@ def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> No
     screen.print(f"\nwhere: runner {pipeline.runner.name}, {count(pipeline.replicates, 'replicate')}")
     hosts = [(str(p["host"]), f"{p['free']} of {p['slots']} slots free", str(p["image"])) for p in places]
     print_table(("host", "slots", Column("image", fold=True)), hosts or [("no host fits", "", "")])
+    screen.print(goes)
     for lack in dict.fromkeys(str(p["lacks"]) for p in places if p["lacks"]):
         screen.print(f"runs wait for room: {lack}")
     execution = pipeline.execution

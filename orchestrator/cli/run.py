@@ -19,11 +19,23 @@ if TYPE_CHECKING:
 @click.option("--ref", metavar="REF", help="Branch, tag or commit (else the branch that is deployed).")
 @click.option("--host", metavar="NAME", help="Execute on this host alone.")
 @click.option("--replicates", type=click.IntRange(1, 1000), metavar="N", help="How many trainings.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-100, 100),
+    metavar="N",
+    help="The greater goes first where several wait (else the pipeline's).",
+)
 @click.option("--wait/--no-wait", default=True, help="Stay until the end (the default).")
 @click.option("--follow", "-f", is_flag=True, help="Show the log as well.")
 @global_options
 def run(
-    pipeline: str, ref: str | None, host: str | None, replicates: int | None, wait: bool, follow: bool
+    pipeline: str,
+    ref: str | None,
+    host: str | None,
+    replicates: int | None,
+    priority: int | None,
+    wait: bool,
+    follow: bool,
 ) -> int:
     """Run PIPELINE once, now.
 
@@ -43,7 +55,7 @@ def run(
             raise NotFound(f'there is no host "{host}"', f"the configuration has: {known}")
         if (wait or follow) and not app.live_servers():
             _require_a_host(app, wanted, host)
-        made = app.detector.run_now(wanted, ref, who(), host, replicates)
+        made = app.detector.run_now(wanted, ref, who(), host, replicates, priority=priority)
         revision = made.change.revision
         data = "".join(f", {version.label}" for version in made.change.datasets)
         say(f"{reference(made)} enqueued: {revision.branch} {revision.short}{data}")

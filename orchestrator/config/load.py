@@ -131,6 +131,16 @@ def load(
     return LoadResult(configuration, ordered)
 
 
+def load_main(folder: Path) -> tuple[OrchestratorFile | None, tuple[Problem, ...]]:
+    """orchestrator.yaml alone, or None and what is wrong with it."""
+    if (problem := _folder_problem(folder)) is not None:
+        return None, (problem,)
+    main = _read(folder / MAIN_FILE, OrchestratorFile, Context(folder.absolute(), os.environ, True, False))
+    if main.model is None:
+        return None, in_reading_order(main.problems)
+    return _with_database(main.model, os.environ), ()
+
+
 def _with_database(main: OrchestratorFile, environ: Mapping[str, str]) -> OrchestratorFile:
     """The file, with the database that this process was told to use instead of the file's."""
     if not environ.get(DATABASE_VARIABLE):

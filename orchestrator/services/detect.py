@@ -105,6 +105,7 @@ class Detector:
         host: str | None = None,
         replicates: int | None = None,
         rerun_of: Run | None = None,
+        priority: int | None = None,
     ) -> Run:
         """Enqueue a run because a person wants one, of a ref or of the branch that is deployed.
 
@@ -129,6 +130,7 @@ class Detector:
                 rerun_of=rerun_of.id if rerun_of else None,
                 requested_by=who,
                 host_wish=host,
+                priority=priority,
                 replicates=replicates,
                 start_actions=start_actions(pipeline),
             ),

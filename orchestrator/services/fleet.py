@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 KNOWN = 1.0
 """Seconds for which the rows of hosts count."""
 
+CONFIGURATION = "configuration"
+"""Who removes a host that leaves orchestrator.yaml, and takes it back."""
+
 Connect = Callable[[HostSpec], Engine]
 """Makes the engine of a host; it connects when it is first used."""
 
@@ -93,7 +96,8 @@ class _Now:
 class Fleet:
     """All hosts. Thread-safe.
 
-    A host that was removed is still known while attempts are on it: they are followed to their end.
+    A host that was removed is still known while attempts are on it: they are followed to their end. Then
+    ``leave`` is called, if its engine was used.
     """
 
     def __init__(
@@ -102,11 +106,13 @@ class Fleet:
         store: Callable[[], Store],
         clock: Clock,
         connect: Connect,
+        leave: Callable[[str, Engine], None] = lambda host, engine: None,
     ) -> None:
         self._configured = tuple(configured)
         self._store = store
         self._clock = clock
         self._connect = connect
+        self._leave = leave
         self._lock = threading.RLock()
         self._state: _Now | None = None
         self._made: dict[str, tuple[HostSpec, Engine]] = {}
@@ -134,24 +140,30 @@ class Fleet:
         """
         with self._lock:
             before, after = ({h.name: h for h in some} for some in (self._configured, hosts))
+            busy = set(self._store().attempts.slots_in_use())
             told = [f"host {name} was added" for name in after.keys() - before.keys()]
             told += [f"host {n} was changed" for n in after.keys() & before.keys() if after[n] != before[n]]
-            busy = set(self._store().attempts.slots_in_use())
-            for name in before.keys() - after.keys():
+            gone = before.keys() - after.keys()
+            for name in gone:
                 told.append(f"host {name} was removed" + (", its attempts go on" if name in busy else ""))
                 if name in busy:
                     why = "it is no longer in the configuration"
-                    self._store().hosts.keep_definition(before[name], "", why, self._clock.now())
+                    self._store().hosts.keep_definition(before[name], CONFIGURATION, why, self._clock.now())
             self._configured = tuple(hosts)
             self.refresh()
-            return tuple(sorted(told))
+            self._take_back()
+        for name in gone - busy:
+            self._drop(name)
+        return tuple(sorted(told))
 
     def tidy(self) -> None:
         """Forget hosts that were removed once no attempt is on them."""
+        self._take_back()
+        configured = {host.name for host in self._configured}
         gone = [
             record.name
             for record in self._now().records.values()
-            if record.state is HostState.REMOVED and record.name not in {h.name for h in self._configured}
+            if record.state is HostState.REMOVED and record.name not in configured
         ]
         if not gone:
             return
@@ -160,7 +172,27 @@ class Fleet:
             if name not in busy:
                 self._store().hosts.forget(name, self._clock.now())
                 log.info("host %s was removed, and nothing is on it any more", name)
+                self._drop(name)
         self.refresh()
+
+    def _take_back(self) -> None:
+        """A host that had left the configuration, and is in it again, takes attempts."""
+        names = {host.name for host in self._configured}
+        for record in self._now().records.values():
+            left = record.state is HostState.REMOVED and record.changed_by == CONFIGURATION
+            if left and record.name in names:
+                why = "it is in the configuration again"
+                now = self._clock.now()
+                self._store().hosts.set_state(record.name, HostState.ACTIVE, CONFIGURATION, why, now)
+                self.refresh()
+
+    def _drop(self, name: str) -> None:
+        with self._lock:
+            made = self._made.pop(name, None)
+            if made is not None:
+                self._former.append(made[1])
+        if made is not None:
+            self._leave(name, made[1])
 
     def refresh(self) -> None:
         """Read the rows anew at the next look."""

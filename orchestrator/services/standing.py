@@ -54,6 +54,8 @@ def waiting(store: Store, chooser: Chooser, now: datetime, run: Run, served: boo
     reasons: list[str] = []
     queued = [a for a in store.attempts.of_run(run.id) if a.state is AttemptState.QUEUED]
     told = chooser.why_waits(run, now) if queued else {}
+    if told and not served:
+        reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
     for attempt in queued:
         name = f"replicate {attempt.replicate}" if run.replicates > 1 else "it"
         if attempt.not_before is not None and attempt.not_before > now:
@@ -61,8 +63,6 @@ def waiting(store: Store, chooser: Chooser, now: datetime, run: Run, served: boo
             reasons.append(f"{name} is tried again in {format_duration(seconds)}")
         elif why := told.get(attempt.id):
             reasons.append(f"{name} waits for {why}")
-        elif not served:
-            reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
     if run.state is RunState.EVALUATING:
         reasons += [
             f"its baseline is being measured again: {other.pipeline}#{other.number}"

@@ -188,9 +188,9 @@ def test_runs_list_filters_and_prints_json(command: Command, folder: Path) -> No
 def test_a_waiting_run_says_why(command: Command, folder: Path) -> None:
     enqueued(folder)
     shown = json.loads(command("runs", "show", "1", "--json").out)
-    assert shown["waiting"] == [
-        "no server is up: start `orchestrator serve`, or `orchestrator runs resume` it"
-    ]
+    nobody, silent = shown["waiting"]
+    assert nobody == "no server is up: start `orchestrator serve`, or `orchestrator runs resume` it"
+    assert silent.startswith("it waits for a host: desk does not answer: ")
     assert shown["now"] == []
     assert shown["attempts"][0]["state"] == "queued"
 
