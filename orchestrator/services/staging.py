@@ -61,10 +61,16 @@ class _Filling:
     wrong: set[str] = field(default_factory=set)
     """Files whose content was not what it should be."""
 
-    def tell(self, more: int = 0) -> None:
-        """Say how far it is."""
-        at = min(self.done + more, self.version.size)
+    def tell(self, most: int = 0, more: int = 0) -> None:
+        """Say how far it is: ``most`` bytes are on their way, and ``more`` went with what is around them."""
+        at = self.done + min(more, most)
         self.progress(ProgressEvent(f"staging {self.version.label}", at, self.version.size, "bytes"))
+
+    def arrived(self, size: int) -> None:
+        """A part of so many bytes is there."""
+        self.puts += 1
+        self.done += size
+        self.tell()
 
 
 class Stager:
@@ -211,28 +217,31 @@ class Stager:
             # Never started: a container that was created is enough to write into its volume.
             engine.create(self._helper(filling, "stager", ("true",)))
             missing = [e for e in filling.entries if self._lacks(filling, e, there)]
-            filling.done = filling.version.size - sum(entry.size for entry in missing)
+            batches = list(small_batches(missing, self._part))
+            parts = [
+                part
+                for part in parts_of(missing, self._part)
+                if there.get(part.path) != part.size or part.entry.path in filling.wrong
+            ]
+            coming = sum(entry.size for batch in batches for entry in batch)
+            filling.done = filling.version.size - coming - sum(part.size for part in parts)
             filling.tell()
             with part_tar(("files",)) as folders:
                 engine.put(name, MOUNT, folders)
-            for batch in small_batches(missing, self._part):
+            for batch in batches:
                 filling.interrupt()
+                size = sum(entry.size for entry in batch)
                 with self._datasets.archive(filling.dataset, batch, _unheard) as tar:
-                    engine.put(name, f"{MOUNT}/files", counted(tar, filling.tell))
-                filling.puts += 1
-                filling.done += sum(entry.size for entry in batch)
-                filling.tell()
-            for part in parts_of(missing, self._part):
-                if there.get(part.path) != part.size or part.entry.path in filling.wrong:
-                    filling.interrupt()
-                    with (
-                        self._datasets.part(filling.dataset, part.entry, part.offset, part.size) as content,
-                        part_tar(part.folders, part.path, part.size, content) as tar,
-                    ):
-                        engine.put(name, MOUNT, counted(tar, filling.tell))
-                    filling.puts += 1
-                filling.done += part.size
-                filling.tell()
+                    engine.put(name, f"{MOUNT}/files", counted(tar, partial(filling.tell, size)))
+                filling.arrived(size)
+            for part in parts:
+                filling.interrupt()
+                with (
+                    self._datasets.part(filling.dataset, part.entry, part.offset, part.size) as content,
+                    part_tar(part.folders, part.path, part.size, content) as tar,
+                ):
+                    engine.put(name, MOUNT, counted(tar, partial(filling.tell, part.size)))
+                filling.arrived(part.size)
 
     def _lacks(self, filling: _Filling, entry: FileEntry, there: Mapping[str, int]) -> bool:
         if entry.path in filling.wrong or there.get(f"files/{entry.path}") != entry.size:
