@@ -8,72 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.groups import CommandGroup
+from orchestrator.cli.hostlist import list_hosts
 from orchestrator.cli.hostprune import prune
-from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.hostset import add, drain, remove, resume
+from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
 
 if TYPE_CHECKING:
-    from orchestrator.bootstrap import Application
-    from orchestrator.cli.output import Json
+    pass
 
 
 @click.group(cls=CommandGroup)
 @global_options
 def hosts() -> None:
     """Show and check the Docker engines that execute runs."""
-
-
-@hosts.command("list")
-@global_options
-def list_hosts() -> int:
-    """Each host with its slots and what its engine says of itself."""
-    from orchestrator.cli.output import Column, print_json, print_table
-
-    settings = this()
-    with settings.application() as app:
-        facts = [_facts(app, host.name) for host in app.hosts]
-        if settings.json:
-            print_json(facts)
-            return PASSED
-        rows = [
-            (
-                str(f["host"]),
-                f"{f['free']} of {f['slots']}",
-                str(f["labels"]),
-                str(f["state"]),
-                str(f["engine"]),
-            )
-            for f in facts
-        ]
-        columns = ("host", "free slots", "labels", Column("state", fold=True), Column("engine", elastic=True))
-        print_table(columns, rows)
-        return PASSED
-
-
-def _facts(app: Application, name: str) -> dict[str, Json]:
-    from orchestrator.domain.errors import EngineError
-    from orchestrator.domain.report import format_size
-for _command in (add, drain, resume, remove):
-    hosts.add_command(_command)
-
-    host = next(h for h in app.hosts if h.name == name)
-    used = app.store.attempts.slots_in_use().get(name, 0)
-    try:
-        info = app.engines[name].info()
-        state = f"Docker {info.version}, {info.cpus} cores, {format_size(info.memory)}"
-        reachable = True
-    except EngineError as error:
-        state, reachable = str(error), False
-    return {
-        "host": name,
-        "engine": host.engine,
-        "slots": host.slots,
-        "free": max(0, host.slots - used),
-        "labels": ", ".join(f"{key}={value}" for key, value in host.labels),
-        "reachable": reachable,
-        "state": state,
-    }
 
 
 @hosts.command("check")
@@ -103,8 +51,11 @@ def check(names: tuple[str, ...], image: str | None) -> int:
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
 
 
+hosts.add_command(list_hosts)
 hosts.add_command(prune)
 hosts.add_command(trust)
+for _command in (add, drain, resume, remove):
+    hosts.add_command(_command)
 
 
 @click.group(cls=CommandGroup)
