@@ -21,6 +21,7 @@ _CHANGED: Final = re.compile(r"Host key for (\S+) has changed")
 _UNKNOWN: Final = re.compile(r"host key is known for (\S+) and you have requested strict checking")
 _DENIED: Final = re.compile(r"(\S+): Permission denied \(")
 _REFUSED: Final = re.compile(r"connect to host (\S+) port (\d+): Connection refused")
+_ENDED: Final = re.compile(r"^Connection to \S+ closed by remote host", re.MULTILINE)
 _NO_WAY: Final = ("timed out", "No route to host", "Network is unreachable")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -71,7 +72,7 @@ def trouble_of(host: str, spec: SshSpec, said: str, trusted: Trusted = lambda na
         return Trouble(
             f"{where} cannot be reached", "see that it is switched on and the network lets us there"
         )
-    if not said.strip():
+    if not said.strip() or _ENDED.search(said):
         return Trouble(f"the connection to {where} broke", "it is made anew by itself")
     return Trouble(f"no connection to {where}: {_last(said)}", f"try: ssh {_words(spec)}")
 

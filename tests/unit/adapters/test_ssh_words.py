@@ -81,6 +81,11 @@ SAID = {
         "cannot be reached from the machine before it",
     ),
     "a broken connection": ("", False, "the connection to ssh://ci@lab1:2222 broke"),
+    "an end from there": (
+        "Connection to lab1 closed by remote host.\n",
+        False,
+        "the connection to ssh://ci@lab1:2222 broke",
+    ),
     "what nobody has seen before": (
         "sorry\x1b[31m, no\n",
         False,
