@@ -198,7 +198,12 @@ def _room(app: Application, host: str) -> Told:
 
 
 def _image(app: Application, engine: Engine, host: str, wanted: str | None) -> str:
-    """The image to try with: the one asked for, else the base image, else a runner's that is there."""
+    """The image to try with: the one asked for, else the base image, else a runner's that is there.
+
+    A host that lacks the base image is brought it from an engine here, as by the first run there.
+    """
+    if wanted is None and engine.find_image(BASE_IMAGE) is None:
+        app.supply.copy(engine, BASE_IMAGE, lambda event: None)
     candidates = [wanted] if wanted else [BASE_IMAGE]
     if wanted is None:
         candidates += [r.image.name for r in app.runners.values() if isinstance(r.image, NamedImage)]

@@ -60,10 +60,16 @@ class ImageMaking:
             if engine.find_image(BASE_IMAGE) is not None:
                 return
             raise ImageNotFound(f"{BASE_IMAGE} is not on {where.name}, and its recipe is not installed")
+        source, began = "", self._app.clock.monotonic()
         with ProgressLine(lines=self._settings.verbose) as progress:
+            if engine.find_image(BASE_IMAGE) is None:
+                source = self._app.supply.copy(engine, BASE_IMAGE, progress)
             base = self._app.base_image(folder).ensure(engine, progress)
-        told = base.way.value if base.way is Way.THERE else f"made {base.way.value}"
-        self._note("base", where, BASE_IMAGE, base.digest, base.size, base.seconds, told)
+        told, took = f"made {base.way.value}", base.seconds
+        if base.way is Way.THERE:
+            told = f"copied from {source}" if source else base.way.value
+            took = self._app.clock.monotonic() - began if source else 0.0
+        self._note("base", where, BASE_IMAGE, base.digest, base.size, took, told)
 
     def _one(self, engine: Engine, where: HostSpec, name: str, image: ImageSpec) -> None:
         from orchestrator.cli.progress import ProgressLine

@@ -58,7 +58,7 @@ class ImageSupply:
             found = engine.find_image(name)
             if found is not None:
                 return found
-            if self._copied(engine, name, progress, interrupt) or self._made(engine, name, progress):
+            if self.copy(engine, name, progress, interrupt) or self._made(engine, name, progress):
                 found = engine.find_image(name)
             if found is None:
                 raise ImageNotFound(
@@ -69,7 +69,8 @@ class ImageSupply:
                 )
             return found
 
-    def _copied(self, engine: Engine, name: str, progress: ProgressSink, interrupt: Interrupt) -> bool:
+    def copy(self, engine: Engine, name: str, progress: ProgressSink, interrupt: Interrupt = carry_on) -> str:
+        """Copy an image from another engine that may be copied from; its name, empty where none has it."""
         platform: str | None = None
         for where, source in self._sources().items():
             if source is engine:
@@ -87,8 +88,8 @@ class ImageSupply:
                 log.info("the image %s on %s is for %s, not for %s", name, where, facts.platform, platform)
                 continue
             _copy(source, engine, name, facts, where, progress, interrupt)
-            return True
-        return False
+            return where
+        return ""
 
     def _made(self, engine: Engine, name: str, progress: ProgressSink) -> bool:
         if name != HELPER_IMAGE or self._make_base is None:

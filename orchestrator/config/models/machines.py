@@ -177,8 +177,8 @@ class Host(Model):
     )
     helper_image: Annotated[Str, Field(min_length=1)] = Field(
         default=HELPER_IMAGE,
-        description="Image of the small containers that keep runs from the host; it needs a shell and `ip`."
-        " It has to be on the host: `orchestrator images build base` makes the default one.",
+        description="Image of the small containers that keep runs from the host and compare data there; it"
+        " needs a shell, `ip`, GNU find and coreutils. The default one is brought to hosts that lack it.",
         examples=[HELPER_IMAGE],
     )
     labels: Mapping[Name, Str] = Field(
