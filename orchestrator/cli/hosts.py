@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from orchestrator.cli.hostprune import prune
 from orchestrator.cli.hostset import add, drain, remove, resume
 from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group(cls=CommandGroup)
@@ -51,10 +47,7 @@ def check(names: tuple[str, ...], image: str | None) -> int:
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
 
 
-hosts.add_command(list_hosts)
-hosts.add_command(prune)
-hosts.add_command(trust)
-for _command in (add, drain, resume, remove):
+for _command in (list_hosts, add, drain, resume, remove, trust, prune):
     hosts.add_command(_command)
 
 
