@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.domain.placement import Going
 
 
+class Waiting(NamedTuple):
+    """An attempt that may be claimed."""
+
+    attempt_id: int
+    run_id: int
+    begun: bool
+    """Whether its run has begun."""
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingAttempt:
-    """An attempt that may be claimed, with what decides when."""
+    """What of an attempt decides when and where it goes, and never changes."""
 
     attempt_id: int
     run_id: int
@@ -23,8 +32,6 @@ class WaitingAttempt:
     run_number: int
     project: str
     priority: int
-    begun: bool
-    """Whether its run has begun."""
     host_wish: str | None
 
 
@@ -41,8 +48,11 @@ class Taken:
 class Queue(Protocol):
     """Looks only; attempts are claimed by ``Attempts.claim``."""
 
-    def waiting(self, at: datetime) -> Sequence[WaitingAttempt]:
-        """Attempts that may be claimed now."""
+    def waiting(self, at: datetime) -> Sequence[Waiting]:
+        """Attempts that may be claimed now, oldest first. Cheap, for it is asked at every turn."""
+
+    def describe(self, attempt_ids: Sequence[int]) -> Sequence[WaitingAttempt]:
+        """More of some of them. One that there is no more is left out."""
 
     def taken(self) -> Sequence[Taken]:
         """All slots that attempts have."""

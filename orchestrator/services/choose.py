@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.domain.gpu import HostGpus
@@ -23,7 +23,7 @@ from orchestrator.domain.placement import (
 )
 from orchestrator.domain.run import Run, failed_hosts
 from orchestrator.ports.engine import EngineInfo
-from orchestrator.ports.queue import Taken, WaitingAttempt
+from orchestrator.ports.queue import Taken, Waiting
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 
@@ -55,12 +55,12 @@ class HostLooks:
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """What of a run never changes while it waits."""
+class _Known:
+    """An attempt that waited at the last look, so that nothing of it is read again."""
 
-    runner: RunnerSpec
-    limit: int | None
-    fingerprints: tuple[str, ...]
+    queued: Queued
+    fingerprints: tuple[str, ...] = ()
+    """Of the data that its run needs."""
 
 
 class Chooser:
@@ -79,8 +79,7 @@ class Chooser:
         self._clock = clock
         self._looks = looks
         self._project_limits = project_limits or {}
-        self._facts: Mapping[int, _Facts] = {}
-        """Of runs that waited at the last look, so that none is read again and again."""
+        self._known: Mapping[int, _Known] = {}
 
     def free_slots(self, taken: Sequence[Taken]) -> int:
         """How many slots nobody has, on all hosts together."""
@@ -88,12 +87,10 @@ class Chooser:
         return sum(max(0, host.slots - counts[host.name]) for host in self._hosts)
 
     def decide(
-        self, waiting: Sequence[WaitingAttempt], taken: Sequence[Taken], extra: Sequence[Queued] = ()
+        self, waiting: Sequence[Waiting], taken: Sequence[Taken], extra: Sequence[Queued] = ()
     ) -> Iterator[Decision]:
         """What becomes of each attempt that waits, in the order in which they go. Claims nothing."""
-        facts = {w.run_id: self._facts.get(w.run_id) or self._learn(w.run_id) for w in waiting}
-        self._facts = facts
-        queue = [*self._queue(waiting, facts), *extra]
+        queue = [*self._queue(waiting), *extra]
         limited = any(q.limit is not None or q.project in self._project_limits for q in queue)
         return decide(
             queue,
@@ -143,43 +140,67 @@ class Chooser:
         decisions = self.decide(queue.waiting(now), queue.taken(), (new,))
         return next(decision for decision in decisions if decision.attempt is new)
 
-    def _learn(self, run_id: int) -> _Facts:
-        pipeline = self._store.runs.definition(run_id)
-        fingerprints: tuple[str, ...] = ()
-        if pipeline.datasets and len(self._hosts) > 1:
-            change = self._store.runs.get(run_id).change
-            fingerprints = tuple(version.fingerprint for version in change.datasets)
-        return _Facts(pipeline.runner, pipeline.concurrency, fingerprints)
+    def _queue(self, waiting: Sequence[Waiting]) -> list[Queued]:
+        new = [one.attempt_id for one in waiting if one.attempt_id not in self._known]
+        learnt = {**self._known, **self._learn(new)} if new else self._known
+        known: dict[int, _Known] = {}
+        for attempt_id, _, begun in waiting:
+            one = learnt.get(attempt_id)
+            if one is not None and one.queued.begun != begun:
+                one = replace(one, queued=replace(one.queued, begun=begun))
+            if one is not None:
+                known[attempt_id] = one
+        # Other threads that ask meanwhile at most learn the same once more.
+        self._known = known
+        if len(self._hosts) < 2:
+            return [one.queued for one in known.values()]
+        return self._with_holdings(known.values())
 
-    def _queue(self, waiting: Sequence[WaitingAttempt], known: Mapping[int, _Facts]) -> Iterator[Queued]:
-        wanted = {f for facts in known.values() for f in facts.fingerprints}
-        holding = self._store.queue.holding(wanted) if wanted else {}
-        images: dict[tuple[RunnerSpec, str | None], frozenset[str]] = {}
-        for one in waiting:
-            facts = known[one.run_id]
-            place = (facts.runner, one.host_wish)
-            if place not in images:
-                images[place] = self._holding_image(*place)
-            theirs = [holding.get(f, frozenset()) for f in facts.fingerprints]
+    def _learn(self, attempt_ids: Sequence[int]) -> Mapping[int, _Known]:
+        pipelines: dict[int, Pipeline] = {}
+        fingerprints: dict[int, tuple[str, ...]] = {}
+        learnt = {}
+        for one in self._store.queue.describe(attempt_ids):
+            if one.run_id not in pipelines:
+                pipeline = pipelines[one.run_id] = self._store.runs.definition(one.run_id)
+                if pipeline.datasets and len(self._hosts) > 1:
+                    versions = self._store.runs.get(one.run_id).change.datasets
+                    fingerprints[one.run_id] = tuple(version.fingerprint for version in versions)
+            pipeline = pipelines[one.run_id]
             avoid: frozenset[str] = frozenset()
             if one.number > 1:
                 avoid = failed_hosts(self._store.attempts.of_run(one.run_id), one.replicate)
-            yield Queued(
+            queued = Queued(
                 one.attempt_id,
                 one.run_id,
                 f"{one.pipeline}#{one.run_number}",
                 one.pipeline,
                 one.project,
-                facts.runner,
+                pipeline.runner,
                 one.created_at,
                 one.priority,
-                one.begun,
-                one.host_wish,
-                avoid,
-                frozenset.intersection(*theirs) if theirs else frozenset(),
-                images[place],
-                facts.limit,
+                wish=one.host_wish,
+                avoid=avoid,
+                limit=pipeline.concurrency,
             )
+            learnt[one.attempt_id] = _Known(queued, fingerprints.get(one.run_id, ()))
+        return learnt
+
+    def _with_holdings(self, known: Collection[_Known]) -> list[Queued]:
+        """The attempts with which hosts have their data and images, which changes."""
+        wanted = {fingerprint for one in known for fingerprint in one.fingerprints}
+        holding = self._store.queue.holding(wanted) if wanted else {}
+        images: dict[tuple[RunnerSpec, str | None], frozenset[str]] = {}
+        queue = []
+        for one in known:
+            queued = one.queued
+            place = (queued.runner, queued.wish)
+            if place not in images:
+                images[place] = self._holding_image(*place)
+            theirs = [holding.get(f, frozenset()) for f in one.fingerprints]
+            data = frozenset.intersection(*theirs) if theirs else frozenset()
+            queue.append(replace(queued, holds_data=data, holds_image=images[place]))
+        return queue
 
     def _holding_image(self, runner: RunnerSpec, wish: str | None) -> frozenset[str]:
         """Where an image is matters only where there is a choice."""

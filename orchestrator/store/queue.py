@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, case, or_, select
 
 from orchestrator.domain.placement import Going
 from orchestrator.domain.run import AttemptState, RunState
-from orchestrator.ports.queue import Taken, WaitingAttempt
+from orchestrator.ports.queue import Taken, Waiting, WaitingAttempt
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import AttemptRow, RunRow, SlotRow, StagedRow
 
 # Every turn of the server makes these, so they are put together once.
 _WAITING = (
-    select(
-        AttemptRow.id,
-        AttemptRow.run_id,
-        AttemptRow.replicate,
-        AttemptRow.number,
-        AttemptRow.created_at,
-        RunRow.pipeline,
-        RunRow.number,
-        RunRow.project,
-        RunRow.priority,
-        RunRow.state,
-        RunRow.host_wish,
-    )
+    select(AttemptRow.id, AttemptRow.run_id, case((RunRow.state == RunState.RUNNING, 1), else_=0))
     .join(RunRow, RunRow.id == AttemptRow.run_id)
     .where(
         AttemptRow.state == AttemptState.QUEUED,
@@ -36,6 +24,20 @@ _WAITING = (
     )
     .order_by(AttemptRow.id)
 )
+_DESCRIBED = select(
+    AttemptRow.id,
+    AttemptRow.run_id,
+    AttemptRow.replicate,
+    AttemptRow.number,
+    AttemptRow.created_at,
+    RunRow.pipeline,
+    RunRow.number,
+    RunRow.project,
+    RunRow.priority,
+    RunRow.host_wish,
+).join(RunRow, RunRow.id == AttemptRow.run_id)
+_AT_ONCE = 500
+"""Ids in one statement: databases have their limits."""
 _TAKEN = (
     select(SlotRow.host, RunRow.pipeline, SlotRow.cpus, SlotRow.memory)
     .join(AttemptRow, AttemptRow.id == SlotRow.attempt_id)
@@ -54,12 +56,19 @@ class SqlQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def waiting(self, at: datetime) -> Sequence[WaitingAttempt]:
+    def waiting(self, at: datetime) -> Sequence[Waiting]:
         with self._database.connected() as connection:
-            return [
-                WaitingAttempt(*row[:9], begun=row[9] is RunState.RUNNING, host_wish=row[10])
-                for row in connection.execute(_WAITING, {"at": at})
-            ]
+            rows = connection.execute(_WAITING, {"at": at})
+            return [Waiting(attempt_id, run_id, begun == 1) for attempt_id, run_id, begun in rows]
+
+    def describe(self, attempt_ids: Sequence[int]) -> Sequence[WaitingAttempt]:
+        found: list[WaitingAttempt] = []
+        with self._database.connected() as connection:
+            for first in range(0, len(attempt_ids), _AT_ONCE):
+                some = attempt_ids[first : first + _AT_ONCE]
+                rows = connection.execute(_DESCRIBED.where(AttemptRow.id.in_(some)))
+                found += [WaitingAttempt(*row[:10]) for row in rows]
+        return found
 
     def taken(self) -> Sequence[Taken]:
         with self._database.connected() as connection:

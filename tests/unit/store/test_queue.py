@@ -39,10 +39,13 @@ def take(store: SqlStore, terms: Terms, made_of: Pipeline | None = None) -> bool
 
 def test_who_waits_says_what_decides_when_it_goes(store: SqlStore) -> None:
     run = enqueue(store, replace(new_run(), host_wish="lab", priority=7))
-    (waiting,) = store.queue.waiting(AT)
+    ((attempt_id, run_id, begun),) = store.queue.waiting(AT)
+    assert (run_id, begun) == (run.id, False)
+    assert store.queue.describe([attempt_id + 1]) == []
+    (waiting,) = store.queue.describe([attempt_id])
     assert (waiting.run_id, waiting.replicate, waiting.number, waiting.created_at) == (run.id, 0, 1, AT)
     assert (waiting.pipeline, waiting.run_number, waiting.project) == ("wine", run.number, "shop")
-    assert (waiting.priority, waiting.begun, waiting.host_wish) == (7, False, "lab")
+    assert (waiting.priority, waiting.host_wish) == (7, "lab")
 
 
 def test_a_new_try_waits_for_its_time_in_a_run_that_has_begun(store: SqlStore) -> None:
@@ -51,7 +54,8 @@ def test_a_new_try_waits_for_its_time_in_a_run_that_has_begun(store: SqlStore) -
     store.runs.add_try(run.id, 0, 2, later(60), AT)
     assert store.queue.waiting(later(59)) == []
     (waiting,) = store.queue.waiting(later(60))
-    assert (waiting.number, waiting.begun) == (2, True)
+    assert waiting.begun
+    assert [one.number for one in store.queue.describe([waiting.attempt_id])] == [2]
 
 
 def test_a_priority_is_the_runs_own_or_its_pipelines(store: SqlStore) -> None:
@@ -61,7 +65,8 @@ def test_a_priority_is_the_runs_own_or_its_pipelines(store: SqlStore) -> None:
         enqueue(store, new_run(urgent)),
         enqueue(store, replace(new_run(urgent), priority=-1)),
     ]
-    assert {w.run_id: w.priority for w in store.queue.waiting(AT)} == {
+    ids = [w.attempt_id for w in store.queue.waiting(AT)]
+    assert {w.run_id: w.priority for w in store.queue.describe(ids)} == {
         run.id: priority for run, priority in zip(runs, (0, 5, -1), strict=True)
     }
     assert [store.runs.get(run.id).priority for run in runs] == [0, 5, -1]
