@@ -118,7 +118,7 @@ def _single(product: Product, client: docker.DockerClient) -> tuple[float, float
 def _streams(
     engine: docker.DockerClient, folder: Path, host: Host, ssh: dict[str, object], streams: int, lines: int
 ) -> dict[str, list[float]]:
-    """Without a network: a stock engine has not ranges of addresses for so many."""
+    """Without a network, so that both engines spend their time on streams."""
     writing = f"i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep {_PAUSE}; done"
     command = ("sh", "-c", writing + '; echo "{\\"accuracy\\": 0.9}" > metrics.json')
     machines = {"lab": {"ssh": ssh, "slots": streams}}

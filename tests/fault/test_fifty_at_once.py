@@ -29,8 +29,7 @@ def test_fifty_attempts_at_once_on_a_host_with_stock_limits_write_whole_logs(
     host, _ = hosts
     assert "maxsessions 10" in host.run("/usr/sbin/sshd", "-T")
     trust(plain.folder / "var", host)
-    # Without a network: a stock engine has ranges of addresses for some thirty networks.
-    plain.runners = {"cpu": {"network": "none", "resources": {"memory": "64m"}}}
+    plain.runners = {"cpu": {"resources": {"memory": "64m"}}}
     plain.main = {"hosts": {"lab1": over_ssh(host, slots=RUNS)}}
     plain.pipeline = {"actions": {}}
     plain.write()

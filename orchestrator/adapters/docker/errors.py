@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from docker.errors import APIError
     from requests import Response
 
+FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 

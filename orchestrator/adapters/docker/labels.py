@@ -17,6 +17,9 @@ IMAGE = "mlci.image"
 MADE = "mlci.made"
 """A different value on each volume at the moment it is made, which tells who of two makers was first."""
 
+RANGE = "mlci.range"
+"""On a network whose range is a part: the whole, for the next one."""
+
 
 def ours(labels: Mapping[str, str] | None, instance: str) -> bool:
     """Whether labels as an engine shows them are those of our instance."""
