@@ -260,3 +260,38 @@ def test_one_object_serves_many_threads(tmp_path: Path) -> None:
         thread.join()
     assert len(results) == 4
     assert len(set(results)) == 1
+
+
+def test_a_part_of_a_file_is_exactly_its_bytes(tmp_path: Path) -> None:
+    spec = make(tmp_path, {"large": "0123456789"})
+    (entry,) = FolderDataset().snapshot(spec, (), quiet).entries
+    for offset, size in ((0, 4), (4, 4), (8, 2)):
+        with FolderDataset().part(spec, entry, offset, size) as part:
+            assert part.read() == b"0123456789"[offset : offset + size]
+
+
+def test_no_part_is_given_of_a_file_that_moved(tmp_path: Path) -> None:
+    spec = make(tmp_path, {"large": "0123456789"})
+    (entry,) = FolderDataset().snapshot(spec, (), quiet).entries
+    (tmp_path / "large").write_text("012345678")
+    with pytest.raises(DatasetMoved, match="its size differs"):
+        FolderDataset().part(spec, entry, 0, 4)
+    (tmp_path / "large").write_text("0123456789")
+    with FolderDataset().part(spec, entry, 4, 6) as part:
+        os.truncate(tmp_path / "large", 5)
+        with pytest.raises(DatasetMoved, match="shorter"):
+            part.read()
+    (tmp_path / "large").unlink()
+    (tmp_path / "large").symlink_to("/etc/hostname")
+    with pytest.raises(DatasetMoved, match="leaves the folder"):
+        FolderDataset().part(spec, entry, 0, 4)
+
+
+def test_verifying_tells_files_that_are_what_they_were_from_those_that_are_not(tmp_path: Path) -> None:
+    spec = make(tmp_path, FILES)
+    entries = FolderDataset().snapshot(spec, (), quiet).entries
+    FolderDataset().verify(spec, entries)
+    (tmp_path / "train.csv").write_text("1,3")
+    FolderDataset().verify(spec, [entry for entry in entries if entry.path != "train.csv"])
+    with pytest.raises(DatasetMoved, match=r"train\.csv"):
+        FolderDataset().verify(spec, entries)

@@ -20,6 +20,7 @@ from orchestrator.ports.records import (
     DatasetWatch,
     JournalEntry,
     ServerRow,
+    StagedVolume,
     Standing,
     StoredArtifact,
 )
@@ -233,6 +234,16 @@ def test_a_staged_volume_is_remembered_by_host(store: SqlStore) -> None:
     store.attempts.forget_staged("local", "v1")
     store.attempts.forget_staged("local", "v1")
     assert not store.attempts.is_staged("local", "v1")
+
+
+def test_what_is_staged_on_a_host_tells_version_size_and_when(store: SqlStore) -> None:
+    store.attempts.mark_staged("local", "v1", AT, "f1", 5 << 40)
+    store.attempts.mark_staged("local", "v2", later(1))
+    store.attempts.mark_staged("other", "v3", AT)
+    assert store.attempts.staged_on("local") == [
+        StagedVolume("v1", "f1", 5 << 40, AT),
+        StagedVolume("v2", "", None, later(1)),
+    ]
 
 
 def test_servers_are_known_while_they_serve(store: SqlStore) -> None:
