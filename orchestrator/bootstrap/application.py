@@ -63,7 +63,7 @@ from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
-from orchestrator.services.reach import Reach
+from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
@@ -212,7 +212,7 @@ class Application:
     @cached_property
     def reach(self) -> Reach:
         """Which hosts answer, for whoever asks why a run waits."""
-        return Reach(self.engines, self.clock)
+        return Reach(self.engines, self.clock, patience=A_PERSONS_PATIENCE)
 
     @cached_property
     def watched(self) -> Reach:

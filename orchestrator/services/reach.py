@@ -27,7 +27,9 @@ _AGAIN = 2.0
 _LOOK = 15.0
 """Seconds between two looks at a host that answers and that nobody asks about."""
 _PATIENCE = 2.0
-"""Seconds that who asks waits for an answer: one host that hangs must not hold up the others."""
+"""Seconds that a loop waits for an answer: one host that hangs must not hold up the others."""
+A_PERSONS_PATIENCE = 15.0
+"""Seconds that a command waits for one: the way to a host may have to be made first, over other machines."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class _Known:
 
 
 class Reach:
-    """Asks engines whether they are there. Thread-safe, and no question takes longer than two seconds.
+    """Asks engines whether they are there. Thread-safe; nobody waits longer than ``patience`` seconds.
 
     With ``hosts`` it is written down there from when a host has not answered; ``returned`` is called before
     one that comes back counts as answering, and raises EngineError or StoreUnavailable when that is to be
@@ -64,8 +66,10 @@ class Reach:
         loud: bool = False,
         hosts: Hosts | None = None,
         returned: Callable[[str, Engine], None] = lambda host, engine: None,
+        patience: float = _PATIENCE,
     ) -> None:
         self._engines = engines
+        self._patience = patience
         self._loud = loud
         self._clock = clock
         self._hosts = hosts
@@ -81,7 +85,8 @@ class Reach:
                 self._begin(host, known)
             asking, asked = known.asking, known.asked
         # Waited for once, however often it is asked for while the answer is still to come.
-        if asking is not None and not asking.wait(max(0.0, _PATIENCE - (self._clock.monotonic() - asked))):
+        left = self._patience - (self._clock.monotonic() - asked)
+        if asking is not None and not asking.wait(max(0.0, left)):
             return f"it has not answered for {self._clock.monotonic() - asked:.0f} s"
         return None if known.answered else known.why
 
