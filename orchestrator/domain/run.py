@@ -222,18 +222,34 @@ _NOT_STARTED = 128
 
 
 _BY_SHUTDOWN = frozenset({143, 255})
-"""What a container ends with whose host goes down: told to by its engine, or found dead by the next one."""
+_SHUTDOWN = timedelta(seconds=30)
+"""So long after its start an engine may still be ending what it found: ten seconds for what ignores it."""
+_INACCURATE = timedelta(seconds=2)
+"""How wrong the start of a host may be told: its kernel tells whole seconds."""
 
 
-def may_be_the_hosts_end(exit: Exit, stopped: StopCause | None) -> bool:  # noqa: A002 - the domain's word
-    """Whether it is worth asking when the host was started: these codes are a command's own as well."""
-    return stopped is None and exit.code in _BY_SHUTDOWN
+def may_be_interrupted(exit: Exit) -> bool:  # noqa: A002 - the domain's word
+    """Whether a command may have ended so because its engine or its host was started anew.
+
+    143: told to end by the engine before or after its restart; 255: found dead by it. Either may be the
+    command's own as well.
+    """
+    return exit.code in _BY_SHUTDOWN
 
 
-def classify(exit: Exit, stopped: StopCause | None, host_restarted: bool = False) -> Reason:  # noqa: A002 - the domain's word
+def was_interrupted(exit: Exit, started: datetime) -> bool:  # noqa: A002 - the domain's word
+    """Whether a container ended because its engine, or its host, was started anew at that moment.
+
+    It has begun before and ended no later than soon after; an engine that lets containers live gives them
+    more time. All times are the host's, so that its clock may be wrong.
+    """
+    if exit.started_at is None or exit.finished_at is None:
+        return False
+    return exit.started_at < started - _INACCURATE and exit.finished_at < started + _SHUTDOWN
+
+
+def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - the domain's word
     """The reason behind a container's end.
-
-    ``host_restarted``: its host was started again after it had begun.
 
     Our own stop outranks what the kernel reports. An engine that could not start the container for a reason
     other than its command reports 128 and an error: that is not the project's fault. 137 without the
@@ -257,8 +273,6 @@ def classify(exit: Exit, stopped: StopCause | None, host_restarted: bool = False
         return Reason.ENGINE_REFUSED
     if exit.code == 0:
         return Reason.COMPLETED
-    if host_restarted and may_be_the_hosts_end(exit, stopped):
-        return Reason.LOST
     if exit.oom_killed:
         return Reason.OUT_OF_MEMORY
     if exit.code == _SIGKILL:

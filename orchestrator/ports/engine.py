@@ -41,10 +41,17 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """A start of a host: ``id`` is another one for each; ``at`` is by the host's clock, to a second or so."""
+    """A start of a host: ``id`` is another one for each. Times are by the host's clock, to a second or so."""
 
     id: str
     at: datetime
+    engine_at: datetime | None = None
+    """When the engine there was started; None where that cannot be seen."""
+
+    @property
+    def last(self) -> datetime:
+        """When either was started last."""
+        return self.at if self.engine_at is None else max(self.at, self.engine_at)
 
 
 class ContainerState(StrEnum):
@@ -380,7 +387,7 @@ class Engine(Protocol):
         """
 
     def boot(self, image: str) -> Boot:
-        """When the host was started; seen from a container of the helper image. ImageNotFound without it."""
+        """When the host and the engine were started; seen from a container of the helper image. ImageNotFound without it."""
 
     def gpus(self, image: str) -> GpuReport:
         """The host's NVIDIA GPUs and who computes on them now, from within containers of the helper image.

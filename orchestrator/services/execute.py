@@ -33,7 +33,8 @@ from orchestrator.domain.run import (
     Reason,
     Run,
     StopCause,
-    may_be_the_hosts_end,
+    may_be_interrupted,
+    was_interrupted,
 )
 from orchestrator.observe import LogMask, Masker, bound
 from orchestrator.ports.engine import Container, ContainerState, Engine, LogLine
@@ -51,16 +52,13 @@ from orchestrator.services.networks import Networks
 from orchestrator.services.patience import Patience
 from orchestrator.services.prepare import Prepared, Preparer
 from orchestrator.services.reach import Reach
-from orchestrator.services.recover import began_before
-from orchestrator.services.results import result_of
+from orchestrator.services.results import MAYBE_THE_HOSTS, result_of
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE = 10.0
 _GRACE = {StopCause.LOG_LIMIT: 1.0}
 """A command that floods its log fills the host's disk meanwhile, where nothing else bounds it."""
-_MAYBE_THE_DISK = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.INVALID_METRICS})
-"""How commands end that could not write."""
 _POLL = 1.0
 _SOON = 0.03
 _LOG_PATIENCE = 60.0
@@ -126,6 +124,8 @@ class AttemptWorker:
         self.broke_off = False
         """Whether it ended because the database, or the disk beside it, took nothing: it goes on later."""
         self._log_left_out = ""
+        self._looked_away = claimed is None
+        """Whether something may have happened on the host of which nobody here knows."""
         self._began_with = ""
         """What a later try's checkpoint folder held, where that is worth telling."""
         self._slot = 0
@@ -353,6 +353,7 @@ class AttemptWorker:
 
     def _not_answered(self, attempt: Attempt, patience: Patience, error: EngineError) -> None:
         """Raise Ended once the host was silent for too long. What is there is ended when it comes back."""
+        self._looked_away = True
         if patience.not_answered(attempt.id, error):
             reason = self._store.runs.cancel_reason(self.run_id) or Reason.LOST
             silent = f"its host {attempt.host} did not answer for {patience.lost_after:.0f} s (lost_after)"
@@ -384,7 +385,7 @@ class AttemptWorker:
         patience = self._patience(attempt)
         while True:
             try:
-                ended, restarted, collected = self._fetch(pipeline, attempt)
+                ended, interrupted, collected = self._fetch(pipeline, attempt)
                 break
             except EngineUnavailable as error:
                 # What the container left is still there: it is worth the same wait as a running one.
@@ -399,7 +400,7 @@ class AttemptWorker:
             collected.warnings.append(f"the end of the log was left out: {self._log_left_out}")
         if self._began_with:
             collected.warnings.append(self._began_with)
-        result = result_of(ended, attempt.stop_cause, collected, pipeline, restarted)
+        result = result_of(ended, attempt.stop_cause, collected, pipeline, interrupted)
         result = self._blaming_disk(attempt, result)
         if attempt.gpus:
             result = replace(result, utilisation=self._ports.gpus.used(self._engine, attempt, ended))
@@ -409,7 +410,7 @@ class AttemptWorker:
 
     def _blaming_disk(self, attempt: Attempt, result: AttemptResult) -> AttemptResult:
         """A command that failed while its host's disk was full is not the project's fault."""
-        if result.reason not in _MAYBE_THE_DISK:
+        if result.reason not in MAYBE_THE_HOSTS:
             return result
         full = self._ports.full(attempt.host or "")
         if full is None:
@@ -423,22 +424,23 @@ class AttemptWorker:
             container, self._exited = self._exited or self._engine.find(attempt.container), None
             if container is None or container.exit is None:
                 raise Ended(Reason.LOST, _REMOVED)
-            restarted = may_be_the_hosts_end(container.exit, attempt.stop_cause) and self._restarted(
-                attempt, container.exit
-            )
             try:
                 collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
             except ContainerGone as error:
                 raise Ended(Reason.LOST, _REMOVED) from error
-            return container.exit, restarted, collected
+            return container.exit, self._interrupted(attempt, container.exit, collected), collected
 
-    def _restarted(self, attempt: Attempt, ended: Exit) -> bool:
-        """Whether the host was started again after the command had begun. Raises EngineUnavailable."""
+    def _interrupted(self, attempt: Attempt, ended: Exit, collected: Collected) -> bool:
+        """Whether a start of the host, or of its engine, ended the command. Raises EngineUnavailable."""
+        bad = ended.code != 0 or collected.problem is not None
+        unseen = bad and self._looked_away
+        if attempt.stop_cause is not None or not (unseen or may_be_interrupted(ended)):
+            return False
         spec = self._ports.hosts.get(attempt.host or "")
         if spec is None:
             return False
         try:
-            return began_before(ended, self._engine.boot(spec.helper_image))
+            return was_interrupted(ended, self._engine.boot(spec.helper_image).last)
         except EngineUnavailable:
             raise
         except EngineError as error:

@@ -7,16 +7,12 @@ from datetime import datetime
 
 from orchestrator.domain.errors import EngineError, EngineUnavailable, NotFound
 from orchestrator.domain.pipeline import HostSpec
-from orchestrator.domain.run import Exit
 from orchestrator.ports.checkpoints import CheckpointFiles
-from orchestrator.ports.engine import Boot, ContainerState, Engine
+from orchestrator.ports.engine import ContainerState, Engine
 from orchestrator.ports.store import Store
 from orchestrator.services import naming
 
 log = logging.getLogger(__name__)
-
-_INACCURATE = 2.0
-"""Seconds by which the start of a host may be told wrong: its kernel tells whole ones."""
 
 
 def end_orphans(store: Store, engine: Engine) -> list[str]:
@@ -46,16 +42,6 @@ def has_ended(store: Store, attempt_id: int) -> bool:
         # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.
         log.warning("attempt %d is on a host and not in this database; it is left alone", attempt_id)
         return False
-
-
-def began_before(ended: Exit, boot: Boot) -> bool:
-    """Whether a container began before its host was started: then it was not the command that ended it.
-
-    Both times are the host's, so that its clock may be wrong.
-    """
-    if ended.started_at is None:
-        return False
-    return (boot.at - ended.started_at).total_seconds() > _INACCURATE
 
 
 def welcome(store: Store, engine: Engine, host: HostSpec, at: datetime) -> None:

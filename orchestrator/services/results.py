@@ -7,18 +7,28 @@ from orchestrator.domain.run import CONSEQUENCES, Exit, Reason, StopCause, class
 from orchestrator.ports.records import AttemptResult
 from orchestrator.services.collect import Collected
 
+MAYBE_THE_HOSTS = frozenset({Reason.EXIT_CODE, Reason.MISSING_METRICS, Reason.INVALID_METRICS})
+"""How commands end that could not write, or were told to end."""
+
 
 def result_of(
-    ended: Exit, stopped: StopCause | None, collected: Collected, pipeline: Pipeline, restarted: bool = False
+    ended: Exit,
+    stopped: StopCause | None,
+    collected: Collected,
+    pipeline: Pipeline,
+    interrupted: bool = False,
 ) -> AttemptResult:
     """What an ended container comes to: its own failure first, then that of its metrics.
 
-    ``restarted``: its host was started again after it had begun.
+    ``interrupted``: its engine, or its host, was started anew meanwhile, and that ended it.
     """
-    reason = classify(ended, stopped, restarted)
+    reason = classify(ended, stopped)
     message = describe(reason, ended, pipeline)
     if reason is Reason.COMPLETED and collected.problem is not None:
         reason, message = collected.problem
+    if interrupted and reason in MAYBE_THE_HOSTS:
+        reason = Reason.LOST
+        message = f"its host, or the engine there, was started anew meanwhile (exit code {ended.code})"
     return AttemptResult(
         CONSEQUENCES[reason].state,
         reason,
@@ -46,8 +56,6 @@ def describe(reason: Reason, ended: Exit, pipeline: Pipeline) -> str:
             return f"the command wrote more than {pipeline.execution.log_limit} bytes of log and was stopped"
         case Reason.KILLED:
             return "the container was killed from outside (137, not out of memory, not by the orchestrator)"
-        case Reason.LOST:
-            return f"its host was started anew while the command ran (exit code {ended.code})"
         case Reason.START:
             return f"the command could not be started: {ended.error}"
         case Reason.CANCELLED_BY_PERSON:

@@ -26,6 +26,15 @@ def test_the_start_of_the_first_process_counts_from_that_of_the_kernel() -> None
     assert boot_of(STAT) == Boot(f"{ID}/2450", datetime.fromtimestamp(1795412657 + 24.5, UTC))
 
 
+def test_the_engine_counts_from_its_own_process_the_newest_one() -> None:
+    rest = "S 1 9 9 0 -1 4194560 9 9 9 9 9 9 9 9 20 0 1 0"
+    said = STAT + f"engine 310 (dockerd) {rest} 5000 170000 1\nengine 99 (dockerd) {rest} 7000 170000 1\n"
+    boot = boot_of(said)
+    assert boot.engine_at == datetime.fromtimestamp(1795412657 + 70, UTC)
+    assert boot.last == boot.engine_at
+    assert boot_of(STAT).last == boot_of(STAT).at
+
+
 @pytest.mark.parametrize("lacking", [ID, "btime", "1 (systemd"])
 def test_what_says_less_is_refused(lacking: str) -> None:
     with pytest.raises(EngineError, match="cannot be told"):

@@ -1,5 +1,7 @@
 """Why an attempt ended, whose fault that is, and how a container's end is told apart."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from orchestrator.domain.run import (
@@ -12,8 +14,9 @@ from orchestrator.domain.run import (
     StopCause,
     classify,
     failed_hosts,
-    may_be_the_hosts_end,
+    may_be_interrupted,
     warnings_of,
+    was_interrupted,
 )
 
 THE_PROJECT = {
@@ -127,25 +130,33 @@ def test_our_own_stop_outranks_how_the_container_ended(
     assert classify(ended, stopped) is reason
 
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
-    ("ended", "reason"),
+    ("began", "ended", "interrupted"),
     [
-        pytest.param(Exit(255), Reason.LOST, id="found dead by the engine"),
-        pytest.param(Exit(143), Reason.LOST, id="told to end by the engine"),
-        pytest.param(Exit(0), Reason.COMPLETED, id="success before"),
-        pytest.param(Exit(1), Reason.EXIT_CODE, id="failure before"),
-        pytest.param(Exit(137), Reason.KILLED, id="killed"),
+        pytest.param(-60, -5, True, id="told to end by an engine or a host that goes down"),
+        pytest.param(-60, 11, True, id="ended by the next engine"),
+        pytest.param(-60, 45, False, id="lived on under the next engine"),
+        pytest.param(-1, 5, False, id="began with it, as far as can be told"),
+        pytest.param(20, 25, False, id="began after it"),
     ],
 )
-def test_a_host_that_was_started_anew_takes_the_blame_for_what_it_may_have_done(
-    ended: Exit, reason: Reason
+def test_a_command_was_interrupted_when_it_began_before_a_start_and_did_not_outlive_it(
+    began: float, ended: float, interrupted: bool
 ) -> None:
-    assert classify(ended, None, host_restarted=True) is reason
+    times = (NOON + timedelta(seconds=began), NOON + timedelta(seconds=ended))
+    assert was_interrupted(Exit(143, False, "", *times), NOON) is interrupted
 
 
-def test_our_own_stop_outranks_a_host_that_was_started_anew() -> None:
-    assert classify(Exit(143), StopCause.TIMEOUT, host_restarted=True) is Reason.TIMEOUT
-    assert not may_be_the_hosts_end(Exit(143), StopCause.TIMEOUT)
+def test_an_exit_without_its_times_was_interrupted_by_nothing() -> None:
+    assert not was_interrupted(Exit(143), NOON)
+
+
+@pytest.mark.parametrize(("code", "may_be"), [(255, True), (143, True), (0, False), (1, False), (137, False)])
+def test_codes_that_engines_leave_behind_are_asked_about(code: int, may_be: bool) -> None:
+    assert may_be_interrupted(Exit(code)) is may_be
 
 
 def test_the_hosts_at_fault_are_those_of_that_replicate_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -172,36 +173,60 @@ def test_a_stop_that_was_asked_for_while_the_host_was_silent_is_carried_out_when
     assert only(world, run).exit is not None
 
 
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+ANEW = Boot("second", STARTED + timedelta(seconds=20))
+LONG_AGO = Boot("first", STARTED - timedelta(days=1))
+
+
+def ends_with(code: int, files: dict[str, bytes] | None = None) -> Script:
+    """A command that ends ten seconds after its start, by its host's clock."""
+    return Script((b"epoch 1",), Exit(code, False, "", STARTED, STARTED + timedelta(seconds=10)), files or {})
+
+
 @pytest.mark.parametrize("code", [255, 143])
 @pytest.mark.parametrize(
-    ("restarted", "reason"),
+    ("boot", "reason"),
     [
-        pytest.param(True, Reason.LOST, id="restarted"),
-        pytest.param(False, Reason.EXIT_CODE, id="not restarted"),
+        pytest.param(ANEW, Reason.LOST, id="the host was started anew"),
+        pytest.param(replace(LONG_AGO, engine_at=ANEW.at), Reason.LOST, id="the engine was started anew"),
+        pytest.param(LONG_AGO, Reason.EXIT_CODE, id="neither"),
     ],
 )
-def test_an_exit_of_a_host_that_was_started_anew_is_not_the_commands(
-    world: World, code: int, restarted: bool, reason: Reason
+def test_an_exit_by_a_host_or_an_engine_that_was_started_anew_is_not_the_commands(
+    world: World, code: int, boot: Boot, reason: Reason
 ) -> None:
-    world.engine.script(Script((b"epoch 1",), Exit(code)))
-    began = datetime(2026, 1, 1, tzinfo=UTC)
-    world.engine.booted = Boot("second", began + timedelta(hours=1 if restarted else -1))
+    world.engine.script(ends_with(code))
+    world.engine.booted = boot
     run = world.first_run(pipeline(execution=Execution(TRAIN, infrastructure_retries=0)))
     world.finish(run, world.server())
     assert only(world, run).reason is reason
-    assert ("started anew" in only(world, run).message) is restarted
+    assert ("started anew" in only(world, run).message) is (reason is Reason.LOST)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_any_bad_end_is_asked_about_when_nobody_looked_meanwhile(world: World, code: int) -> None:
+    world.engine.script(ENDLESS)
+    execution = Execution(TRAIN, infrastructure_retries=0)
+    run = world.first_run(pipeline(execution=execution, collect=("metrics.json",)))
+    first = world.server(FakeProcesses("one"))
+    name = begun(world, first, run)
+    assert first.drain(10)
+    world.engine.finish(name, ends_with(code).exit)
+    world.engine.booted = ANEW
+    world.finish(run, world.server(successor(world)))
+    assert only(world, run).reason is Reason.LOST
 
 
 @pytest.mark.parametrize("code", [0, 1, 137])
 def test_an_exit_that_is_clear_costs_no_question_about_the_host(world: World, code: int) -> None:
-    world.engine.script(Script((b"epoch 1",), Exit(code)))
+    world.engine.script(ends_with(code))
     run = world.first_run(pipeline(execution=Execution(TRAIN, infrastructure_retries=0)))
     world.finish(run, world.server())
     assert "boot" not in [call for call, _ in world.engine.calls]
 
 
 def test_an_exit_code_counts_where_nobody_can_tell_when_the_host_was_started(world: World) -> None:
-    world.engine.script(Script((b"epoch 1",), Exit(255)))
+    world.engine.script(ends_with(255))
     world.engine.fail("boot", EngineError("no such image"))
     run = world.finish(world.first_run(pipeline()), world.server())
     assert (run.state, run.reason) == (RunState.FAILED, Reason.EXIT_CODE)
