@@ -72,8 +72,11 @@ class HostsFile:
             self._note(sentence)
         if told:
             self._changed()
-        if found.model_copy(update={"hosts": self._current.hosts}) != self._current:
+        # The address to listen on may have been given by command.
+        same = {"hosts": self._current.hosts, "web": self._current.web}
+        if found.model_copy(update=same) != self._current:
             log.warning("what else has changed in %s counts after a restart", self._folder / MAIN_FILE)
+        self._current = found.model_copy(update={"web": self._current.web})
 
     def _note(self, text: str) -> None:
         self._journal.note(CONFIGURATION, "hosts", text, self._clock.now())

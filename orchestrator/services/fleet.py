@@ -142,7 +142,11 @@ class Fleet:
             before, after = ({h.name: h for h in some} for some in (self._configured, hosts))
             busy = set(self._store().attempts.slots_in_use())
             told = [f"host {name} was added" for name in after.keys() - before.keys()]
-            told += [f"host {n} was changed" for n in after.keys() & before.keys() if after[n] != before[n]]
+            for name in after.keys() & before.keys():
+                if _moved(before[name], after[name]) and name in busy:
+                    told.append(f"host {name} has another address, and its attempts are looked for there")
+                elif after[name] != before[name]:
+                    told.append(f"host {name} was changed")
             gone = before.keys() - after.keys()
             for name in gone:
                 told.append(f"host {name} was removed" + (", its attempts go on" if name in busy else ""))
@@ -207,7 +211,7 @@ class Fleet:
             if spec is None:
                 raise KeyError(name)
             made = self._made.get(name)
-            if made is not None and (made[0].engine, made[0].ssh) == (spec.engine, spec.ssh):
+            if made is not None and not _moved(made[0], spec):
                 return made[1]
             if made is not None:
                 # Whoever works with it goes on to do so, and fails if it is gone.
@@ -243,3 +247,8 @@ class Fleet:
             usable = tuple(host for host in known if host.name not in removed)
             self._state = _Now(now, records, usable, known)
             return self._state
+
+
+def _moved(before: HostSpec, after: HostSpec) -> bool:
+    """Whether a host's engine is another one now."""
+    return (before.engine, before.ssh) != (after.engine, after.ssh)

@@ -121,6 +121,12 @@ def test_a_host_that_leaves_the_configuration_is_known_until_its_attempts_have_e
     assert yard.world.store.hosts.all() == {}
 
 
+def test_a_new_address_of_a_host_with_attempts_is_told(yard: Yard) -> None:
+    yard.hold("local")
+    told = yard.fleet.configure([HostSpec("local", "unix:///other.sock", 2)])
+    assert told == ("host local has another address, and its attempts are looked for there",)
+
+
 def test_a_host_whose_engine_was_never_used_is_left_without_a_word(yard: Yard) -> None:
     yard.fleet.configure([LAB])
     assert (yard.made, yard.left) == ([], [])
