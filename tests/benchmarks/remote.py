@@ -50,7 +50,7 @@ def measure(parameters: Parameters) -> Figures:
         single = _in_turns(engine, folder / "single", host, ssh, network, rounds)
         host.clear()
         ssh = _over(stack, host, delay / 1000, folder / "many")
-        many = _streams(engine, folder / "many", host, ssh, streams, lines)
+        many, at_once = _streams(engine, folder / "many", host, ssh, streams, lines)
     samples = {**single, **many}
     middle = {name: statistics.median(values) for name, values in samples.items()}
     for what in ("first_instruction", "verdict"):
@@ -67,7 +67,7 @@ def measure(parameters: Parameters) -> Figures:
             "ssh_verdict": middle["remote_verdict"] / middle["host_verdict"],
         },
         samples,
-        {"network": network, "delay_ms": delay, "streams": streams, "lines": streams * lines},
+        {"network": network, "delay_ms": delay, "streams": streams, "lines": lines, "at_once": at_once},
     )
 
 
@@ -117,28 +117,33 @@ def _single(product: Product, client: docker.DockerClient) -> tuple[float, float
 
 def _streams(
     engine: docker.DockerClient, folder: Path, host: Host, ssh: dict[str, object], streams: int, lines: int
-) -> dict[str, list[float]]:
+) -> tuple[dict[str, list[float]], dict[str, int]]:
     """Without a network, so that both engines spend their time on streams."""
     writing = f"i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep {_PAUSE}; done"
     command = ("sh", "-c", writing + '; echo "{\\"accuracy\\": 0.9}" > metrics.json')
     machines = {"lab": {"ssh": ssh, "slots": streams}}
     taken: dict[str, list[float]] = {}
+    most: dict[str, int] = {}
     with serving(folder, BASE_IMAGE, streams, "none", engine, machines, {"lines": command}) as product:
         for side, pipeline in (("local", "local-lines"), ("remote", "lab-lines")):
-            taken[f"{side}_streams"] = [_at_once(product.of(pipeline), streams, lines)]
-    return taken
+            seconds, most[side] = _at_once(product.of(pipeline), streams, lines)
+            taken[f"{side}_streams"] = [seconds]
+    return taken, most
 
 
-def _at_once(product: Product, streams: int, lines: int) -> float:
+def _at_once(product: Product, streams: int, lines: int) -> tuple[float, int]:
+    """How long it took, and how many ran at the same time, at most."""
     run = product.push()
     product.judged(range(run.id, run.id + 1))
     began = time.time_ns()
     ids = [product.again(run) for _ in range(streams)]
     ended = product.judged(range(ids[0], ids[-1] + 1))
     wanted = [f"line {number}".encode() for number in range(lines)]
-    for run_id in ids:
-        (attempt,) = product.app.store.attempts.of_run(run_id)
+    attempts = [attempt for run_id in ids for attempt in product.app.store.attempts.of_run(run_id)]
+    for attempt in attempts:
         written = [line.text for _, line in product.app.logs.lines(attempt.id)]
         if written != wanted:
-            raise RuntimeError(f"run {run_id}: {len(written)} lines in place of {lines}, or not in order")
-    return (ended - began) * _NANO
+            raise RuntimeError(f"run {attempt.run_id}: {len(written)} lines for {lines}, or not in order")
+    spans = [(a.started_at, a.finished_at) for a in attempts if a.started_at and a.finished_at]
+    most = max(sum(start <= at < end for start, end in spans) for at, _ in spans)
+    return (ended - began) * _NANO, most
