@@ -17,6 +17,7 @@ from functools import partial
 from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.errors import DatasetMoved, EngineError, EngineUnavailable
 from orchestrator.domain.pipeline import DatasetSpec, HostSpec, Resources
+from orchestrator.domain.report import format_size
 from orchestrator.domain.text import escaped
 from orchestrator.ports.engine import ContainerSpec, Engine, FolderMount, Interrupt, VolumeMount
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
@@ -224,7 +225,10 @@ class Stager:
                 if there.get(part.path) != part.size or part.entry.path in filling.wrong
             ]
             coming = sum(entry.size for batch in batches for entry in batch)
-            filling.done = filling.version.size - coming - sum(part.size for part in parts)
+            coming += sum(part.size for part in parts)
+            filling.done = filling.version.size - coming
+            told = f"sending {format_size(coming)} of {filling.version.label} to {filling.host.name}"
+            filling.progress(ProgressEvent(told))
             filling.tell()
             with part_tar(("files",)) as folders:
                 engine.put(name, MOUNT, folders)
