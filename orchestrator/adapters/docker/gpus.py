@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from orchestrator.adapters.docker import nvidia
 from orchestrator.adapters.docker.clients import Clients
-from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
-from orchestrator.adapters.docker.labels import CONTAINER, with_instance
+from orchestrator.adapters.docker.errors import Refused, translate
+from orchestrator.adapters.docker.helpers import Helper, ask
 from orchestrator.adapters.docker.storage import Volumes
 from orchestrator.domain.errors import EngineError, EngineFull, EngineUnavailable, ImageNotFound
 from orchestrator.ports.gpus import GpuReport, GpuWay
@@ -23,6 +20,7 @@ _PATIENCE = 60
 """Seconds for a helper: a driver that was asleep takes some to answer."""
 _COPY_PATIENCE = 300
 _MEMORY = 256 << 20
+_PIDS = 64
 _TOOLKIT = "install the NVIDIA Container Toolkit on the host"
 
 
@@ -45,7 +43,7 @@ class Gpus:
         """The GPUs as they are now. EngineError where no helper can run, ImageNotFound without ``image``."""
         last = self._last
         if last is not None:
-            seen = self._seen(image, *last)
+            seen = self._tried(image, *last)
             if seen.gpus:
                 return seen
             self._last = None
@@ -83,17 +81,17 @@ class Gpus:
         volume = ""
         if way is GpuWay.DEVICES:
             volume = self._driver(image, look)
-        code, said = self._run(
-            image,
-            nvidia.PROBE,
-            _PATIENCE,
-            user="65534:65534",
-            # Processes are told to those alone who see them: without this, none but its own.
+        # Processes are told to those alone who see them: in a namespace of its own, none.
+        helper = Helper(
             pid_mode="host",
-            devices=device_files((*look.gpus, *look.common)) if way is GpuWay.DEVICES else [],
-            device_requests=requests(way, ALL),
-            mounts=[driver_mount(volume)] if volume else [],
+            devices=tuple(device_files((*look.gpus, *look.common))) if way is GpuWay.DEVICES else (),
+            device_requests=tuple(requests(way, ALL)),
+            mounts=(driver_mount(volume),) if volume else (),
+            pids=_PIDS,
+            memory=_MEMORY,
+            patience=_PATIENCE,
         )
+        code, said = self._ask(image, nvidia.PROBE, helper)
         seen = nvidia.seen_of(said)
         if code != 0 or not seen:
             return GpuReport(trouble=f"nvidia-smi (exit code {code}) says: {said.strip()[-500:]}")
@@ -102,8 +100,9 @@ class Gpus:
     def _look(self, image: str) -> nvidia.Look:
         from docker.types import Mount
 
-        mounts = [Mount(f"/host{path}", path, type="bind", read_only=True) for path in ("/usr", "/dev")]
-        code, said = self._run(image, nvidia.LOOK, _PATIENCE, user="65534:65534", mounts=mounts)
+        mounts = (Mount(f"/host{path}", path, type="bind", read_only=True) for path in ("/usr", "/dev"))
+        helper = Helper(mounts=tuple(mounts), pids=_PIDS, memory=_MEMORY, patience=_PATIENCE)
+        code, said = self._ask(image, nvidia.LOOK, helper)
         if code != 0:
             raise EngineError(f"the host cannot be searched for GPUs in {image}: {said.strip()[-500:]}")
         return nvidia.look_of(said)
@@ -116,71 +115,18 @@ class Gpus:
         if self._last is not None and self._volumes.present(volume):
             return volume
         self._volumes.ensure(volume, {"mlci.role": "driver"})
-        mounts = [
+        mounts = (
             Mount("/host/usr", "/usr", type="bind", read_only=True),
             Mount("/driver", volume, type="volume", no_copy=True),
-        ]
-        code, said = self._run(image, nvidia.COPY, _COPY_PATIENCE, user="0:0", mounts=mounts)
+        )
+        helper = Helper(user="0:0", mounts=mounts, pids=_PIDS, memory=_MEMORY, patience=_COPY_PATIENCE)
+        code, said = self._ask(image, nvidia.COPY, helper)
         if code != 0:
             raise EngineError(f"the driver's libraries cannot be copied: {said.strip()[-500:]}", _TOOLKIT)
         return volume
 
-    def _run(
-        self,
-        image: str,
-        script: str,
-        patience: int,
-        *,
-        user: str,
-        mounts: list[Mount],
-        pid_mode: str | None = None,
-        devices: list[str] | None = None,
-        device_requests: list[DeviceRequest] | None = None,
-    ) -> tuple[int, str]:
-        """Run a script of ours in a container without rights; its exit code and what it said."""
-        client = self._clients.control()
-        name = f"mlci-{self._instance[:8]}-gpus-{uuid.uuid4().hex[:12]}"
-        labels = {**with_instance({"mlci.role": "helper"}, self._instance), CONTAINER: name}
-        with _image_needed(image, self._clients.url), translate("looking for GPUs"):
-            made: str = client.create_container(
-                image,
-                name=name,
-                entrypoint=["/bin/sh", "-c", script],
-                user=user,
-                working_dir="/",
-                labels=labels,
-                environment={"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
-                host_config=client.create_host_config(
-                    network_mode="none",
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges:true"],
-                    read_only=True,
-                    pids_limit=64,
-                    mem_limit=_MEMORY,
-                    pid_mode=pid_mode,
-                    mounts=mounts,
-                    devices=devices,
-                    device_requests=device_requests,
-                ),
-                use_config_proxy=False,
-            )["Id"]
-        try:
-            with translate("looking for GPUs"):
-                client.start(made)
-                code: int = client.wait(made, timeout=patience)["StatusCode"]
-                said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
-        finally:
-            with suppress(EngineError):
-                self._remove(made)
-        return code, said
-
-    def _remove(self, identity: str) -> None:
-        try:
-            with translate("removing a container"):
-                self._clients.control().remove_container(identity, force=True, v=True)
-        except Refused as error:
-            if error.status not in (NOT_FOUND, CONFLICT):
-                raise
+    def _ask(self, image: str, script: str, helper: Helper) -> tuple[int, str]:
+        return ask(self._clients, self._instance, image, script, "the host's GPUs", helper)
 
 
 def requests(way: GpuWay, uuids: tuple[str, ...]) -> list[DeviceRequest]:
@@ -226,16 +172,3 @@ def _lacks(look: nvidia.Look) -> str | None:
             " also after each boot"
         )
     return None
-
-
-@contextmanager
-def _image_needed(image: str, url: str) -> Iterator[None]:
-    try:
-        yield
-    except Refused as error:
-        if error.status != NOT_FOUND:
-            raise
-        raise ImageNotFound(
-            f"{url} has no image {image}, in which it is searched for GPUs",
-            "make it with `orchestrator images build base`, or name another as `helper_image` of the host",
-        ) from error

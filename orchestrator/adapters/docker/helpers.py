@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.docker.clients import Clients
@@ -13,10 +14,30 @@ from orchestrator.domain.errors import EngineError, ImageNotFound
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from docker.types import DeviceRequest, Mount
 
-_MEMORY = 32 << 20
-_PATIENCE = 30
-"""Seconds that one may take."""
+NOBODY = "65534:65534"
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """What a helper is given beside its script; without any of it, nothing. The modes are Docker's.
+
+    ``memory`` in bytes; ``patience`` is how many seconds it may take.
+    """
+
+    user: str = NOBODY
+    network_mode: str = "none"
+    pid_mode: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[str, ...] = ()
+    device_requests: tuple[DeviceRequest, ...] = ()
+    pids: int = 16
+    memory: int = 32 << 20
+    patience: int = 30
+
+
+NOTHING = Helper()
 
 
 def look(
@@ -33,26 +54,43 @@ def look(
     ``what`` says what is looked at, for messages: "the host's addresses". The modes are Docker's. Raises
     ImageNotFound without the image, EngineError when the script fails.
     """
+    helper = Helper(network_mode=network_mode, pid_mode=pid_mode)
+    code, said = ask(clients, instance, image, script, what, helper)
+    if code != 0:
+        raise EngineError(f"{what} cannot be looked at in {image}: {said[-500:]}")
+    return said
+
+
+def ask(
+    clients: Clients, instance: str, image: str, script: str, what: str, helper: Helper = NOTHING
+) -> tuple[int, str]:
+    """As :func:`look`, for a helper that is given more: its exit code, and what it printed.
+
+    Raises Refused where the engine does not give it that.
+    """
     client = clients.control()
     name = f"mlci-{instance[:8]}-look-{uuid.uuid4().hex[:12]}"
     labels = {**with_instance({"mlci.role": "helper"}, instance), CONTAINER: name}
     try:
         with translate(f"looking at {what}"):
-            made = client.create_container(
+            made: str = client.create_container(
                 image,
                 name=name,
                 entrypoint=["/bin/sh", "-c", script],
-                user="65534:65534",
+                user=helper.user,
                 working_dir="/",
                 labels=labels,
                 host_config=client.create_host_config(
-                    network_mode=network_mode,
-                    pid_mode=pid_mode,
+                    network_mode=helper.network_mode,
+                    pid_mode=helper.pid_mode,
+                    mounts=list(helper.mounts),
+                    devices=list(helper.devices),
+                    device_requests=list(helper.device_requests),
                     cap_drop=["ALL"],
                     security_opt=["no-new-privileges:true"],
                     read_only=True,
-                    pids_limit=16,
-                    mem_limit=_MEMORY,
+                    pids_limit=helper.pids,
+                    mem_limit=helper.memory,
                 ),
                 use_config_proxy=False,
             )["Id"]
@@ -66,14 +104,12 @@ def look(
     try:
         with translate(f"looking at {what}"):
             client.start(made)
-            code = client.wait(made, timeout=_PATIENCE)["StatusCode"]
+            code: int = client.wait(made, timeout=helper.patience)["StatusCode"]
             said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
     finally:
         with suppress(EngineError):
             _remove(client, made)
-    if code != 0:
-        raise EngineError(f"{what} cannot be looked at in {image}: {said[-500:]}")
-    return said
+    return code, said
 
 
 def _remove(client: APIClient, identity: str) -> None:

@@ -115,6 +115,16 @@ def test_a_half_installed_driver_is_told_with_what_to_do(
     assert report.trouble.startswith(says)
 
 
+def test_a_gpu_that_falls_off_the_bus_is_missed_and_found_again(there: Bench, gpu_host: Host) -> None:
+    assert len(there.engine.gpus(there.image).gpus) == 2
+    gpu_host.run("rm", "/dev/nvidia0")
+    try:
+        left = there.engine.gpus(there.image)
+    finally:
+        give_gpus(gpu_host)
+    assert [seen.gpu.uuid for seen in left.gpus] == [uuid_of(1)]
+
+
 def test_a_host_without_gpus_has_none_and_no_trouble(hosts: tuple[Host, Host]) -> None:
     with closing(DockerEngine(hosts[0].url, uuid.uuid4().hex)) as engine:
         assert engine.gpus(HELPER_IMAGE) == GpuReport()
