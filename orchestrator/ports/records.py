@@ -178,7 +178,9 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class StagedVolume:
-    """A dataset version on a host. ``size`` in bytes; it is not known of one that an older release staged."""
+    """A dataset version on a host. ``size`` in bytes; None for a folder of the host's own, whose path is in
+    ``volume``, and for what an older release staged.
+    """
 
     volume: str
     fingerprint: str

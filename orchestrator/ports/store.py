@@ -261,10 +261,13 @@ class Attempts(Protocol):
     def mark_staged(
         self, host: str, volume: str, at: datetime, fingerprint: str = "", size: int | None = None
     ) -> None:
-        """Write down that it was, with which dataset version and how many bytes."""
+        """Write down that it was, with which dataset version and how many bytes.
+
+        A folder of the host's own stands for a volume by its path, without bytes.
+        """
 
     def staged_on(self, host: str) -> Sequence[StagedVolume]:
-        """The volumes of a host that were filled and verified."""
+        """The volumes of a host that were filled and verified, and its own folders that were compared."""
 
     def forget_staged(self, host: str, volume: str) -> None:
         """It no longer is, as when the volume was removed. Repeating is fine."""

@@ -327,6 +327,7 @@ class Stager:
         if rest == b"same":
             return True
         self._folders.pop(key, None)
+        self._store.attempts.forget_staged(host.name, path)
         body, _, last = rest.rpartition(b"\n")
         found = hashes(decoded(body, what))
         entries = self._store.detection.manifest(dataset, version.fingerprint)
@@ -339,6 +340,8 @@ class Stager:
             progress(ProgressEvent(f"{path} on {host.name} {why}: it is staged"))
             return False
         self._folders[key] = signature
+        # So that runs of this version prefer the host.
+        self._store.attempts.mark_staged(host.name, path, self._clock.now(), version.fingerprint)
         return True
 
 

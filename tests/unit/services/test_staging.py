@@ -182,6 +182,9 @@ def test_a_folder_is_read_again_only_after_it_changed(world: World) -> None:
     assert world.finish(world.first_run(made_of), server).state is RunState.PASSED
     assert world.finish(next_run(world, made_of, "second"), server).state is RunState.PASSED
     assert compared == [True, False]
+    (kept,) = world.store.attempts.staged_on("local")
+    (version,) = world.store.runs.listing("wine", limit=1)[0].change.datasets
+    assert (kept.volume, kept.fingerprint, kept.size) == ("/srv/wine", version.fingerprint, None)
 
 
 @pytest.mark.parametrize("change", ["another content", "a file too many", "a file too few"])
