@@ -224,8 +224,6 @@ _NOT_STARTED = 128
 _BY_SHUTDOWN = frozenset({143, 255})
 _SHUTDOWN = timedelta(seconds=30)
 """So long after its start an engine may still be ending what it found: ten seconds for what ignores it."""
-_INACCURATE = timedelta(seconds=2)
-"""How wrong the start of a host may be told: its kernel tells whole seconds."""
 
 
 def may_be_interrupted(exit: Exit) -> bool:  # noqa: A002 - the domain's word
@@ -245,7 +243,7 @@ def was_interrupted(exit: Exit, started: datetime) -> bool:  # noqa: A002 - the 
     """
     if exit.started_at is None or exit.finished_at is None:
         return False
-    return exit.started_at < started - _INACCURATE and exit.finished_at < started + _SHUTDOWN
+    return exit.started_at < started and exit.finished_at < started + _SHUTDOWN
 
 
 def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - the domain's word

@@ -41,7 +41,9 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """A start of a host: ``id`` is another one for each. Times are by the host's clock, to a second or so."""
+    """A start of a host: ``id`` is another one for each. Times are by the host's clock, up to a
+    second too early.
+    """
 
     id: str
     at: datetime
@@ -387,7 +389,10 @@ class Engine(Protocol):
         """
 
     def boot(self, image: str) -> Boot:
-        """When the host and the engine were started; seen from a container of the helper image. ImageNotFound without it."""
+        """When the host and the engine were started, seen from a container of the helper image.
+
+        ImageNotFound without it.
+        """
 
     def gpus(self, image: str) -> GpuReport:
         """The host's NVIDIA GPUs and who computes on them now, from within containers of the helper image.

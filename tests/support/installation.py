@@ -84,8 +84,6 @@ class Installation:
     """Keys of orchestrator.yaml that replace what stands there."""
     pipeline: dict[str, object] = field(default_factory=dict)
     """Keys of the pipeline that replace what stands there."""
-    runner: dict[str, object] = field(default_factory=dict)
-    """Keys of the runner that replace what stands there."""
     runners: dict[str, dict[str, object]] = field(default_factory=dict)
     """Keys of the runner ``cpu``, and of more runners, each as that one with these keys and with a pipeline
     of its own name, as ``line``."""
