@@ -79,6 +79,19 @@ def test_a_container_without_gpus_sees_none_of_them(there: Bench) -> None:
     assert seen == ["ls: cannot access '/usr/local/nvidia': No such file or directory", "void"]
 
 
+def test_a_container_with_a_gpu_has_no_more_rights_than_others(there: Bench, gpu_host: Host) -> None:
+    report = there.engine.gpus(there.image)
+    make = "mknod /tmp/nvidia0 c 1 3 2>&1 | grep -o 'not permitted'; grep CapEff /proc/self/status"
+    assert prints(there, report.access([uuid_of(1)]), make) == ["not permitted", f"CapEff:\t{0:016x}"]
+    with closing(gpu_host.client()) as client:
+        made = client.api.inspect_container(there.name())
+    assert made["HostConfig"]["Binds"] is None
+    assert [(mount["Type"], mount["RW"]) for mount in made["Mounts"]] == [("volume", False)]
+    assert (made["HostConfig"]["CapAdd"], made["HostConfig"]["CapDrop"]) == (None, ["ALL"])
+    assert (made["HostConfig"]["Privileged"], made["HostConfig"]["PidMode"]) == (False, "")
+    assert {device["CgroupPermissions"] for device in made["HostConfig"]["Devices"]} == {"rw"}
+
+
 def test_who_computes_on_a_gpu_outside_of_any_container_is_told(there: Bench, gpu_host: Host) -> None:
     pid = compute_on(gpu_host, 1)
     try:
