@@ -118,6 +118,7 @@ def run_json(app: Application, run: Run) -> dict[str, Json]:
         "sentence": run.verdict.sentence if run.verdict else run.message,
         "reason": run.reason.value if run.reason else None,
         "replicates": run.replicates,
+        "priority": run.priority,
         "rerun_of": run.rerun_of,
         "created_at": iso(run.created_at),
         "started_at": iso(run.started_at),

@@ -7,12 +7,13 @@ from sqlalchemy.orm import Session
 
 from orchestrator.domain.placement import Terms
 from orchestrator.domain.run import RunState
-from orchestrator.store.tables import RunRow, SlotRow
+from orchestrator.store.tables import MetaRow, RunRow, SlotRow
 from orchestrator.store.transitions import Once, TooLate
 
 _OF_HOST = select(SlotRow.index, SlotRow.cpus, SlotRow.memory).where(SlotRow.host == bindparam("host"))
 _SLOT = Once(SlotRow)
 _PLACE = select(RunRow.pipeline, RunRow.project).where(RunRow.id == bindparam("id"))
+_TURN = select(MetaRow.value).where(MetaRow.name == "instance").with_for_update()
 _GOING = select(func.count()).where(RunRow.state == RunState.RUNNING)
 
 
@@ -39,6 +40,8 @@ def require_turn(connection: Connection, run_id: int, terms: Terms) -> None:
     """TooLate when as many runs of its pipeline or project go already as may."""
     if terms.pipeline_limit is None and terms.project_limit is None:
         return
+    # One at a time where limits count: of two that begin at the same moment, each would not see the other.
+    connection.execute(_TURN)
     pipeline, project = connection.execute(_PLACE, {"id": run_id}).one()
     limits = (
         (RunRow.pipeline == pipeline, terms.pipeline_limit),

@@ -14,6 +14,7 @@ from tests.unit.store.support import (
     AT,
     SECONDS,
     all_rows,
+    at_once,
     claimed,
     enqueue,
     later,
@@ -117,3 +118,24 @@ def run_title(pipeline_name: str, number: int) -> str:
 def test_hosts_that_have_a_dataset_are_known_by_its_fingerprint(store: SqlStore) -> None:
     assert store.queue.holding(["f" * 64]) == {}
     assert store.queue.holding([]) == {}
+
+
+def claims(store: SqlStore, count: int, terms: Terms) -> list[bool]:
+    """So many runs, each claimed by a server of its own, all at the same moment."""
+    ids = [store.attempts.of_run(enqueue(store).id)[0].id for _ in range(count)]
+
+    def claim(index: int) -> bool:
+        owner = f"server-{index}"
+        return store.attempts.claim(ids[index], "lab", 9, "b", owner, AT, SECONDS, terms=terms) is not None
+
+    return at_once(count, claim)
+
+
+def test_servers_that_claim_at_the_same_moment_never_overbook_a_host(store: SqlStore) -> None:
+    assert sum(claims(store, 6, Terms(Share(1.5, GIB), cpus=4.0, memory=8 * GIB))) == 2
+    assert sum(slot.cpus or 0.0 for slot in store.queue.taken()) == 3.0
+
+
+def test_servers_that_claim_at_the_same_moment_keep_to_limits(store: SqlStore) -> None:
+    assert sum(claims(store, 6, Terms(pipeline_limit=2))) == 2
+    assert len(store.queue.going()) == 2
