@@ -63,6 +63,7 @@ def list_runners() -> int:
     """Each runner with its image, limits and hosts."""
     from orchestrator.cli.output import Column, print_json, print_table
     from orchestrator.domain.codec import to_plain
+    from orchestrator.domain.gpu import wished
     from orchestrator.domain.pipeline import FolderImage, NamedImage, eligible_hosts
     from orchestrator.domain.report import format_size
 
@@ -85,9 +86,10 @@ def list_runners() -> int:
             parts = [
                 f"{limits.cpus:g} cores" if limits.cpus else "",
                 format_size(limits.memory) if limits.memory else "",
+                wished(limits) if limits.gpus else "",
             ]
             places = ", ".join(h.name for h in eligible_hosts(spec, app.hosts)) or "none fits"
             rows.append((name, what, ", ".join(p for p in parts if p) or "-", spec.network.value, places))
-        columns = ("runner", Column("image", fold=True), "limits", "network", "hosts")
+        columns = ("runner", Column("image", fold=True), Column("limits", fold=True), "network", "hosts")
         print_table(columns, rows, "the configuration has no runner")
         return PASSED
