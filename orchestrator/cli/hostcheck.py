@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from textwrap import shorten
 from typing import Final
 
 from orchestrator.bootstrap import Application
@@ -26,6 +27,7 @@ from orchestrator.services.networkcheck import Finding, try_out
 _PATIENCE = 30.0
 _CLOCK_OFF: Final = timedelta(seconds=30)
 """Clocks may differ by so much before it is told: times in logs are the host's."""
+_LONGEST: Final = 400
 _OUT = "/tmp/out"  # noqa: S108 - inside the container
 _LABELS = {naming.ROLE_LABEL: "check"}
 
@@ -44,7 +46,9 @@ class PartResult:
     @property
     def sentence(self) -> str:
         """What was found and what to do about it, in one line."""
-        return "; ".join(filter(None, (self.told, self.remedy)))
+        # Engines tell of some errors in many lines.
+        told = shorten(self.told, _LONGEST, placeholder=" …")
+        return "; ".join(filter(None, (told, self.remedy)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ class _Info(TypedDict):
     DockerRootDir: str
     SystemTime: str
     Warnings: list[str] | None
+    CgroupVersion: str
+    Rootless: bool
+    """Podman's alone."""
+
+
+def _unsaid(info: _Info) -> tuple[str, ...]:
+    """What an engine takes without a word and does not do."""
+    if info.get("Rootless") and info.get("CgroupVersion") == "1":
+        return ("without root on cgroup v1, limits on memory, cores and processes have no effect",)
+    return ()
 
 
 class DockerEngine:
@@ -119,7 +129,7 @@ class DockerEngine:
             cpus=info["NCPU"],
             memory=info["MemTotal"],
             operating_system=info["OperatingSystem"],
-            warnings=tuple(info.get("Warnings") or ()),
+            warnings=(*(info.get("Warnings") or ()), *_unsaid(info)),
             name=info.get("Name") or "",
             data_root=info.get("DockerRootDir") or "",
             clock=moment(info.get("SystemTime") or ""),

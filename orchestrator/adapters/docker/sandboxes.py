@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Required, TypedDict, cast
 
 from orchestrator.adapters.docker.annexes import annex
 from orchestrator.adapters.docker.clients import Clients
@@ -120,7 +120,8 @@ class _HostConfigJson(TypedDict, total=False):
     NetworkMode: str
 
 
-class _ListedJson(TypedDict):
+class _ListedJson(TypedDict, total=False):
+    Id: Required[str]
     HostConfig: _HostConfigJson
 
 
@@ -253,7 +254,19 @@ class Sandboxes:
         """Whether something runs there that nobody waits for any more."""
         with translate("looking for what runs in a sandbox"):
             running = cast("list[_ListedJson]", self._clients.control().containers())
-        return any(c["HostConfig"].get("NetworkMode") == f"container:{identity}" for c in running)
+        return any(self._network_of(each) == f"container:{identity}" for each in running)
+
+    def _network_of(self, container: _ListedJson) -> str:
+        if "HostConfig" not in container:
+            # Podman does not list it.
+            try:
+                with translate("looking at a container"):
+                    container = cast(_ListedJson, self._clients.control().inspect_container(container["Id"]))
+            except Refused as error:
+                if error.status == NOT_FOUND:
+                    return ""
+                raise
+        return container.get("HostConfig", {}).get("NetworkMode", "")
 
     def _inspect(self, name: str) -> ContainerJson | None:
         try:

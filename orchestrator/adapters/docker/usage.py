@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from datetime import UTC, datetime
@@ -73,18 +74,23 @@ class Usages:
 
     def measured(self) -> Usage:
         """What is ours, with its size. Raises EngineError."""
-        counted = self._counted()
-        images = [i for i in counted["Images"] or [] if ours(i["Labels"], self._instance)]
-        volumes = [v for v in counted["Volumes"] or [] if ours(v.get("Labels"), self._instance)]
+        counted, client = self._counted(), self._clients.control()
+        # Podman counts volumes without telling their labels, so what is ours is listed apart.
+        filters = {"label": f"{INSTANCE}={self._instance}"}
+        with translate("listing images and volumes"):
+            images = cast("list[_Image]", client.images(filters=filters))
+            volumes = cast("list[_Volume]", client.volumes(filters=filters)["Volumes"] or [])
+        shared = {image["Id"]: image["SharedSize"] for image in counted["Images"] or []}
+        sizes = {volume["Name"]: volume.get("UsageData") for volume in counted["Volumes"] or []}
         with translate("listing containers"):
-            containers = cast("list[_Container]", self._clients.control().containers(all=True))
+            containers = cast("list[_Container]", client.containers(all=True))
         mine = [each for each in containers if self._is_mine(each)]
         others = [each for each in containers if not self._is_mine(each)]
         held_images = {each["ImageID"] for each in others}
         held_volumes = {name for each in others for name in _volumes_of(each)}
         return Usage(
-            tuple(made for image in images if (made := self._image(image, held_images)) is not None),
-            tuple(_volume(volume, held_volumes) for volume in volumes),
+            tuple(made for image in images if (made := self._image(image, shared, held_images)) is not None),
+            tuple(_volume(volume, sizes.get(volume["Name"]), held_volumes) for volume in volumes),
             tuple(_container(each) for each in mine),
             self._networks(),
         )
@@ -123,7 +129,7 @@ class Usages:
                     raise
             time.sleep(_AGAIN)
 
-    def _image(self, image: _Image, held: AbstractSet[str]) -> ImageUsage | None:
+    def _image(self, image: _Image, shared: Mapping[str, int], held: AbstractSet[str]) -> ImageUsage | None:
         tags = [tag for tag in image["RepoTags"] or [] if tag != "<none>:<none>"]
         own = (image["Labels"] or {}).get(IMAGE)
         # Under another's tag it is another's, whatever it is made of.
@@ -140,7 +146,7 @@ class Usages:
             name=str(own) if tags else image["Id"],
             id=image["Id"],
             created_at=datetime.fromtimestamp(image["Created"], UTC),
-            size=image["Size"] - max(image["SharedSize"], 0),
+            size=image["Size"] - max(shared.get(image["Id"], 0), 0),
             layers=tuple(found["RootFS"].get("Layers") or ()),
             held=image["Id"] in held,
         )
@@ -157,8 +163,7 @@ def _volumes_of(container: _Container) -> tuple[str, ...]:
     return tuple(mount["Name"] for mount in container["Mounts"] or [] if mount.get("Name"))
 
 
-def _volume(volume: _Volume, held: AbstractSet[str]) -> VolumeUsage:
-    data = volume.get("UsageData")
+def _volume(volume: _Volume, data: _VolumeSize | None, held: AbstractSet[str]) -> VolumeUsage:
     size = data["Size"] if data is not None else -1
     return VolumeUsage(
         name=volume["Name"],
