@@ -19,7 +19,7 @@ from orchestrator.domain.pipeline import (
 from orchestrator.domain.run import Reason, RunState
 from orchestrator.ports.engine import Sandbox
 from orchestrator.services import naming
-from orchestrator.services.clean import leftovers
+from orchestrator.services.clean import Needs
 from orchestrator.services.networks import Networks, dismiss
 from tests.support.fake_engine import FakeEngine, Script
 from tests.support.waiting import wait_until
@@ -310,7 +310,8 @@ def test_a_server_that_stops_leaves_the_networks_of_runs_that_go_on_and_no_other
     assert [s.name for s in world.engine.current_sandboxes] == list(world.engine.networks)
     joined = world.engine.containers[world.name_of(run)].spec.network
     assert world.engine.current_sandboxes == [joined]
-    assert not [thing for thing in leftovers(world.store, world.engine) if "-slot-" in thing.name]
+    needed = Needs(world.store, served=False)
+    assert all(needed.network(name) for name in world.engine.networks)
 
 
 def test_an_engine_out_of_reach_keeps_no_server_from_stopping(world: World) -> None:
