@@ -1,4 +1,4 @@
-"""Hosts over SSH whose link is cut or hangs, whose engine dies, whose power fails (faults 7, 9 to 11, 17)."""
+"""Hosts over SSH whose link or engine breaks, or whose power fails (faults 6, 7, 9 to 11 and 17)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.fault.test_stopping import STUBBORN
 from tests.support.fleet import Fleet, Try, over_ssh
-from tests.support.hosts import Host, trust
+from tests.support.hosts import Host, HostNetwork, trust
 from tests.support.installation import Installation
 from tests.support.waiting import wait_until
 
@@ -205,6 +205,26 @@ def test_an_engine_that_dies_takes_its_containers_along_and_the_run_is_tried_aga
     assert again.host == "lab2", "the host may be at fault"
     assert fleet.lines(again) == GOES_ON
     assert len(fleet.tries()) == 2
+
+
+def test_a_run_lives_on_under_the_next_engine_where_one_that_is_killed_lets_containers_live(
+    host_network: HostNetwork, plain: Installation, base_image: str
+) -> None:
+    with host_network.host([base_image], arguments=["--live-restore"]) as host:
+        trust(plain.folder / "var", host)
+        plain.main = {"hosts": {"lab1": over_ssh(host)}}
+        plain.environment = {"LINES": "80", "PAUSE": "0.1"}
+        plain.write()
+        plain.commit(0.8)
+        plain.serve()
+        plain.wait_for_line("line 3")
+        host.kill_engine()
+        host.start()
+        plain.wait_for_mails(1)
+        (attempt,) = plain.json("runs", "show", "1")["attempts"]
+        assert (attempt["state"], attempt["exit"]["code"]) == ("succeeded", 0)
+        lines = plain.orchestrator("runs", "logs", "1").splitlines()
+        assert lines == [f"line {n}" for n in range(80)]
 
 
 def test_an_exit_that_a_power_cut_left_behind_is_not_the_commands(
