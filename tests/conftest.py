@@ -110,6 +110,25 @@ def hosts(_two_hosts: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
 
 
 @pytest.fixture(scope="session")
+def _gpu_host(host_network: HostNetwork, base_image: str) -> Iterator[Host]:
+    from tests.support.fakegpu import give_gpus
+
+    with host_network.host([base_image]) as host:
+        give_gpus(host)
+        yield host
+
+
+@pytest.fixture
+def gpu_host(_gpu_host: Host) -> Iterator[Host]:
+    """A remote host that looks as one with two GPUs; for tests of the xdist group gpu-host."""
+    try:
+        yield _gpu_host
+    finally:
+        _gpu_host.heal()
+        _gpu_host.clear()
+
+
+@pytest.fixture(scope="session")
 def postgres_server(docker_engine: docker.DockerClient, base_image: str) -> Iterator[PostgresServer]:
     """A real PostgreSQL server with databases for all tests; tests that stop it start their own."""
     from tests.support.engine import built
