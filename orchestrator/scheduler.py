@@ -21,8 +21,9 @@ from orchestrator.ports.engine import Engine
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services.act import Actor
+from orchestrator.services.clean import sweep
 from orchestrator.services.detect import Detector
-from orchestrator.services.dispatch import Dispatcher, sweep
+from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.networks import dismiss
 from orchestrator.services.reach import Reach

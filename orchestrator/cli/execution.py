@@ -9,7 +9,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
-from orchestrator.services.dispatch import sweep
+from orchestrator.services.clean import sweep
 from orchestrator.services.networks import dismiss
 
 _DRAIN = 20.0

@@ -1,19 +1,58 @@
-"""What is ours on an engine and needed by somebody: by an unfinished run, or by a server that lives."""
+"""What is ours on an engine and needed by nobody: by no unfinished run, and by no server that lives."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import EngineError, NotFound
 from orchestrator.domain.run import AttemptState
+from orchestrator.ports.engine import Engine
 from orchestrator.ports.store import Store
 from orchestrator.services import naming
 
 log = logging.getLogger(__name__)
 
-_OF_PREPARATION = frozenset({"setup", "stager", "helper"})
+_OF_PREPARATION: Final = frozenset({"setup", "stager", "helper"})
 """Roles of containers that are there while an attempt is prepared, and have no attempt of their own."""
+_OF_ATTEMPTS: Final = frozenset({"attempt", naming.SAMPLER})
+
+
+def sweep(store: Store, engines: Mapping[str, Engine]) -> list[str]:
+    """Remove containers and checkpoints of attempts that have ended, at once; what was removed, by name.
+
+    Only what carries this database's label is looked at. An engine that does not answer is left for later, as
+    is what it refuses to remove: retention comes back for it.
+    """
+    removed: list[str] = []
+    for host, engine in engines.items():
+        try:
+            leftovers = list(_leftovers(store, host, engine))
+        except EngineError as error:
+            log.info("%s not swept: %s", host, error)
+            continue
+        for name, remove in leftovers:
+            try:
+                remove()
+                removed.append(name)
+            except EngineError as error:
+                log.info("%s: %s not swept: %s", host, name, error)
+    return removed
+
+
+def _leftovers(store: Store, host: str, engine: Engine) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What attempts left there with how to remove it, containers first: they hold the rest."""
+    owned = engine.owned()
+    needs = Needs(store, served=True)
+    for container in owned.containers:
+        swept = container.labels.get(naming.ROLE_LABEL) in _OF_PREPARATION | _OF_ATTEMPTS
+        if swept and not needs.container(host, container.name, container.labels):
+            yield container.name, partial(engine.remove, container.id)
+    for volume in owned.volumes:
+        if needs.checkpoint(volume) == "":
+            yield volume, partial(engine.remove_volume, volume)
 
 
 class Needs:
@@ -63,8 +102,7 @@ class Needs:
         if role in _OF_PREPARATION:
             return self.preparing(host)
         attempt_id = labels.get(naming.ATTEMPT_LABEL, "")
-        of_one = role in ("attempt", naming.SAMPLER) and attempt_id.isdigit()
-        return self._attempt(int(attempt_id)) if of_one else ""
+        return self._attempt(int(attempt_id)) if attempt_id.isdigit() else ""
 
     def network(self, name: str) -> str:
         """Who needs a network, or the container that holds it and has the same name."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
 
-from orchestrator.domain.errors import EngineError, LeaseLost, NotFound, OrchestratorError, StoreUnavailable
+from orchestrator.domain.errors import LeaseLost, OrchestratorError, StoreUnavailable
 from orchestrator.domain.placement import Placed, Refused, Waits
 from orchestrator.domain.run import Attempt, AttemptState, Reason
-from orchestrator.ports.engine import Engine, Owned
+from orchestrator.ports.engine import Engine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
@@ -271,74 +270,3 @@ def log_progress(attempt: Attempt) -> ProgressSink:
             log.info("attempt %d: %s", attempt.id, event.what)
 
     return sink
-
-
-def sweep(store: Store, engines: Mapping[str, Engine]) -> list[str]:
-    """Remove containers, networks and checkpoints of attempts that have ended; what was removed, by name.
-
-    Only what carries this database's label is looked at. An engine that does not answer is left for later, as
-    is what it refuses to remove.
-    """
-    removed: list[str] = []
-    for host, engine in engines.items():
-        try:
-            owned = engine.owned()
-        except EngineError as error:
-            log.info("%s not swept: %s", host, error)
-            continue
-        for name, remove in _leftovers(store, engine, owned):
-            try:
-                remove()
-                removed.append(name)
-            except EngineError as error:
-                log.info("%s: %s not swept: %s", host, name, error)
-    return removed
-
-
-def _leftovers(store: Store, engine: Engine, owned: Owned) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What nobody needs any more with how to remove it, containers first: they hold the rest."""
-    prefix = f"mlci-{store.instance[:8]}"
-    # A helper of a preparation has no attempt of its own: it is left over when nothing is being prepared.
-    # The list of what is there is older than this look, so what began since is not in it.
-    preparing = _is_preparing(store)
-    for container in owned.containers:
-        role = container.labels.get(naming.ROLE_LABEL)
-        attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
-        ended = (
-            role in ("attempt", naming.SAMPLER)
-            and attempt_id.isdigit()
-            and _has_ended(store, int(attempt_id))
-        )
-        if ended or (role in ("setup", "stager", "helper") and not preparing):
-            yield container.name, partial(engine.remove, container.id)
-    for volume in owned.volumes:
-        run_id = volume.removeprefix(f"{prefix}-checkpoint-").split("-")[0]
-        if volume != run_id and run_id.isdigit() and _run_has_ended(store, int(run_id)):
-            yield volume, partial(engine.remove_volume, volume)
-
-
-def _is_preparing(store: Store) -> bool:
-    return any(
-        attempt.state is AttemptState.PREPARING
-        for run in store.runs.unfinished()
-        for attempt in store.attempts.of_run(run.id)
-    )
-
-
-def _has_ended(store: Store, attempt_id: int) -> bool:
-    try:
-        return store.attempts.get(attempt_id).state.final
-    except NotFound:
-        if store.was_lost(attempt_id):
-            # It began after the backup that this database was restored from: nobody will ever collect it.
-            return True
-        # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.
-        log.warning("attempt %d is on a host and not in this database; it is left alone", attempt_id)
-        return False
-
-
-def _run_has_ended(store: Store, run_id: int) -> bool:
-    try:
-        return store.runs.get(run_id).state.final
-    except NotFound:
-        return False

@@ -13,7 +13,7 @@ from orchestrator.domain.pipeline import HELPER_IMAGE, HostSpec, NamedImage, Pip
 from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
 from orchestrator.ports.engine import ContainerSpec
 from orchestrator.ports.gpus import GpuAccess, GpuProcess, GpuReport, GpuSeen, GpuWay
-from orchestrator.services.dispatch import sweep
+from orchestrator.services.clean import sweep
 from orchestrator.services.gpus import Gpus
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.domain.errors import EngineError
 from orchestrator.domain.pipeline import Execution, Setup
 from orchestrator.domain.run import AttemptState, Exit, Reason, RunState
-from orchestrator.services.dispatch import LEASE_SECONDS, Dispatcher, sweep
+from orchestrator.services.clean import sweep
+from orchestrator.services.dispatch import LEASE_SECONDS, Dispatcher
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.test_executing import ENDLESS, GOOD, SETUP, is_setup, log_of, only
