@@ -63,7 +63,7 @@ def uuid_of(number: int) -> str:
 
 
 def give_gpus(host: Host) -> None:
-    """Make the host look as one with two GPUs. For a host of a test's own, which takes them along."""
+    """Make the host look as one with two GPUs, or whole again as such. Repeating is fine."""
     host.run("sh", "-c", 'printf %s "$1" > /usr/bin/nvidia-smi', "sh", _PROGRAM)
     host.run("sh", "-c", _FILES)
 
