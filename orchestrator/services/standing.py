@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from orchestrator.domain.report import format_duration
@@ -21,8 +22,9 @@ def doing(store: Store, logs: LogFiles, now: datetime, run: Run) -> list[str]:
     """What is being done for a run, one sentence for each attempt at work; nothing when it has ended."""
     if run.state.final:
         return []
+    silent = {host.name: host.unreachable_since for host in store.hosts.all().values()}
     told = [
-        _attempt(attempt, run, logs, now)
+        _attempt(attempt, run, logs, now, silent)
         for attempt in latest_tries(store.attempts.of_run(run.id))
         if attempt.state.active
     ]
@@ -33,13 +35,18 @@ def doing(store: Store, logs: LogFiles, now: datetime, run: Run) -> list[str]:
     return told
 
 
-def _attempt(attempt: Attempt, run: Run, logs: LogFiles, now: datetime) -> str:
+def _attempt(
+    attempt: Attempt, run: Run, logs: LogFiles, now: datetime, silent: Mapping[str, datetime | None]
+) -> str:
     name = f"replicate {attempt.replicate}: " if run.replicates > 1 else ""
     text = f"{name}{_DOING[attempt.state]} on {attempt.host}"
     if attempt.number > 1:
         text += f", try {attempt.number}"
     if attempt.state is AttemptState.RUNNING and attempt.started_at is not None:
         text += f", for {format_duration(max(0.0, (now - attempt.started_at).total_seconds()))}"
+    since = silent.get(attempt.host or "")
+    if since is not None:
+        text += f"; the host has not answered for {format_duration(max(0.0, (now - since).total_seconds()))}"
     last = logs.tail(attempt.id, 1)
     return f"{text}; last line: {last[0].strip()}" if last and last[0].strip() else text
 

@@ -14,6 +14,7 @@ from orchestrator.ports.engine import Boot
 from orchestrator.services import naming
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.recover import forget_checkpoints
+from orchestrator.services.standing import doing
 from tests.support.fake_engine import FakeEngine, Script
 from tests.support.waiting import wait_until
 from tests.unit.services.test_executing import ENDLESS, GOOD, log_of, only
@@ -164,6 +165,10 @@ def test_a_stop_that_was_asked_for_while_the_host_was_silent_is_carried_out_when
     world.engine.cut()
     failed = len(world.engine.calls)
     wait_until(lambda: ("find", name) in world.engine.calls[failed:], "somebody to look in vain")
+    wait_until(lambda: world.store.hosts.get("local").unreachable_since, "the silence to be written down")
+    world.clock.advance(42)
+    (told,) = doing(world.store, world.logs, world.clock.now(), run)
+    assert "the host has not answered for 42" in told
     world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
     server.tick()
     world.engine.restore()
