@@ -298,9 +298,12 @@ class Application:
 
     @property
     def url(self) -> str:
-        """Where people reach the pages."""
+        """Where people reach the pages: as configured, else where a server is, else where one would be."""
         web = self.config.orchestrator.web
-        return web.url or (f"http://{web.host}:{web.port}" if web.port else "")
+        if web.url:
+            return web.url
+        served = next((server.url for server in self.live_servers() if server.url), "")
+        return served or (f"http://{web.host}:{web.port}" if web.port else "")
 
     @cached_property
     def detector(self) -> Detector:

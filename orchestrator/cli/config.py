@@ -21,7 +21,7 @@ def validate(path: Path | None) -> int:
 
     settings = this()
     folder = path or settings.folder
-    if folder.name == MAIN_FILE and folder.is_file():
+    if folder.name == MAIN_FILE and os.access(folder, os.R_OK) and folder.is_file():
         folder = folder.parent
     result = load(folder, stored=stored_names)
     if settings.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -61,10 +62,13 @@ def current() -> int:
 @click.option(
     "--no-artifacts", is_flag=True, help="Leave artifacts out; those of the past cannot be deployed."
 )
-@click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
+@click.argument("target", metavar="FILE|DIR", type=click.Path())
 @global_options
-def backup(target: Path, *, no_artifacts: bool) -> int:
-    """Back up database, logs and artifacts, as they are at one moment, while runs execute."""
+def backup(target: str, *, no_artifacts: bool) -> int:
+    """Back up database, logs and artifacts, as they are at one moment, while runs execute.
+
+    A name that ends with / is a folder, made when it is missing.
+    """
     from orchestrator.bootstrap.backups import backups_of
     from orchestrator.bootstrap.secrets import key_file
     from orchestrator.cli.output import count, print_json, say
@@ -73,8 +77,10 @@ def backup(target: Path, *, no_artifacts: bool) -> int:
 
     settings = this()
     with settings.application() as app:
+        if target.endswith(os.sep):
+            _make_folder(Path(target))
         with ProgressLine() as progress:
-            made = backups_of(app).make(target, progress, artifacts=not no_artifacts)
+            made = backups_of(app).make(Path(target), progress, artifacts=not no_artifacts)
         if settings.json:
             print_json(
                 {
@@ -135,6 +141,15 @@ def restore(file: Path, *, force: bool) -> int:
         say(f"stored secrets need the key that they were encrypted with, in {key}")
         say("next: `orchestrator doctor` looks at the hosts and all else, then `orchestrator serve`")
         return PASSED
+
+
+def _make_folder(folder: Path) -> None:
+    from orchestrator.domain.errors import InvalidInput
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _tell_bad(contents: tuple[str, ...], what: str) -> None:

@@ -58,6 +58,9 @@ def serve(host: str | None, port: int | None, log_format: Literal["text", "json"
     try:
         actual = listening.getsockname()[1]
         config = _with_address(config, web.host, actual)
+        if web.url is None:
+            here = config.orchestrator.web.model_copy(update={"url": f"http://{web.host}:{actual}"})
+            config = replace(config, orchestrator=config.orchestrator.model_copy(update={"web": here}))
         return _serve(settings, config, listening, json=log_format == "json")
     finally:
         listening.close()
@@ -95,7 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
         made.close()
         raise OrchestratorError(
             f"cannot listen on {host}:{port}: {error.strerror}",
-            "stop what listens there, or choose another with --port (0 takes a free one)",
+            "stop what listens there, or choose another port: --port N (0 takes a free one), "
+            "or with docker-compose ORCHESTRATOR_PORT in the file .env",
         ) from error
     return made
 

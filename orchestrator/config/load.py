@@ -150,6 +150,27 @@ def _with_database(main: OrchestratorFile, environ: Mapping[str, str]) -> Orches
 
 
 def _folder_problem(folder: Path) -> Problem | None:
+    try:
+        for place in (folder, *(folder / name for name in FOLDERS)):
+            if place.is_dir():
+                next(place.iterdir(), None)
+        return _folder_missed(folder)
+    except PermissionError as error:
+        return _denied(Path(error.filename or folder))
+
+
+def _denied(path: Path) -> Problem:
+    """Of a file or folder that this process may not look at."""
+    may = "chmod -R go+rX on the configuration folder gives the right to all"
+    return Problem(
+        str(path),
+        Position(1, 1),
+        f"uid {os.geteuid()} may not read this",
+        f"a folder that it may read: {may} (with docker-compose, on the folder that MLCI_CONFIG names)",
+    )
+
+
+def _folder_missed(folder: Path) -> Problem | None:
     remedy = f"a configuration folder; `orchestrator init {folder}` makes one"
     start = Position(1, 1)
     if not folder.exists():
@@ -189,6 +210,9 @@ def _read(path: Path, model: type[M], context: Context) -> _File[M]:
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
+    except PermissionError:
+        file.problems.append(_denied(path))
+        return file
     except OSError as error:
         problem = Problem(
             str(path), Position(1, 1), f"the file cannot be read: {error.strerror}", "a readable file"

@@ -11,6 +11,7 @@ began later is not in the backup; its containers are known by ids that are never
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,9 +107,13 @@ class Backups:
         standing = self.snapshots.standing()
         now = self.clock.now()
         for owner, seen_at in standing.servers:
-            recent = (now - seen_at).total_seconds() < SERVER_SEEN_WITHIN
-            if recent and not self.processes.is_dead(owner):
-                raise StoreError(f"the server {owner} works on this installation", "stop it first")
+            silent = (now - seen_at).total_seconds()
+            if silent < SERVER_SEEN_WITHIN and not self.processes.is_dead(owner):
+                raise StoreError(
+                    f"the server {owner} works on this installation: it was last seen {silent:.0f} s ago",
+                    "stop it first; if it ended without signing off, it counts as gone in "
+                    f"{math.ceil(SERVER_SEEN_WITHIN - silent)} s",
+                )
         holds = standing.holds_rows or self.files.hold_files()
         if holds and not force:
             raise StoreError(

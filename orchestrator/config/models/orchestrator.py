@@ -139,7 +139,8 @@ class Web(Model):
     url: Annotated[Str | None, BeforeValidator(lambda v, info: None if v is None else _http_url(v, info))] = (
         Field(
             default=None,
-            description="Address under which people reach the pages; used in mails. Without it http://HOST:PORT.",
+            description="Address under which people reach the pages; used in links. "
+            "Without it, where the server listens.",
             examples=["https://ci.example.org"],
         )
     )

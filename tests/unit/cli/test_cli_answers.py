@@ -336,6 +336,43 @@ def test_the_database_is_made_upgraded_backed_up_and_restored(
     assert "cut off" in damaged.err
 
 
+def test_a_backup_into_a_folder_that_is_missing_makes_it_and_the_next_night_adds_to_it(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    assert command("db", "upgrade").code == 0
+    nightly = tmp_path / "backups" / "nightly"
+    first = command("db", "backup", f"{nightly}/")
+    assert first.code == 0, first.err
+    assert Path(first.out.strip()).parent == nightly
+    assert nightly.stat().st_mode & 0o777 == 0o700
+    Path(first.out.strip()).rename(nightly / "yesterday.tar")
+    assert command("db", "backup", f"{nightly}/").code == 0
+    assert len(list(nightly.iterdir())) == 2
+    beneath_a_file = command("db", "backup", f"{nightly}/yesterday.tar/")
+    assert beneath_a_file.code == 2
+    assert "cannot be made: File exists" in beneath_a_file.err
+
+
+def test_links_lead_to_the_server_that_is_up_unless_an_address_is_configured(
+    command: Command, folder: Path
+) -> None:
+    passed(folder)
+    served, configured = "http://127.0.0.1:18080", "https://ci.example.org"
+    app = Application(read_configuration(folder))
+    try:
+        owner = app.processes.this()
+        app.store.servers.register(owner, served, app.clock.now())
+        assert json.loads(command("runs", "show", "1", "--json").out)["url"] == f"{served}/runs/1"
+        app.store.servers.unregister(owner)
+        assert json.loads(command("runs", "show", "1", "--json").out)["url"] == "http://127.0.0.1:8080/runs/1"
+        app.store.servers.register(owner, served, app.clock.now())
+        with (folder / "orchestrator.yaml").open("a") as file:
+            file.write(f"web: {{url: {configured}}}\n")
+        assert json.loads(command("runs", "show", "1", "--json").out)["url"] == f"{configured}/runs/1"
+    finally:
+        app.close()
+
+
 def test_schema_prints_one_kind_or_writes_all(command: Command, tmp_path: Path) -> None:
     assert json.loads(command("schema", "runner").out)["type"] == "object"
     assert command("schema").code == 2

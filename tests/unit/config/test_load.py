@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -613,6 +616,41 @@ def test_an_unreadable_file_is_a_problem_not_an_exception(folder: ConfigFolder) 
     assert folder.problems() == [
         "pipelines/gone.yaml:1:1: the file cannot be read: No such file or directory; expected a readable file"
     ]
+
+
+@contextmanager
+def as_nobody() -> Iterator[int]:
+    """As a user who is neither root nor the owner of the files."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield os.geteuid()
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize(
+    "closed", ["config", "config/orchestrator.yaml", "config/runners", "config/runners/cpu.yaml"]
+)
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_what_this_user_may_not_read_is_told_with_the_remedy(
+    folder: ConfigFolder, closed: str, mode: int
+) -> None:
+    for parent in (folder.root, *folder.root.parents[:2]):
+        parent.chmod(0o755)
+    place = folder.root / closed
+    before = place.stat().st_mode
+    place.chmod(mode if os.geteuid() == 0 else 0)
+    try:
+        with as_nobody() as uid:
+            found = load(folder.path, environ=ENVIRON)
+    finally:
+        place.chmod(before)
+    assert found.configuration is None
+    [told] = [str(problem) for problem in found.errors if "may not read" in str(problem)]
+    assert told.startswith(f"{place}:1:1: uid {uid} may not read this; expected ")
+    assert "chmod -R go+rX" in told
 
 
 MAILING = """\

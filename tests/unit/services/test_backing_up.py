@@ -370,8 +370,10 @@ def test_nothing_is_restored_beside_a_living_server(backup: Path, other: Place) 
     with closing(open_store(other.url)) as store:
         store.servers.register(owner, "http://127.0.0.1:8080", other.clock.now() - timedelta(seconds=5))
     other.processes.living.add(owner)
-    with pytest.raises(StoreError, match="works on this installation"):
+    with pytest.raises(StoreError, match="works on this installation") as refused:
         other.backups.restore(backup, nothing, force=True)
+    assert refused.value.message.endswith("was last seen 5 s ago")
+    assert refused.value.remedy.endswith("counts as gone in 25 s")
     other.processes.living.clear()
     other.backups.restore(backup, nothing)
 
