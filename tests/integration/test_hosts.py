@@ -138,7 +138,7 @@ def test_frozen_logins_hang_and_new_ones_work(hosts: Hosts, tmp_path: Path) -> N
 def test_a_host_is_whole_and_empty_again_after_a_test(hosts: Hosts, base_image: str, tmp_path: Path) -> None:
     host, _ = hosts
     with closing(host.client()) as engine:
-        engine.containers.run(base_image, ["sleep", "600"], detach=True)
+        engine.containers.run(base_image, ["sleep", "600"], detach=True, init=True)
         engine.volumes.create("left")
     host.cut()
     host.kill_engine()
