@@ -205,7 +205,6 @@ class HostKeeper:
         yield from _images(host, usage, uses)
 
     def _volumes(self, host: str, usage: Usage, uses: _Uses, needs: Needs) -> Iterator[HostThing]:
-        prefix = naming.data_volume(self._store.instance, "")
         by_volume: dict[str, datetime] = {}
         for (where, fingerprint), at in uses.data.items():
             if where == host:
@@ -220,8 +219,10 @@ class HostKeeper:
             checkpoint = needs.checkpoint(volume.name)
             needed = uses.volumes.get(volume.name, "") if checkpoint is None else checkpoint
             needed = "another's container has it" if volume.held else needed
-            leftover = not volume.name.startswith(prefix)
-            yield HostThing(Kind.VOLUMES, host, volume.name, used, volume.size, needed, leftover=leftover)
+            yield HostThing(
+                *(Kind.VOLUMES, host, volume.name, used, volume.size, needed),
+                leftover=checkpoint is not None,
+            )
 
     def _uses(self, needs: Needs) -> _Uses:
         if self._to_the_last:

@@ -135,6 +135,21 @@ def test_leftovers_go_with_their_age_and_what_they_hold_goes_with_them(world: Wo
     assert broom.sweep() == ["mlci-helper", volume]
 
 
+def test_the_checkpoint_of_a_run_that_ended_goes_with_its_age_and_other_volumes_stay(world: World) -> None:
+    world.engine.script(Script())
+    run = world.finish(world.first_run(pipeline()), world.server())
+    checkpoint = naming.checkpoint_volume(world.store.instance, run.id, 0)
+    driver = f"mlci-{world.store.instance[:8]}-driver-550"
+    for volume in (checkpoint, driver):
+        world.engine.ensure_volume(volume, {})
+        world.engine.made_at[volume] = world.clock.now()
+    broom = Broom(world, HOUR, to_the_last=False, served=True)
+    assert broom.going() == []
+    world.clock.advance(3601)
+    assert broom.sweep() == [checkpoint]
+    assert driver in world.engine.volumes
+
+
 def test_an_attempt_that_the_database_does_not_know_is_left_alone(world: World) -> None:
     """The database may be an older copy of the one that made it."""
     container(world, "mlci-unknown", "attempt", **{naming.ATTEMPT_LABEL: "7000"})
