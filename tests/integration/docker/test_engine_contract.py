@@ -333,6 +333,14 @@ def test_a_sandbox_wants_an_image_and_its_network_goes_with_it(either: Bench) ->
     assert either.engine.owned().networks == ()
 
 
+def test_a_host_tells_when_it_and_its_engine_were_started(either: Bench) -> None:
+    first, second = either.engine.boot(HELPER_IMAGE), either.engine.boot(HELPER_IMAGE)
+    assert first == second
+    assert first.at <= first.last < datetime.now(UTC)
+    with pytest.raises(ImageNotFound):
+        either.engine.boot("mlci/none-such:1")
+
+
 def test_the_addresses_of_the_host_and_the_ranges_of_its_networks_are_known(either: Bench) -> None:
     assert either.engine.host_addresses(HELPER_IMAGE)
     before = set(either.engine.network_ranges())
