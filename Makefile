@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types imports unit e2e bench docs lock engine images secrets up down clean
+.PHONY: help setup demo test check fmt lint types imports unit e2e bench docs lock engine images secrets up down gone clean
 
 BIN := .venv/bin
 WORKERS ?= 2
@@ -73,10 +73,16 @@ secrets: ## secrets/postgres_password for docker-compose, made once
 
 up: engine images secrets ## the server with PostgreSQL by docker-compose, on ./config; `make down` stops it
 	@$(COMPOSE) up --build --detach
-	@$(COMPOSE) ps
+	@runner-images/server/await $(COMPOSE)
 
 down: ## stop what `make up` started; data and runs stay
 	@$(COMPOSE) down
+
+gone: ## remove all that `make up` and its runs made, data included; YES=1 does not ask
+	@[ "$(YES)" = 1 ] || { read -r -p "This removes the database, logs and artifacts for good. Type gone: " said; [ "$$said" = gone ]; }
+	@$(COMPOSE) stop server
+	@$(COMPOSE) run --rm server orchestrator hosts prune --all --yes
+	@$(COMPOSE) --profile demo down --volumes --remove-orphans
 
 clean: ## caches and built pages; .venv and var/ stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist site

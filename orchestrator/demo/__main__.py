@@ -20,7 +20,7 @@ from orchestrator.demo.product import Product, command
 from orchestrator.demo.production import Production
 from orchestrator.demo.proof import Check, Proof
 from orchestrator.demo.story import Story
-from orchestrator.demo.summary import print_result, tell_how_to_go_on
+from orchestrator.demo.summary import Places, print_result, tell_how_to_go_on
 from orchestrator.demo.workshop import PROJECT, Workshop
 
 
@@ -30,18 +30,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--serve", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--dir", type=Path, default=Path(".demo"), help="the folder to work in, made afresh")
     parser.add_argument("--database", metavar="URL", help="a PostgreSQL database, in place of a SQLite file")
+    parser.add_argument(
+        "--composed", action="store_true", help="say how to get at things from outside of docker-compose.yml"
+    )
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _as_interrupt)
     terminal = Terminal()
     workshop = Workshop(chosen.dir.resolve())
+    places = Places(workshop, composed=chosen.composed)
     try:
-        return Demo(terminal, workshop, chosen.database).run(serve=chosen.serve)
+        return Demo(terminal, workshop, chosen.database, places).run(serve=chosen.serve)
     except NotReady as error:
         print(f"demo: {error}", file=sys.stderr)
         return 3
     except DemoFailed as error:
         terminal.screen.print(f"\nThe demo failed: {error}", style="bold red", soft_wrap=True)
-        _tell_where_to_look(terminal, workshop)
+        _tell_where_to_look(terminal, workshop, places)
         return 1
     except KeyboardInterrupt:
         print("\ndemo: stopped", file=sys.stderr)
@@ -51,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
 class Demo:
     """One demonstration, from an empty folder to the table at its end."""
 
-    def __init__(self, terminal: Terminal, workshop: Workshop, database: str | None) -> None:
+    def __init__(self, terminal: Terminal, workshop: Workshop, database: str | None, places: Places) -> None:
         self._terminal = terminal
         self._workshop = workshop
         self._database = database
+        self._places = places
 
     def run(self, *, serve: bool) -> int:
         """Tell the story, check it, print it. Raises NotReady, DemoFailed."""
@@ -77,7 +82,7 @@ class Demo:
                 raise
             proof = Proof(workshop, product, production, mailbox, story.chapters, image)
             checks = self._prove(proof)
-            print_result(terminal, workshop, product, production, story.chapters, serve=serve)
+            print_result(terminal, self._places, product, production, story.chapters, serve=serve)
             failed = [check.what for check in checks if not check.holds]
             if failed:
                 raise DemoFailed(f"{len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}")
@@ -175,10 +180,12 @@ def _forget_earlier(workshop: Workshop) -> None:
     workshop.engine_note.unlink()
 
 
-def _tell_where_to_look(terminal: Terminal, workshop: Workshop) -> None:
-    terminal.say(f"the server's log: {workshop.serve_log}")
-    terminal.say(f"everything else:  {workshop.root}")
-    terminal.say(f"the runs:         orchestrator --config {workshop.config} runs list")
+def _tell_where_to_look(terminal: Terminal, workshop: Workshop, places: Places) -> None:
+    if places.fetch:
+        terminal.say(f"first fetch it:   {places.fetch}")
+    terminal.say(f"the server's log: {places.of(workshop.serve_log)}")
+    terminal.say(f"everything else:  {places.of(workshop.root)}")
+    terminal.say(f"the runs:         {places.command} runs list")
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

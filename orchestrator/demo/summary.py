@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 from rich.text import Text
 
@@ -11,12 +13,33 @@ from orchestrator.demo.production import MODELS, Production
 from orchestrator.demo.story import Chapter
 from orchestrator.demo.workshop import PIPELINE, Workshop
 
+_FETCHED = "demo-work"
 _STYLES = {"passed": "green", "fixed": "green", "broken": "red", "failed": "red"}
+
+
+class Places:
+    """Where things are for the person at the terminal, who may be outside of the demo's container."""
+
+    def __init__(self, workshop: Workshop, *, composed: bool) -> None:
+        self.workshop = workshop
+        self._composed = composed
+        self.command = f"orchestrator --config {workshop.config}"
+        """What a line of the product's own command begins with."""
+        self.fetch = ""
+        """The command that copies the folder out of the demo's container; empty where it is at hand."""
+        if composed:
+            # The demo has a schema of its own, which its configuration names.
+            self.command = f"docker-compose run --rm -e ORCHESTRATOR_DATABASE= demo {self.command}"
+            self.fetch = f"docker cp $(docker-compose ps --all --quiet demo):{workshop.root} {_FETCHED}"
+
+    def of(self, path: Path) -> str:
+        """How to name a path of the workshop, once it was fetched."""
+        return str(_FETCHED / path.relative_to(self.workshop.root) if self._composed else path)
 
 
 def print_result(
     terminal: Terminal,
-    workshop: Workshop,
+    places: Places,
     product: Product,
     production: Production,
     chapters: list[Chapter],
@@ -32,15 +55,17 @@ def print_result(
         screen.print(Text.assemble((f"  {seconds:5.1f} s  ", "dim"), title))
     screen.print()
     running = "" if serve else " (when the server is up)"
-    places = (
-        ("pages", f"{product.url}{running}"),
-        ("mails", f"{workshop.mails}/*.eml"),
-        ("logs", f"{workshop.serve_log}, {workshop.state}/logs"),
+    workshop = places.workshop
+    lines = (
+        ("fetch it all", places.fetch),
+        ("pages", "" if places.fetch and not serve else f"{product.url}{running}"),
+        ("mails", f"{places.of(workshop.mails)}/*.eml"),
+        ("logs", f"{places.of(workshop.serve_log)}, {places.of(workshop.state)}/logs"),
         ("releases", f"docker exec {production.container} ls -l {MODELS} {MODELS}/releases" if serve else ""),
-        ("configuration", str(workshop.config)),
-        ("runs", f"orchestrator --config {workshop.config} runs list"),
+        ("configuration", places.of(workshop.config)),
+        ("runs", f"{places.command} runs list"),
     )
-    for name, place in places:
+    for name, place in lines:
         if place:
             screen.print(Text.assemble((f"  {name:14}", "bold"), place), soft_wrap=True)
 

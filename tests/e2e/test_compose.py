@@ -135,6 +135,32 @@ def test_health_is_what_the_engine_tells_of_both_services(services: Composed) ->
     assert stopped.exit_code != 0
 
 
+def test_make_up_says_where_the_pages_of_a_healthy_server_are(services: Composed) -> None:
+    done = services.awaited()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"http://127.0.0.1:{services.port}" in done.stdout
+
+
+def test_make_up_fails_with_the_reason_where_the_server_does_not_start_and_succeeds_once_it_is_mended(
+    services: Composed, docker_engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    other = Composed(docker_engine, tmp_path / "config", services.secrets, tmp_path / "override.yml")
+    other.config.mkdir()
+    alone = {"ORCHESTRATOR_DATABASE": "sqlite:////orchestrator/var/orchestrator.db"}
+    other.override.write_text(yaml.safe_dump({"services": {"server": {"environment": alone}}}))
+    try:
+        other.call("up", "--detach", "--no-deps", "server")
+        done = other.awaited()
+        assert done.returncode == 1
+        assert "there is no orchestrator.yaml in this folder" in done.stderr
+        assert "ends as soon as it starts" in done.stderr
+        (other.config / "orchestrator.yaml").write_text("hosts: {local: {slots: 1}}\n")
+        assert other.awaited().returncode == 0
+    finally:
+        other.call("down", "--volumes")
+    assert other.left() == []
+
+
 def test_the_database_is_postgres_which_only_its_socket_leads_to(services: Composed) -> None:
     [database] = [f for f in services.doctor() if f["what"] == "database"]
     assert database["result"] == "ok"

@@ -43,8 +43,23 @@ class Composed:
 
     def call(self, *arguments: str, timeout: float = 300) -> str:
         """What ``docker-compose ARGUMENTS`` printed; it must succeed."""
-        done = subprocess.run(
-            [str(COMMAND), "--file", "docker-compose.yml", "--file", str(self.override), *arguments],
+        done = self._run(*self._compose, *arguments, timeout=timeout)
+        if done.returncode != 0:
+            told = f"{done.stdout[-8000:]}{done.stderr}"
+            raise AssertionError(f"docker-compose {arguments} ended with {done.returncode}:\n{told}")
+        return done.stdout
+
+    def awaited(self) -> subprocess.CompletedProcess[str]:
+        """How the script ended by which `make up` waits for the server."""
+        return self._run(str(ROOT / "runner-images" / "server" / "await"), *self._compose, timeout=150)
+
+    @property
+    def _compose(self) -> tuple[str, ...]:
+        return (str(COMMAND), "--file", "docker-compose.yml", "--file", str(self.override))
+
+    def _run(self, *command: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
             cwd=ROOT,
             env={
                 **os.environ,
@@ -60,10 +75,6 @@ class Composed:
             check=False,
             timeout=timeout,
         )
-        if done.returncode != 0:
-            told = f"{done.stdout[-8000:]}{done.stderr}"
-            raise AssertionError(f"docker-compose {arguments} ended with {done.returncode}:\n{told}")
-        return done.stdout
 
     def orchestrator(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON of any shape
         """What the product's command prints as JSON inside the server's container."""
