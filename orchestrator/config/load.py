@@ -161,12 +161,12 @@ def _folder_problem(folder: Path) -> Problem | None:
 
 def _denied(path: Path) -> Problem:
     """Of a file or folder that this process may not look at."""
-    may = "chmod -R go+rX on the configuration folder gives the right to all"
+    may = "chmod -R go+rX on the configuration folder gives it to all"
     return Problem(
         str(path),
         Position(1, 1),
         f"uid {os.geteuid()} may not read this",
-        f"a folder that it may read: {may} (with docker-compose, on the folder that MLCI_CONFIG names)",
+        f"the right to: {may} (with docker-compose, on the folder that MLCI_CONFIG names)",
     )
 
 
