@@ -440,7 +440,9 @@ class AttemptWorker:
         if spec is None:
             return False
         try:
-            return was_interrupted(ended, self._engine.boot(spec.helper_image).last)
+            boot = self._engine.boot(spec.helper_image)
+            # An engine may start anew while commands live on: then any other code is the command's own.
+            return was_interrupted(ended, boot.last if may_be_interrupted(ended) else boot.at)
         except EngineUnavailable:
             raise
         except EngineError as error:

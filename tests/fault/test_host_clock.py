@@ -1,4 +1,4 @@
-"""A host whose clock is an hour off loses no line of a log: the times in it are compared only with its own."""
+"""A host whose clock is an hour off loses no line of a log: its times are compared only with its own."""
 
 from __future__ import annotations
 

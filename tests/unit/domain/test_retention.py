@@ -313,7 +313,7 @@ def after(history: list[RunFacts], plan: Plan) -> list[RunFacts]:
 
 
 @given(histories(), POLICIES, st.sets(st.integers(1, 14)))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_nothing_needed_ever_goes_and_a_second_plan_is_empty(
     history: list[RunFacts], policy: Policy, needed_ids: set[int]
 ) -> None:
@@ -333,7 +333,7 @@ def test_nothing_needed_ever_goes_and_a_second_plan_is_empty(
 
 
 @given(histories(), POLICIES, st.sets(st.integers(1, 14)), st.integers(0, 300))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_making_room_never_takes_what_is_needed_and_takes_all_else_before_it_gives_up(
     history: list[RunFacts], policy: Policy, needed_ids: set[int], lacking: int
 ) -> None:
