@@ -158,6 +158,7 @@ class SqlAttempts:
             raise TooLate
         if run_state is RunState.QUEUED:
             slots_of_hosts.require_turn(connection, run_id, terms)
+        slots_of_hosts.require_open(connection, host)
         slots_of_hosts.take(session, host, slots, attempt_id, terms)
         take_gpus(session, host, attempt_id, gpus)
         before, after = AttemptState.QUEUED.value, AttemptState.PREPARING.value

@@ -5,13 +5,15 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.orm import Session
 
+from orchestrator.domain.host import HostState
 from orchestrator.domain.placement import Terms
 from orchestrator.domain.run import RunState
-from orchestrator.store.tables import MetaRow, RunRow, SlotRow
+from orchestrator.store.tables import HostRow, MetaRow, RunRow, SlotRow
 from orchestrator.store.transitions import Once, TooLate
 
 _OF_HOST = select(SlotRow.index, SlotRow.cpus, SlotRow.memory).where(SlotRow.host == bindparam("host"))
 _SLOT = Once(SlotRow)
+_STATE = select(HostRow.state).where(HostRow.name == bindparam("host")).with_for_update(read=True)
 _PLACE = select(RunRow.pipeline, RunRow.project).where(RunRow.id == bindparam("id"))
 _TURN = select(MetaRow.value).where(MetaRow.name == "instance").with_for_update()
 _GOING = select(func.count()).where(RunRow.state == RunState.RUNNING)
@@ -34,6 +36,16 @@ def take(session: Session, host: str, slots: int, attempt_id: int, terms: Terms)
             return
         # Another server was faster, and what it takes counts.
     raise TooLate
+
+
+def require_open(connection: Connection, host: str) -> None:
+    """TooLate when a host takes no attempts any more.
+
+    Whoever claims knows the hosts as they were a moment ago. Who drains one and then sees no slot in use has
+    to be right that nothing begins there: a change of the state waits for claims that have read it.
+    """
+    if connection.scalar(_STATE, {"host": host}) not in (None, HostState.ACTIVE):
+        raise TooLate
 
 
 def require_turn(connection: Connection, run_id: int, terms: Terms) -> None:

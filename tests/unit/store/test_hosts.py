@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.domain.host import HostRecord, HostState
 from orchestrator.domain.pipeline import HostSpec
 from orchestrator.domain.space import Reserve
 from orchestrator.store import SqlStore
-from tests.unit.store.support import AT, later
+from tests.unit.store.support import AT, claim, enqueue, later
 
 LAB = HostSpec("lab", "unix:///lab.sock", 4, (("zone", "desk"),), min_free=Reserve(share=0.1))
 
@@ -74,3 +76,17 @@ def test_a_forgotten_host_is_gone(store: SqlStore) -> None:
     store.hosts.forget("lab", later(2))
     assert store.hosts.all() == {}
     assert len(history(store)) == 2
+
+
+@pytest.mark.parametrize("state", [HostState.DRAINING, HostState.REMOVED])
+def test_a_late_claim_gets_nothing_on_a_host_that_takes_no_attempts(
+    store: SqlStore, state: HostState
+) -> None:
+    (attempt,) = store.attempts.of_run(enqueue(store).id)
+    store.hosts.add(LAB, "ann", "", AT)
+    store.hosts.set_state("lab", state, "ann", "a new disk", AT)
+    assert claim(store, attempt, host="lab") is None
+    assert store.attempts.slots_in_use() == {}
+    assert store.attempts.get(attempt.id) == attempt
+    store.hosts.set_state("lab", HostState.ACTIVE, "ann", "", AT)
+    assert claim(store, attempt, host="lab") is not None
