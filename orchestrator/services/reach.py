@@ -46,8 +46,8 @@ class _Known:
     """Set once the question under way is over."""
     silent: bool = False
     """Whether it is written down that it does not answer."""
-    remembered: bool = False
-    """Whether it is known what was written down before this process began."""
+    recalled: float = -math.inf
+    """When it was last read what is written down: former processes, and others, write as well."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -144,7 +144,7 @@ class Reach:
             return
         try:
             known.info = engine.info()
-            self._remember(host, known)
+            self._recall(host, known)
             if known.silent:
                 self._returned(host, engine)
                 self._note_answer(host, known)
@@ -156,12 +156,18 @@ class Reach:
         else:
             known.answered = True
 
-    def _remember(self, host: str, known: _Known) -> None:
-        """Look up, once, whether the host was silent when a former process ended."""
-        if self._hosts is None or known.remembered:
+    def _recall(self, host: str, known: _Known) -> None:
+        """Look up, now and then, whether somebody else wrote down that the host is silent.
+
+        Else a moment that nobody takes back would count at the next silence, and what others gave up there
+        would never be ended by a process to which the host answered all the time.
+        """
+        if self._hosts is None or self._clock.monotonic() - known.recalled < _LOOK:
             return
-        known.silent = known.silent or self._hosts.get(host).unreachable_since is not None
-        known.remembered = True
+        if self._hosts.get(host).unreachable_since is not None:
+            with known.lock:
+                known.silent = True
+        known.recalled = self._clock.monotonic()
 
     def _note_silence(self, host: str, known: _Known, why: str) -> None:
         with known.lock:

@@ -122,6 +122,20 @@ def test_what_a_former_process_knew_of_a_silent_host_counts(world: World) -> Non
     assert successor.silent_for("local") == 0
 
 
+def test_a_silence_that_only_another_process_saw_is_cleared_and_taken_back(world: World) -> None:
+    seen: list[str] = []
+    reach = reach_of(world, lambda host, engine: seen.append(host))
+    assert reach.why_not("local") is None
+    reach_of(world).report("local", SILENT)
+    world.clock.advance(20)
+    assert reach.why_not("local") is None
+    assert seen == ["local"], "what others gave up there is ended"
+    assert world.store.hosts.get("local").unreachable_since is None
+    world.clock.advance(600)
+    reach.report("local", SILENT)
+    assert reach.silent_for("local") == 0, "the old silence counts no more"
+
+
 def test_hosts_are_looked_at_by_themselves_the_silent_ones_more_often(world: World) -> None:
     reach = reach_of(world)
 
