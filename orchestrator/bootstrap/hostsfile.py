@@ -27,8 +27,8 @@ _Signature = tuple[int, int, int] | None
 class HostsFile:
     """Takes over the hosts section of orchestrator.yaml whenever the file changes. For one thread.
 
-    A file with mistakes is told of, and what was known stays. Everything else in the file counts after a
-    restart.
+    A file with mistakes is told of, and what was known stays; so is one whose hosts section is gone.
+    Everything else in the file counts after a restart.
     """
 
     def __init__(
@@ -46,13 +46,14 @@ class HostsFile:
         self._journal = journal
         self._clock = clock
         self._changed = changed
-        self._seen = self._signature()
+        self._seen = self._before = self._signature()
 
     def look(self) -> None:
-        """Read the file if it has changed since the last look. Raises StoreUnavailable."""
-        signature = self._signature()
-        if signature != self._seen:
-            # A file that is just being written is read again when it is whole: its signature changes.
+        """Read the file if it has changed, and stayed so since the last look. Raises StoreUnavailable."""
+        signature, before = self._signature(), self._before
+        self._before = signature
+        # The beginning of a file that is just being written may be a valid one with fewer hosts.
+        if before == signature != self._seen:
             self._seen = signature
             self._take_over()
         self._fleet.tidy()
@@ -62,9 +63,11 @@ class HostsFile:
         if found is None:
             for problem in problems:
                 log.error("%s", problem)
-            what = f"{self._folder / MAIN_FILE} cannot be used, so the hosts stay as they are: {problems[0]}"
-            log.error("%s", what)
-            self._note(what)
+            self._stay(f"cannot be used, so the hosts stay as they are: {problems[0]}")
+            return
+        if _names_hosts(self._current) and not _names_hosts(found):
+            # Whoever means it writes which hosts are left; most likely the file has lost its end.
+            self._stay("has no hosts section any more, so the hosts stay as they are until a restart")
             return
         told = self._fleet.configure([host_of(name, host) for name, host in found.hosts.items()])
         for sentence in told:
@@ -78,6 +81,11 @@ class HostsFile:
             log.warning("what else has changed in %s counts after a restart", self._folder / MAIN_FILE)
         self._current = found.model_copy(update={"web": self._current.web})
 
+    def _stay(self, why: str) -> None:
+        what = f"{self._folder / MAIN_FILE} {why}"
+        log.error("%s", what)
+        self._note(what)
+
     def _note(self, text: str) -> None:
         self._journal.note(CONFIGURATION, "hosts", text, self._clock.now())
 
@@ -87,6 +95,10 @@ class HostsFile:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _names_hosts(file: OrchestratorFile) -> bool:
+    return "hosts" in file.model_fields_set
 
 
 def host_from(name: str, keys: Mapping[str, Plain], base: Path) -> HostSpec:

@@ -43,6 +43,7 @@ class Watch:
         fresh.write_text(text)
         fresh.replace(self.path)
         self.file.look()
+        self.file.look()
 
     @property
     def slots(self) -> dict[str, int]:
@@ -67,6 +68,28 @@ def test_hosts_are_taken_over_when_the_file_changes(watch: Watch) -> None:
     assert watch.noted == ["host lab was added", "host local was changed"]
     watch.file.look()
     assert watch.changes == 1
+
+
+def test_a_file_that_still_grows_is_left_alone_until_it_is_whole(watch: Watch) -> None:
+    whole = HOSTS.replace("}}", "}, lab: {engine: unix:///lab.sock}}")
+    for written in ("hosts: {local: {slots: 1}}\n", whole):
+        watch.path.write_text(written)
+        watch.file.look()
+        assert (watch.slots, watch.noted) == ({"local": 2}, [])
+    watch.file.look()
+    assert watch.slots == {"local": 2, "lab": 1}
+
+
+@pytest.mark.parametrize("cut", ["", "retention: {runs: 30d}\n"], ids=["empty", "cut"])
+def test_a_file_that_has_lost_its_hosts_is_told_and_the_hosts_stay(watch: Watch, cut: str) -> None:
+    watch.write("hosts: {lab: {engine: unix:///lab.sock}}\n")
+    watch.write(cut)
+    assert (watch.slots, watch.changes) == ({"lab": 1}, 1)
+    assert watch.noted[-1].endswith(
+        "has no hosts section any more, so the hosts stay as they are until a restart"
+    )
+    watch.write(HOSTS)
+    assert watch.slots == {"local": 2}
 
 
 def test_a_broken_file_is_told_once_and_the_hosts_stay(
