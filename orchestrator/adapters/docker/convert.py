@@ -253,19 +253,25 @@ class ConfigOptions(TypedDict):
 
 
 VISIBLE_GPUS = "NVIDIA_VISIBLE_DEVICES"
+_FIXED = {
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    **dict.fromkeys(("NVIDIA_GDRCOPY", "NVIDIA_GDS", "NVIDIA_MOFED", "NVIDIA_NVSWITCH"), "disabled"),
+    **dict.fromkeys(("NVIDIA_IMEX_CHANNELS", "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES"), ""),
+}
+"""The other words by which NVIDIA's runtime gives a container device files of the host."""
 
 
 def gpu_environment(spec: ContainerSpec, of_image: Mapping[str, str]) -> dict[str, str]:
     """What a container's environment says of GPUs, whatever its image and its maker say.
 
     Where NVIDIA's runtime is the engine's default one, it gives every container the GPUs that its environment
-    names, and images name all of them.
+    names, and images name all of them; other words open what is not a GPU, as an InfiniBand adapter.
     """
     if spec.gpus is None:
-        return {VISIBLE_GPUS: "void"}
+        return {**_FIXED, VISIBLE_GPUS: "void"}
     if spec.gpus.way is not GpuWay.DEVICES:
-        return {VISIBLE_GPUS: ",".join(spec.gpus.uuids)}
-    return {VISIBLE_GPUS: "void", **driver_paths({**of_image, **spec.env})}
+        return {**_FIXED, VISIBLE_GPUS: ",".join(spec.gpus.uuids)}
+    return {**_FIXED, VISIBLE_GPUS: "void", **driver_paths({**of_image, **spec.env})}
 
 
 def config_options(

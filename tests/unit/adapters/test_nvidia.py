@@ -123,11 +123,11 @@ def test_device_files_and_a_read_only_driver_are_given_where_nothing_else_works(
 def test_the_driver_is_found_beside_what_image_and_user_set() -> None:
     access = GpuAccess(GpuWay.DEVICES, (H100,), ("/dev/nvidia0",), "mlci-driver")
     given = config_options(spec(access, PATH="/venv/bin"), "i" * 32, {"LD_LIBRARY_PATH": "/opt/lib"})
-    assert given["environment"] == {
+    assert {
         "PATH": "/venv/bin:/usr/local/nvidia/bin",
         "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64:/opt/lib",
         VISIBLE_GPUS: "void",
-    }
+    }.items() <= given["environment"].items()
 
 
 def test_a_runtime_is_asked_for_the_leased_gpus_alone() -> None:
@@ -153,6 +153,16 @@ def test_neither_image_nor_user_can_ask_a_default_runtime_for_other_gpus(
     wants_all = {VISIBLE_GPUS: "all"}
     given = config_options(spec(access, **wants_all), "i" * 32, wants_all)
     assert given["environment"][VISIBLE_GPUS] == visible
+
+
+@pytest.mark.parametrize("access", [None, GpuAccess(GpuWay.RUNTIME, (H100,)), GpuAccess(GpuWay.CDI, (H100,))])
+def test_neither_image_nor_user_opens_other_devices_of_the_host_by_words_of_nvidias(
+    access: GpuAccess | None,
+) -> None:
+    words = ("MOFED", "GDS", "GDRCOPY", "NVSWITCH", "IMEX_CHANNELS", "MIG_CONFIG_DEVICES")
+    wanted = {f"NVIDIA_{word}": "enabled" for word in words} | {"NVIDIA_DRIVER_CAPABILITIES": "all"}
+    given = config_options(spec(access, **wanted), "i" * 32, wanted)["environment"]
+    assert [given[name] for name in wanted] == [*(["disabled"] * 4), "", "", "compute,utility"]
 
 
 def test_a_run_without_gpus_has_no_device_files() -> None:
