@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
+from orchestrator.adapters.files.locks import FolderLocks
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
@@ -342,6 +343,7 @@ class Application:
             ByName(self.fleet.known),
             self.clock,
             self.processes.this(),
+            shared=FolderLocks(self.state / "staging").of,
         )
 
     def base_image(self, recipes: Path) -> BaseImage:

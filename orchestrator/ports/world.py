@@ -36,6 +36,16 @@ class Clock(Protocol):
         """Wait."""
 
 
+class Lock(Protocol):
+    """Held by one at a time, as ``threading.Lock`` is."""
+
+    def acquire(self, *, timeout: float) -> bool:
+        """Take it, waiting up to ``timeout`` seconds; whether it was got."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
 class SourceControl(Protocol):
     """Watched repositories, through a local mirror per location. Thread-safe; every call may be repeated.
 

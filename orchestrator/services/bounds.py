@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from orchestrator.domain.errors import ImageRejected
 from orchestrator.ports.engine import Interrupt
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
-from orchestrator.ports.world import Clock
+from orchestrator.ports.world import Clock, Lock
 
 LOG_TAIL = 40
 """Lines of a build's or a setup's output that are kept."""
@@ -55,7 +54,7 @@ def carry_on() -> None:
 
 
 @contextmanager
-def held(lock: threading.Lock, interrupt: Interrupt) -> Iterator[None]:
+def held(lock: Lock, interrupt: Interrupt) -> Iterator[None]:
     """Hold a lock that somebody else may hold for long."""
     while not lock.acquire(timeout=_LOOK):
         interrupt()

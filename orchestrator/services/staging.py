@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,7 +22,7 @@ from orchestrator.domain.text import escaped
 from orchestrator.ports.engine import ContainerSpec, Engine, FolderMount, Interrupt, VolumeMount
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock, DatasetSource
+from orchestrator.ports.world import Clock, DatasetSource, Lock
 from orchestrator.services import naming
 from orchestrator.services.bounds import held
 from orchestrator.services.cleanup import cleaned_up
@@ -77,8 +77,8 @@ class _Filling:
 class Stager:
     """Has dataset versions on hosts. Thread-safe: one version goes to a host once, whoever asks first.
 
-    ``hosts`` are by name, as they are configured at each look. Whatever it does may be repeated after a kill
-    at any point.
+    ``hosts`` are by name, as they are configured at each look. ``shared`` gives a lock, by host and volume,
+    that other processes respect as well. Whatever it does may be repeated after a kill at any point.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Stager:
         clock: Clock,
         owner: str,
         part: int = PART,
+        shared: Callable[[str, str], Lock] = lambda host, volume: threading.Lock(),
     ) -> None:
         self._store = store
         self._datasets = datasets
@@ -98,6 +99,7 @@ class Stager:
         self._clock = clock
         self._owner = owner
         self._part = part
+        self._shared = shared
         self._budget = DataBudget(store, clock, owner)
         self._locks: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
         self._folders: dict[tuple[str, str, str], str] = {}
@@ -127,7 +129,10 @@ class Stager:
         ):
             return FolderMount(path, naming.data_files(version.dataset))
         volume = naming.data_volume(self._store.instance, version.fingerprint)
-        with held(self._locks[host, volume], interrupt):
+        with (
+            held(self._locks[host, volume], interrupt),
+            held(self._shared(host, volume), interrupt),
+        ):
             labels = {naming.ROLE_LABEL: "data", "mlci.dataset": version.dataset}
             made = engine.ensure_volume(volume, labels)
             if made or not self._store.attempts.is_staged(host, volume):

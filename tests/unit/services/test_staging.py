@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -141,6 +142,58 @@ def test_a_cancelled_run_stops_sending(world: World) -> None:
     world.data.archive = cancelling  # type: ignore[method-assign, assignment]
     assert world.finish(run, world.server()).state is RunState.CANCELLED
     assert puts(world) == 2, "the folders and the part that was under way"
+
+
+class SharedLock:
+    """A lock that another process has first: it brings the data before it lets go."""
+
+    def __init__(self, brought: Callable[[], None]) -> None:
+        self.brought = brought
+        self.held = False
+
+    def acquire(self, *, timeout: float) -> bool:
+        self.brought()
+        self.held = True
+        return True
+
+    def release(self) -> None:
+        self.held = False
+
+
+def test_a_volume_is_filled_under_the_lock_that_processes_share(world: World) -> None:
+    lock, names = SharedLock(lambda: None), list[tuple[str, str]]()
+    seen: list[bool] = []
+    whole = world.data.archive
+
+    def noting(*args: object) -> object:
+        seen.append(lock.held)
+        return whole(*args)  # type: ignore[arg-type]
+
+    def shared(host: str, volume: str) -> SharedLock:
+        names.append((host, volume))
+        return lock
+
+    world.data.archive = noting  # type: ignore[method-assign, assignment]
+    world.filling = shared
+    assert world.finish(world.first_run(watched()), world.server()).state is RunState.PASSED
+    (volume,) = [name for name in world.engine.volumes if "-data-" in name]
+    assert names == [("local", volume)]
+    assert seen == [True]
+    assert not lock.held
+
+
+def test_what_another_process_has_brought_meanwhile_is_not_brought_again(world: World) -> None:
+    run = world.first_run(watched())
+    (version,) = run.change.datasets
+    volume = naming.data_volume(world.store.instance, version.fingerprint)
+
+    def bring() -> None:
+        world.engine.ensure_volume(volume, {})
+        world.store.attempts.mark_staged("local", volume, world.clock.now(), version.fingerprint, 4)
+
+    world.filling = lambda host, volume: SharedLock(bring)
+    assert world.finish(run, world.server()).state is RunState.PASSED
+    assert puts(world) == helpers(world, "finish") == 0
 
 
 def with_folder(world: World) -> HostSpec:

@@ -42,7 +42,7 @@ from orchestrator.domain.pipeline import (
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.ports.engine import Engine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
-from orchestrator.ports.world import Listing, Snapshot
+from orchestrator.ports.world import Listing, Lock, Snapshot
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.checkpoints import Checkpoints
@@ -366,6 +366,8 @@ class World:
         self.checkpoints = FolderCheckpoints(folder / "checkpoints")
         self.supply = ImageSupply()
         self.part = PART
+        self.filling: Callable[[str, str], Lock] = lambda host, volume: threading.Lock()
+        """The lock that servers share while they fill a volume."""
         act_as_stager(self.engine)
         self.hosts: tuple[HostSpec, ...] = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
@@ -431,6 +433,7 @@ class World:
                 self.clock,
                 "me",
                 self.part,
+                self.filling,
             ),
             Images(self.store.instance, "me", self.clock),
             self.supply,
