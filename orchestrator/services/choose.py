@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.gpu import HostGpus
 from orchestrator.domain.host import HostRecord, HostState
 from orchestrator.domain.pipeline import HostSpec, Pipeline, RunnerSpec, eligible_hosts
@@ -26,6 +28,8 @@ from orchestrator.ports.engine import EngineInfo
 from orchestrator.ports.queue import Taken, Waiting
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
+
+log = logging.getLogger(__name__)
 
 _LAST = 1 << 62
 """The id of a run that is none yet: it comes after all others."""
@@ -80,6 +84,8 @@ class Chooser:
         self._looks = looks
         self._project_limits = project_limits or {}
         self._known: Mapping[int, _Known] = {}
+        self._defects: dict[str, str] = {}
+        """What looks at hosts failed with, so that it is said once."""
 
     def free_slots(self, taken: Sequence[Taken]) -> int:
         """How many slots nobody has, on all hosts together."""
@@ -229,21 +235,38 @@ class Chooser:
         wants_gpus: bool,
         leased: Mapping[str, int],
     ) -> HostNow:
-        # A host that nobody waits for is asked nothing.
-        closed, told = self._closed(spec) if is_used else (None, "")
-        info = self._looks.info(spec.name)
-        return HostNow(
+        now = HostNow(
             spec,
             slots=len(taken),
             cpus=sum(slot.cpus or 0.0 for slot in taken),
             memory=sum(slot.memory or 0 for slot in taken),
+            leased=leased,
+        )
+        try:
+            return self._looked_at(now, is_used, wants_gpus)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            # One host, by whatever its answers make of us, must not keep the runs from all the others.
+            why = f"cannot be looked at: {error!r}"
+            if self._defects.get(spec.name) != why:
+                log.exception("host %s: defect", spec.name)
+            self._defects[spec.name] = why
+            return replace(now, closed=Closed.SILENT, told=why)
+
+    def _looked_at(self, now: HostNow, is_used: bool, wants_gpus: bool) -> HostNow:
+        # A host that nobody waits for is asked nothing.
+        spec = now.spec
+        closed, told = self._closed(spec) if is_used else (None, "")
+        info = self._looks.info(spec.name)
+        return replace(
+            now,
             cores=None if info is None else info.cpus,
             size=None if info is None else info.memory,
             load=self._looks.load(spec.name) if is_used else None,
             closed=closed,
             told=told,
             gpus=self._looks.gpus(spec.name, wants_gpus and is_used and closed is None),
-            leased=leased,
         )
 
     def _closed(self, spec: HostSpec) -> tuple[Closed | None, str]:

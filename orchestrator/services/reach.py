@@ -132,6 +132,12 @@ class Reach:
     def _look_at(self, host: str, known: _Known, asking: threading.Event) -> None:
         try:
             self._ask(host, known)
+        except Exception as error:
+            # Whatever a host makes of us by its answers, it is given no work on the word of an older one.
+            why = f"looking at it failed: {error!r}"
+            if known.answered or known.why != why:
+                log.exception("host %s: defect", host)
+            known.answered, known.why = False, why
         finally:
             with known.lock:
                 known.looked, known.asking = self._clock.monotonic(), None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, TypedDict, cast
+from typing import BinaryIO, cast
 
 from orchestrator.adapters.docker.boot import SCRIPT, boot_of
 from orchestrator.adapters.docker.clients import Clients, Way, endpoint
@@ -21,15 +21,14 @@ from orchestrator.adapters.docker.convert import (
     container_of,
     host_options,
     is_ours,
-    moment,
     path_modified,
-    platform_of,
     since_parameter,
 )
 from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
 from orchestrator.adapters.docker.gpus import Gpus
 from orchestrator.adapters.docker.helpers import look
 from orchestrator.adapters.docker.images import Images
+from orchestrator.adapters.docker.info import info_of
 from orchestrator.adapters.docker.known import KnownContainers
 from orchestrator.adapters.docker.labels import INSTANCE
 from orchestrator.adapters.docker.registries import Logins
@@ -67,30 +66,6 @@ _TAR_BLOCK = 512
 _INIT_SAYS = re.compile(rb"\[FATAL tini \(\d+\)\] (exec .{1,4096} failed: [^\n]{1,200})\s*\Z", re.DOTALL)
 
 
-class _Info(TypedDict):
-    ID: str
-    ServerVersion: str
-    NCPU: int
-    MemTotal: int
-    OperatingSystem: str
-    OSType: str
-    Architecture: str
-    Name: str
-    DockerRootDir: str
-    SystemTime: str
-    Warnings: list[str] | None
-    CgroupVersion: str
-    Rootless: bool
-    """Podman's alone."""
-
-
-def _unsaid(info: _Info) -> tuple[str, ...]:
-    """What an engine takes without a word and does not do."""
-    if info.get("Rootless") and info.get("CgroupVersion") == "1":
-        return ("without root on cgroup v1, limits on memory, cores and processes have no effect",)
-    return ()
-
-
 class DockerEngine:
     """An engine at ``url`` (``unix:///run/docker.sock``), for what carries the label of ``instance``.
 
@@ -122,19 +97,8 @@ class DockerEngine:
         """Who the engine is; ``warnings`` tell which limits it cannot enforce."""
         client = self._clients.control()
         with translate("asking the engine who it is"):
-            info = cast(_Info, client.info())
-        return EngineInfo(
-            id=info["ID"],
-            version=info["ServerVersion"],
-            cpus=info["NCPU"],
-            memory=info["MemTotal"],
-            operating_system=info["OperatingSystem"],
-            warnings=(*(info.get("Warnings") or ()), *_unsaid(info)),
-            name=info.get("Name") or "",
-            data_root=info.get("DockerRootDir") or "",
-            clock=moment(info.get("SystemTime") or ""),
-            platform=platform_of(info.get("OSType") or "linux", info.get("Architecture") or ""),
-        )
+            said: object = client.info()
+        return info_of(said)
 
     def find_image(self, name: str) -> str | None:
         """The id of an image on the host, or None."""
@@ -398,14 +362,14 @@ class DockerEngine:
         """The addresses of the host itself, loopback apart."""
         return self._sandboxes.host_addresses(image)
 
-    def gpus(self, image: str) -> GpuReport:
-        """The host's GPUs as they are now."""
-        return self._gpus.report(image)
-
     def boot(self, image: str) -> Boot:
         """When the host was started."""
         what = "when the host was started"
         return boot_of(look(self._clients, self._instance, image, SCRIPT, what, pid_mode="host"))
+
+    def gpus(self, image: str) -> GpuReport:
+        """The host's GPUs as they are now."""
+        return self._gpus.report(image)
 
     def network_ranges(self) -> tuple[str, ...]:
         """The ranges of all networks of the engine."""

@@ -267,3 +267,21 @@ def test_a_host_that_does_not_answer_has_no_image_and_a_repositorys_own_is_not_l
     shelf.catch_up()
     assert shelf.has(RunnerSpec("r", RepositoryImage())) == set()
     assert shelf.catch_up() == 0
+
+
+def test_a_host_whose_look_fails_keeps_no_run_from_the_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gpus(host: str, ask: bool) -> HostGpus:
+        if host == "one":
+            raise TypeError("a count that is none")
+        return HostGpus()
+
+    run_of(world, pipeline())
+    by = chooser(world, HostLooks(gpus=gpus))
+    for _ in range(3):
+        assert host_of(only(world, by)) == "two"
+    assert caplog.text.count("host one: defect") == 1
+    told = only(world, chooser(world, HostLooks(gpus=gpus), (ONE,)))
+    assert isinstance(told, Waits)
+    assert "one cannot be looked at: TypeError('a count that is none')" in told.why

@@ -62,6 +62,25 @@ def test_a_host_that_hangs_holds_up_who_asks_for_a_moment_and_only_once(world: W
         wait_until(lambda: reach.why_not("far") is None, "its answer to count")
 
 
+def test_a_host_whose_answer_breaks_the_look_is_given_no_work(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reach = reach_of(world)
+    assert reach.why_not("local") is None
+
+    def unforeseen() -> EngineInfo:
+        raise KeyError("ID")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.engine, "info", unforeseen)
+        for _ in range(3):
+            world.clock.advance(5)
+            assert reach.why_not("local") == "looking at it failed: KeyError('ID')"
+    assert caplog.text.count("defect") == 1
+    world.clock.advance(5)
+    assert reach.why_not("local") is None
+
+
 def test_silence_is_written_down_once_with_its_first_moment(world: World) -> None:
     reach = reach_of(world)
     assert reach.why_not("local") is None
@@ -152,6 +171,7 @@ def test_hosts_are_looked_at_by_themselves_the_silent_ones_more_often(world: Wor
     world.clock.advance(3)
     reach.look()
     wait_until(lambda: asked() == 2, "the next look")
+    assert reach.why_not("local") is None
     world.engine.cut()
     reach.report("local", SILENT)
     wait_until(lambda: reach.why_not("local") == "the link is down", "the report to count")
