@@ -101,9 +101,12 @@ def _names_hosts(file: OrchestratorFile) -> bool:
     return "hosts" in file.model_fields_set
 
 
-def host_from(name: str, keys: Mapping[str, Plain], base: Path) -> HostSpec:
-    """A host of these keys, which mean what they mean in orchestrator.yaml. Raises InvalidInput."""
-    document = Document(name, {"hosts": {name: dict(keys)}})
+def host_from(name: str, keys: Mapping[str, Plain], base: Path, state: Path) -> HostSpec:
+    """A host of these keys, which mean what they mean in orchestrator.yaml. Raises InvalidInput.
+
+    ``state`` is the state folder, which no run may be shown.
+    """
+    document = Document(name, {"storage": {"path": str(state)}, "hosts": {name: dict(keys)}})
     model, problems = validate(OrchestratorFile, document, Context(base, os.environ, True, False))
     if model is None:
         told = "; ".join(

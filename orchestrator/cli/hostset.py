@@ -67,7 +67,7 @@ def add(
     settings = this()
     with settings.application() as app:
         keys = _keys(ssh, engine, identity_file, proxy_jump, slots, labels, more)
-        spec = host_from(name, keys, app.config.base)
+        spec = host_from(name, keys, app.config.base, app.config.orchestrator.storage.path)
         _require_free_to_add(app, spec)
         app.store.hosts.add(spec, who(), reason, app.clock.now())
         if settings.json:

@@ -84,6 +84,22 @@ def test_what_cannot_be_a_host_is_not_added(
     assert usable(folder) == ["desk"]
 
 
+def test_the_state_folder_that_the_file_names_is_no_data_of_an_added_host(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "kept elsewhere"
+    (state / "logs").mkdir(parents=True)
+    main = folder / "orchestrator.yaml"
+    main.write_text(f"{main.read_text()}\nstorage: {{path: {json.dumps(str(state))}}}\n")
+    ended = command(
+        *("hosts", "add", "lab", "--engine", "unix:///a.sock"),
+        *("--set", f"data={{wine: {json.dumps(str(state / 'logs'))}}}"),
+    )
+    assert (ended.code, ended.out) == (2, "")
+    assert "cannot be shown to runs" in ended.err
+    assert usable(folder) == ["desk"]
+
+
 def test_a_host_of_the_file_is_changed_in_the_file(command: Command, folder: Path) -> None:
     ended = command("hosts", "add", "desk", "--engine", "unix:///a.sock")
     assert ended.code == 2
