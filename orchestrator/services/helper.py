@@ -16,17 +16,17 @@ _SAID = 500
 """Bytes of a failed container's output that go into the error."""
 
 
-def said_by(engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interrupt) -> bytes:
-    """Run a container to its end, however long it takes, and remove it; all that it wrote, line by line.
+def said_by(engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interrupt, limit: float) -> bytes:
+    """Run a container to its end and remove it; all that it wrote, line by line.
 
-    Raises EngineError when it does not end with 0, ContainerGone when somebody removes it, and what
-    ``interrupt`` raises, which ends it.
+    Raises EngineError when it does not end with 0, or not within ``limit`` seconds, ContainerGone when
+    somebody removes it, and what ``interrupt`` raises, which ends it.
     """
     engine.remove(spec.name)
     with cleaned_up(partial(engine.remove, spec.name)):
         engine.create(spec)
         engine.start(spec.name)
-        pause = _SOON
+        pause, deadline = _SOON, clock.monotonic() + limit
         while True:
             found = engine.find(spec.name)
             if found is None:
@@ -34,6 +34,8 @@ def said_by(engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interr
             if found.state is ContainerState.EXITED and found.exit is not None:
                 break
             interrupt()
+            if clock.monotonic() > deadline:
+                raise EngineError(f"{spec.name} was not done after {limit:.0f} s, and was stopped")
             clock.sleep(pause)
             pause = min(pause * 1.5, _POLL)
         with closing(engine.logs(spec.name, None)) as stream:

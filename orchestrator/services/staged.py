@@ -25,7 +25,14 @@ find . -type f -print0 | xargs -0 -r stat --printf '%s %n\\0' -- | base64 -w {_W
 )
 """A script, with its name: the size of every file."""
 
-_HASHES = f"xargs -0 -r sha256sum -z -- | base64 -w {_WIDTH}; echo; echo end"
+_NO_HASH = "-" * 64
+_HASHES = (
+    # Only plain files are opened: a link leads elsewhere, and a pipe that nobody writes to is never over.
+    "{ find . -type f -print0 | xargs -0 -r sha256sum -z -- || :"
+    f"; find . ! -type d ! -type f -printf '{_NO_HASH}  %p\\0' || :; }}"
+    f" | base64 -w {_WIDTH}; echo; echo end"
+)
+"""The hash of every file, and of what is neither file nor folder one that no file has."""
 
 FINISH: Final = (
     "finish",
@@ -44,7 +51,7 @@ done
 rm -rf parts
 find files -type d ! -perm 0555 -exec chmod 0555 {{}} +
 sync -f .
-cd files; find . ! -type d -print0 | {_HASHES}""",
+cd files; {_HASHES}""",
 )
 """Puts together large files, each given as the name of its parts and its path; then the hash of every file.
 
@@ -60,7 +67,7 @@ exec 2>/dev/null
 sign() {{ find . -printf '%y %s %T@ %C@ %i %p\\0' | sha256sum | cut -c1-64; }}
 before=$(sign); echo "$before"
 if [ "$before" = "$1" ]; then echo same; exit; fi
-find . ! -type d -print0 | {_HASHES}
+{_HASHES}
 sign""",
 )
 """The signature of a folder; ``same`` if it is the one that was given, else the hashes, and it again."""

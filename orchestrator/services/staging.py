@@ -39,6 +39,10 @@ _ROUNDS = 2
 _VAIN = 5
 """So many failures in a row, none of which brought a byte across, end a filling."""
 _LOOK = 1.0
+_READ_AT_LEAST = 900.0
+"""Seconds that reading what is on a host may take, however little it is."""
+_READ_SPEED = 2 << 20
+"""Bytes a second that even a slow disk gives."""
 _HELPER = Resources(memory=256 << 20, shm_size=1 << 20, pids=32)
 
 
@@ -274,7 +278,8 @@ class Stager:
     def _said(self, filling: _Filling, script: tuple[str, str], *arguments: str) -> bytes:
         what, text = script
         spec = self._helper(filling, what, ("/bin/sh", "-c", text, what, *arguments))
-        return decoded(said_by(filling.engine, spec, self._clock, filling.interrupt), what)
+        limit = _time_for(filling.version)
+        return decoded(said_by(filling.engine, spec, self._clock, filling.interrupt, limit), what)
 
     def _helper(self, filling: _Filling, role: str, command: tuple[str, ...]) -> ContainerSpec:
         return ContainerSpec(
@@ -321,7 +326,7 @@ class Stager:
         )
         try:
             with held(self._locks[host.name, path], interrupt):
-                said = said_by(engine, spec, self._clock, interrupt)
+                said = said_by(engine, spec, self._clock, interrupt, _time_for(version))
         except EngineUnavailable:
             raise
         except EngineError as error:
@@ -348,6 +353,11 @@ class Stager:
         # So that runs of this version prefer the host.
         self._store.attempts.mark_staged(host.name, path, self._clock.now(), version.fingerprint)
         return True
+
+
+def _time_for(version: DatasetVersion) -> float:
+    """Seconds in which any host has read that much, so that one which hangs holds up a run no longer."""
+    return _READ_AT_LEAST + version.size / _READ_SPEED
 
 
 def _unheard(event: ProgressEvent) -> None:

@@ -258,6 +258,14 @@ def test_a_folder_that_is_not_the_version_is_left_alone_and_the_data_are_staged(
     assert any("it is staged" in event.what for event in world.progress)
 
 
+def test_a_folder_whose_reading_never_ends_is_given_up_and_the_data_are_staged(world: World) -> None:
+    with_folder(world)
+    world.engine.commands["compare"] = lambda container, files: Script(exit=None)
+    assert world.finish(world.first_run(watched()), world.server()).state is RunState.PASSED
+    assert staged(world) == {"files/rows.csv": b"1,2\n"}
+    assert not [name for name in world.engine.containers if "-compare-" in name]
+
+
 def budgeted(world: World, budget: int) -> None:
     world.hosts = (replace(world.hosts[0], data_budget=budget),)
 
