@@ -134,6 +134,19 @@ def test_a_database_of_the_first_revision_is_upgraded_with_its_rows(empty_url: s
         assert enqueue(store).number == 8
 
 
+def test_volumes_filled_before_they_were_compared_no_longer_count_as_filled(empty_url: str) -> None:
+    migrations.upgrade(empty_url, "0003")
+    former = MetaData()
+    with migrations.connected(empty_url) as connection:
+        former.reflect(connection)
+        row = {"host": "local", "volume": "mlci-data", "staged_at": AT}
+        connection.execute(insert(former.tables["staged_volumes"]), row)
+    migrations.upgrade(empty_url)
+    with closing(open_store(empty_url)) as store:
+        assert not store.attempts.is_staged("local", "mlci-data")
+        assert store.attempts.staged_on("local") == []
+
+
 def test_a_database_keeps_its_id_and_has_its_own(url: str, store: SqlStore, tmp_path: Path) -> None:
     assert len(store.instance) == 32
     assert int(store.instance, 16) >= 0

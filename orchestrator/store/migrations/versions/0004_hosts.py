@@ -40,6 +40,9 @@ def upgrade() -> None:
     op.add_column("slots", sa.Column("cpus", sa.Double(), nullable=True))
     op.add_column("slots", sa.Column("memory", sa.BigInteger(), nullable=True))
     op.add_column("runs", sa.Column("priority", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    # What these volumes hold was never compared on their host, nor is its size known. Without its row, a
+    # volume is looked at when it is needed next, and what is right in it stays.
+    op.execute("DELETE FROM staged_volumes")
     op.add_column(
         "staged_volumes", sa.Column("fingerprint", sa.Text(), server_default=sa.text("''"), nullable=False)
     )
