@@ -128,7 +128,13 @@ class Stager:
         if spec is None:
             raise EngineError(f"there is no host {host} any more")
         path = dict(spec.data).get(version.dataset)
-        if path is not None and self._is_there(
+        if path is not None and user[0] == 0:
+            # Between comparing and mounting, who may write beside the folder can put another in its place:
+            # a user's own rights there bound what is seen then, and those of root do not.
+            why = "is not shown to a runner whose user is root"
+            log.warning("%s is staged on %s: %s %s", version.label, host, path, why)
+            progress(ProgressEvent(f"{path} on {host} {why}: {version.label} is staged"))
+        elif path is not None and self._is_there(
             engine, spec, path, dataset, version, user, interrupt, progress
         ):
             return FolderMount(path, naming.data_files(version.dataset))

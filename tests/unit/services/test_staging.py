@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import EngineUnavailable
-from orchestrator.domain.pipeline import DatasetSpec, HostSpec, Pipeline
+from orchestrator.domain.pipeline import DatasetSpec, HostSpec, NamedImage, Pipeline, RunnerSpec
 from orchestrator.domain.run import Reason, Run, RunState
 from orchestrator.ports.engine import ContainerSpec, FolderMount
 from orchestrator.services import naming
@@ -218,6 +218,23 @@ def test_a_folder_that_is_the_version_is_shown_to_the_run_and_nothing_is_sent(wo
     assert seen == [(FolderMount("/srv/wine", "/mlci/data/wine/files"),)]
     assert not [name for name in world.engine.volumes if "-data-" in name]
     assert puts(world) == 0
+
+
+def test_a_runner_that_is_root_is_shown_no_folder_of_the_host(world: World) -> None:
+    with_folder(world)
+    seen: list[tuple[FolderMount, ...]] = []
+
+    def run_here(spec: ContainerSpec) -> bool:
+        seen.append(spec.folders)
+        return False
+
+    world.engine.script(Script(), run_here)
+    root = RunnerSpec("r", NamedImage("image:1"), uid=0, gid=0)
+    run = world.finish(world.first_run(watched(runner=root)), world.server())
+    assert run.state is RunState.PASSED
+    assert set(seen) == {()}, "nor is it compared"
+    assert staged(world) == {"files/rows.csv": b"1,2\n"}
+    assert any("user is root" in event.what for event in world.progress)
 
 
 def test_a_folder_is_read_again_only_after_it_changed(world: World) -> None:
