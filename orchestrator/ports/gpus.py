@@ -46,7 +46,7 @@ class GpuSeen:
 
     gpu: Gpu
     device: str
-    """The path of its device file on the host."""
+    """The path of its device file on the host; empty where nobody tells."""
     memory_used: int = 0
     processes: tuple[GpuProcess, ...] = ()
     partitioned: bool = False
@@ -63,7 +63,7 @@ class GpuReport:
     """Device files that every container with a GPU needs."""
     volume: str = ""
     trouble: str = ""
-    """Why there are none although something of NVIDIA's is there, and what to do about it."""
+    """Why there are none, or not all, although something of NVIDIA's is there, and what to do about it."""
 
     def access(self, uuids: Iterable[str]) -> GpuAccess:
         """How a container is given these. Raises KeyError for one that was not seen."""

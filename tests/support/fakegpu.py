@@ -29,9 +29,10 @@ for node in /dev/nvidia[0-9]; do
   n=${{node#/dev/nvidia}}
   uuid=GPU-0000000$n-fake-fake-fake-000000000000
   case "$*" in
+    -q) echo "    GPU UUID : $uuid"; echo "    Minor Number : $n";;
     -L) echo "GPU 0: {MODEL} (UUID: $uuid)";;
-    --query-gpu=uuid,index,memory.total,memory.used,driver_version,name\\ *)
-      echo "$uuid, $n, {MEMORY >> 20}, 1, {DRIVER}, {MODEL}";;
+    --query-gpu=uuid,memory.total,memory.used,driver_version,name\\ *)
+      echo "$uuid, {MEMORY >> 20}, 1, {DRIVER}, {MODEL}";;
     --query-gpu=uuid,mig.mode.current\\ *) echo "$uuid, [N/A]";;
     --query-gpu=uuid,utilization.gpu,memory.used\\ *) echo "$uuid, 90, 1485";;
     --query-compute-apps=gpu_uuid,pid,process_name\\ *)

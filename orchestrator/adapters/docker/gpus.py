@@ -10,7 +10,7 @@ from orchestrator.adapters.docker.errors import Refused, translate
 from orchestrator.adapters.docker.helpers import Helper, ask
 from orchestrator.adapters.docker.storage import Volumes
 from orchestrator.domain.errors import EngineError, EngineFull, EngineUnavailable, ImageNotFound
-from orchestrator.ports.gpus import GpuReport, GpuWay
+from orchestrator.ports.gpus import GpuReport, GpuSeen, GpuWay
 
 if TYPE_CHECKING:
     from docker.types import DeviceRequest, Mount
@@ -95,7 +95,7 @@ class Gpus:
         seen = nvidia.seen_of(said)
         if code != 0 or not seen:
             return GpuReport(trouble=f"nvidia-smi (exit code {code}) says: {said.strip()[-500:]}")
-        return GpuReport(seen, way, look.common, volume)
+        return reported(seen, way, look, volume)
 
     def _look(self, image: str) -> nvidia.Look:
         from docker.types import Mount
@@ -127,6 +127,16 @@ class Gpus:
 
     def _ask(self, image: str, script: str, helper: Helper) -> tuple[int, str]:
         return ask(self._clients, self._instance, image, script, "the host's GPUs", helper)
+
+
+def reported(seen: tuple[GpuSeen, ...], way: GpuWay, look: nvidia.Look, volume: str) -> GpuReport:
+    """What a host has. By device files only those GPUs can be given whose own file is known."""
+    if way is not GpuWay.DEVICES:
+        return GpuReport(seen, way, look.common, volume)
+    lost = [one.gpu.uuid for one in seen if one.device not in look.gpus]
+    trouble = f"nobody tells which device file is that of {', '.join(lost)}; {_TOOLKIT}" if lost else ""
+    known = tuple(one for one in seen if one.device in look.gpus)
+    return GpuReport(known, way if known else None, look.common, volume, trouble)
 
 
 def requests(way: GpuWay, uuids: tuple[str, ...]) -> list[DeviceRequest]:

@@ -79,13 +79,13 @@ PROBE = f"""
 export PATH="$PATH:{DRIVER}/bin" LD_LIBRARY_PATH="{DRIVER}/lib64${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
 ask() {{ nvidia-smi "$@" --format=csv,noheader,nounits; }}
 echo '#gpus'
-ask --query-gpu=uuid,index,memory.total,memory.used,driver_version,name || exit $?
+ask --query-gpu=uuid,memory.total,memory.used,driver_version,name || exit $?
 echo '#processes'
 ask --query-compute-apps=gpu_uuid,pid,process_name || exit $?
 echo '#partitioned'
 ask --query-gpu=uuid,mig.mode.current 2>/dev/null || :
 echo '#minors'
-cat /proc/driver/nvidia/gpus/*/information 2>/dev/null || :
+cat /proc/driver/nvidia/gpus/*/information 2>/dev/null || nvidia-smi -q | grep -E 'GPU UUID|Minor Number' || :
 """
 
 
@@ -123,8 +123,9 @@ def seen_of(said: str) -> tuple[GpuSeen, ...]:
     parts = _parts(said)
     minors = dict(_minors(parts.get("minors", "")))
     found: dict[str, GpuSeen] = {}
-    for uuid, index, total, used, driver, model in _rows(parts.get("gpus", ""), 6):
-        device = f"/dev/nvidia{minors.get(uuid, _whole(index))}"
+    for uuid, total, used, driver, model in _rows(parts.get("gpus", ""), 5):
+        # The index is no way to its file: the two are counted in different orders.
+        device = f"/dev/nvidia{minors[uuid]}" if uuid in minors else ""
         found[uuid] = GpuSeen(Gpu(uuid, model, _whole(total) * _MIB, driver), device, _whole(used) * _MIB)
     for uuid, pid, program in _rows(parts.get("processes", ""), 3):
         if (seen := found.get(uuid)) is not None:
@@ -170,8 +171,8 @@ def _minors(text: str) -> Iterator[tuple[str, int]]:
         name, _, value = line.partition(":")
         if name.strip() == "GPU UUID":
             uuid = value.strip()
-        elif name.strip() == "Device Minor" and uuid:
-            yield uuid, _whole(value)
+        elif name.strip() in ("Device Minor", "Minor Number") and uuid and value.strip().isdecimal():
+            yield uuid, int(value)
 
 
 def _whole(text: str) -> int:

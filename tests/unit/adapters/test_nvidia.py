@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.adapters.docker import nvidia
 from orchestrator.adapters.docker.convert import VISIBLE_GPUS, config_options, host_options
+from orchestrator.adapters.docker.gpus import reported
 from orchestrator.domain.gpu import Gpu
 from orchestrator.domain.pipeline import Resources
 from orchestrator.ports.engine import ContainerSpec
@@ -19,8 +20,8 @@ MIB = 1 << 20
 H100 = "GPU-3c1f4a52-9d5e-4f3b-8f53-0d2a5b1f8b67"
 OTHER = "GPU-8f6d3b2a-1c4e-4d5f-9a6b-7c8d9e0f1a2b"
 TWO_H100 = f"""#gpus
-{H100}, 0, 81559, 1485, 550.54.15, NVIDIA H100 80GB HBM3
-{OTHER}, 1, 81559, 1, 550.54.15, NVIDIA H100 80GB HBM3
+{H100}, 81559, 1485, 550.54.15, NVIDIA H100 80GB HBM3
+{OTHER}, 81559, 1, 550.54.15, NVIDIA H100 80GB HBM3
 #processes
 {H100}, 4711, /opt/torch/.venv/bin/python3, with a comma
 #partitioned
@@ -53,13 +54,28 @@ def test_gpus_are_told_with_their_device_files_and_who_computes_on_them() -> Non
     assert (second.processes, second.partitioned) == ((), True)
 
 
-def test_where_the_kernel_tells_no_minor_numbers_the_index_counts() -> None:
-    (seen,) = nvidia.seen_of(f"#gpus\n{H100}, 2, 24564, 0, 535.183.01, NVIDIA GeForce RTX 4090\n#minors\n")
+def test_where_the_kernel_tells_no_minor_numbers_nvidias_program_does() -> None:
+    told = f"    GPU UUID                 : {H100}\n    Minor Number             : 2\n"
+    (seen,) = nvidia.seen_of(f"#gpus\n{H100}, 24564, 0, 535.183.01, NVIDIA GeForce RTX 4090\n#minors\n{told}")
     assert seen.device == "/dev/nvidia2"
 
 
+@pytest.mark.parametrize("minors", ["", f"GPU UUID : {H100}\nMinor Number : N/A\n"])
+def test_a_gpu_whose_device_file_nobody_tells_is_not_given_by_device_files(minors: str) -> None:
+    seen = nvidia.seen_of(
+        f"#gpus\n{H100}, 24564, 0, 535.183.01, GPU\n{OTHER}, 24564, 0, 535.183.01, GPU\n"
+        f"#minors\n{minors}GPU UUID : {OTHER}\nDevice Minor : 0\n"
+    )
+    look = nvidia.Look(("/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl"), "535.183.01", True)
+    report = reported(seen, GpuWay.DEVICES, look, "mlci-driver")
+    assert [one.gpu.uuid for one in report.gpus] == [OTHER]
+    assert H100 in report.trouble
+    # A runtime finds them itself, by UUID.
+    assert reported(seen, GpuWay.RUNTIME, look, "") == GpuReport(seen, GpuWay.RUNTIME, look.common)
+
+
 def test_memory_that_the_driver_does_not_tell_is_none() -> None:
-    (seen,) = nvidia.seen_of(f"#gpus\n{H100}, 0, [N/A], [N/A], 580.65.06, NVIDIA GB10\n")
+    (seen,) = nvidia.seen_of(f"#gpus\n{H100}, [N/A], [N/A], 580.65.06, NVIDIA GB10\n")
     assert (seen.gpu.memory, seen.memory_used) == (0, 0)
 
 
