@@ -52,7 +52,8 @@ class _Known:
 
 
 class Reach:
-    """Asks engines whether they are there. Thread-safe; nobody waits longer than ``patience`` seconds.
+    """Asks engines whether they are there. Thread-safe; nobody waits longer than ``patience`` seconds, and
+    for many hosts in a row hardly longer than for one.
 
     With ``hosts`` it is written down there from when a host has not answered; ``returned`` is called before
     one that comes back counts as answering, and raises EngineError or StoreUnavailable when that is to be
@@ -75,20 +76,40 @@ class Reach:
         self._hosts = hosts
         self._returned = returned
         self._known: dict[str, _Known] = {}
+        self._turn = -math.inf
+        """When the time began that is waited for hosts together, in ``_waited`` seconds so far."""
+        self._waited = 0.0
         self._lock = threading.Lock()
 
     def why_not(self, host: str) -> str | None:
-        """Why a host cannot be given work now; None when it answers."""
+        """Why a host cannot be given work now; None when it answers.
+
+        Nobody waits for one that did not answer at the last look: it counts again once it has answered.
+        """
         known = self._of(host)
         with known.lock:
             if known.asking is None and self._clock.monotonic() - known.looked >= _REMEMBERED:
                 self._begin(host, known)
             asking, asked = known.asking, known.asked
+            worth_a_wait = not known.silent and (known.answered or known.looked == -math.inf)
+        if asking is None or not worth_a_wait:
+            return None if known.answered else known.why
         # Waited for once, however often it is asked for while the answer is still to come.
-        left = self._patience - (self._clock.monotonic() - asked)
-        if asking is not None and not asking.wait(max(0.0, left)):
+        if not self._wait(asking, self._patience - (self._clock.monotonic() - asked)):
             return f"it has not answered for {self._clock.monotonic() - asked:.0f} s"
         return None if known.answered else known.why
+
+    def _wait(self, asking: threading.Event, seconds: float) -> bool:
+        """Wait for an answer, for all hosts together no longer than for one; whether it came."""
+        began = self._clock.monotonic()
+        with self._lock:
+            if began - self._turn >= _REMEMBERED:
+                self._turn, self._waited = began, 0.0
+            left = min(seconds, self._patience - self._waited)
+        came = asking.wait(max(0.0, left))
+        with self._lock:
+            self._waited += self._clock.monotonic() - began
+        return came
 
     def info(self, host: str) -> EngineInfo | None:
         """What its engine said of itself when it last answered this process, or None."""
@@ -170,9 +191,10 @@ class Reach:
         """
         if self._hosts is None or self._clock.monotonic() - known.recalled < _LOOK:
             return
-        if self._hosts.get(host).unreachable_since is not None:
+        record = self._hosts.get(host)
+        if record.unreachable_since is not None:
             with known.lock:
-                known.silent = True
+                known.answered, known.why, known.silent = False, record.trouble, True
         known.recalled = self._clock.monotonic()
 
     def _note_silence(self, host: str, known: _Known, why: str) -> None:
