@@ -20,8 +20,18 @@ class CheckpointCopy:
 class CheckpointFiles(Protocol):
     """The newest copy of each replicate's checkpoint. Thread-safe; raises StoreUnavailable."""
 
-    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], object]) -> None:
-        """Replace the copy by what ``write`` writes; what that raises goes through, and the old one stays."""
+    def keep(
+        self,
+        run_id: int,
+        replicate: int,
+        number: int,
+        write: Callable[[BinaryIO], object],
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Replace the copy by what ``write`` writes; what that raises goes through, and the old one stays.
+
+        So it does when there is one of a newer try by then, or the new one is ``unwanted`` once written.
+        """
 
     def find(self, run_id: int, replicate: int) -> CheckpointCopy | None:
         """The copy, or None."""

@@ -139,7 +139,7 @@ class Checkpoints:
                 return ""
             with opened as stream:
                 write = partial(_pack, stream, _limits(pipeline), pipeline.runner, unwanted)
-                self._files.keep(attempt.run_id, attempt.replicate, attempt.number, write)
+                self._files.keep(attempt.run_id, attempt.replicate, attempt.number, write, unwanted)
         except (EngineError, StoreUnavailable, _NotWhole) as error:
             return str(error)
         return ""

@@ -29,8 +29,15 @@ class FolderCheckpoints:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def keep(self, run_id: int, replicate: int, number: int, write: Callable[[BinaryIO], object]) -> None:
-        """Replace the copy by what ``write`` writes."""
+    def keep(
+        self,
+        run_id: int,
+        replicate: int,
+        number: int,
+        write: Callable[[BinaryIO], object],
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Replace the copy by what ``write`` writes, unless that is of an older try or unwanted by then."""
         with storing("a checkpoint", self._root):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(suffix=_UNFINISHED, dir=self._root)
@@ -40,12 +47,14 @@ class FolderCheckpoints:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            if unwanted() or any(other > number for other, _ in self._copies(run_id, replicate)):
+                return
             with storing("a checkpoint", self._root):
                 temporary.rename(self._root / f"{run_id}-{replicate}-{number}.tar")
         finally:
             temporary.unlink(missing_ok=True)
         for older, path in self._copies(run_id, replicate):
-            if older != number:
+            if older < number:
                 path.unlink(missing_ok=True)
 
     def find(self, run_id: int, replicate: int) -> CheckpointCopy | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,33 @@ def test_the_newest_try_replaces_the_copy_of_older_ones_and_of_no_other_replicat
     assert (content(files), content(files, 7, 1)) == (b"later", b"other")
     assert files.find(7, 0) is not None
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["7-0-2.tar", "7-1-1.tar"]
+
+
+def test_a_late_copy_of_an_older_try_leaves_the_newer_one(files: FolderCheckpoints, tmp_path: Path) -> None:
+    def overtaken(out: BinaryIO) -> None:
+        files.keep(7, 0, 2, partial(_write, b"two"))
+        out.write(b"one")
+
+    files.keep(7, 0, 1, overtaken)
+    assert content(files) == b"two"
+    files.keep(7, 0, 1, partial(_write, b"later"))
+    assert content(files) == b"two"
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["7-0-2.tar"]
+
+
+def test_a_copy_that_nobody_wants_once_it_is_written_is_dropped(
+    files: FolderCheckpoints, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def write(out: BinaryIO) -> None:
+        out.write(b"late")
+        over.set()
+
+    files.keep(7, 0, 1, partial(_write, b"before"))
+    files.keep(7, 0, 1, write, over.is_set)
+    assert content(files) == b"before"
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["7-0-1.tar"]
 
 
 def test_a_copy_that_is_cut_off_leaves_the_one_before_and_nothing_else(
