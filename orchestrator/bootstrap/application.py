@@ -186,12 +186,24 @@ class Application:
             return DockerEngine(host.engine, self.store.instance, logins=logins, way=way)
 
         configured = [host_of(name, host) for name, host in self.config.orchestrator.hosts.items()]
-        return Fleet(configured, lambda: self.store, self.clock, connect, self._leave)
+        return Fleet(
+            configured,
+            lambda: self.store,
+            self.clock,
+            connect,
+            self._leave,
+            lambda host: self.links.part(host),
+        )
 
-    def _leave(self, host: str, engine: Engine) -> None:
-        """Remove what was kept for runs on a host that is no longer used."""
-        dismiss(self.store, {host: engine})
-        self.links.forget(host)
+    def _leave(self, host: str, engine: Engine) -> Callable[[], None]:
+        """How to remove what was kept for runs on a host that is no longer used."""
+        forget = self.links.detach(host)
+
+        def end() -> None:
+            dismiss(self.store, {host: engine})
+            forget()
+
+        return end
 
     @cached_property
     def links(self) -> SshLinks:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Final, overload
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.host import HostRecord, HostState
@@ -28,6 +29,16 @@ CONFIGURATION = "configuration"
 
 Connect = Callable[[HostSpec], Engine]
 """Makes the engine of a host; it connects when it is first used."""
+
+End = Callable[[], None]
+"""Ends what was kept for a host. It may wait for a machine that does not answer, so nobody waits for it."""
+
+_ENDING: Final = 10.0
+"""Seconds that ends have at most when the process stops."""
+
+
+def _nothing() -> None:
+    """The end of what keeps nothing."""
 
 
 class HostsNow(Sequence[HostSpec]):
@@ -97,7 +108,8 @@ class Fleet:
     """All hosts. Thread-safe.
 
     A host that was removed is still known while attempts are on it: they are followed to their end. Then
-    ``leave`` is called, if its engine was used.
+    ``leave`` is called, if its engine was used. ``part`` is called for a host that has another address by
+    now, once no attempt is on it: nobody needs the former one. Both say how to end what was kept.
     """
 
     def __init__(
@@ -106,17 +118,21 @@ class Fleet:
         store: Callable[[], Store],
         clock: Clock,
         connect: Connect,
-        leave: Callable[[str, Engine], None] = lambda host, engine: None,
+        leave: Callable[[str, Engine], End] = lambda host, engine: _nothing,
+        part: Callable[[str], End] = lambda host: _nothing,
     ) -> None:
         self._configured = tuple(configured)
         self._store = store
         self._clock = clock
         self._connect = connect
         self._leave = leave
+        self._part = part
         self._lock = threading.RLock()
         self._state: _Now | None = None
         self._made: dict[str, tuple[HostSpec, Engine]] = {}
         self._former: list[Engine] = []
+        self._replaced: dict[str, list[Engine]] = {}
+        self._ends: list[threading.Thread] = []
         self.usable: Sequence[HostSpec] = HostsNow(lambda: self._now().usable)
         """All but those that were removed."""
         self.known: Sequence[HostSpec] = HostsNow(lambda: self._now().known)
@@ -161,8 +177,9 @@ class Fleet:
         return tuple(sorted(told))
 
     def tidy(self) -> None:
-        """Forget hosts that were removed once no attempt is on them."""
+        """Forget hosts that were removed, and former addresses, once no attempt is on them."""
         self._take_back()
+        self._part_from_replaced()
         configured = {host.name for host in self._configured}
         gone = [
             record.name
@@ -193,10 +210,39 @@ class Fleet:
     def _drop(self, name: str) -> None:
         with self._lock:
             made = self._made.pop(name, None)
-            if made is not None:
-                self._former.append(made[1])
-        if made is not None:
-            self._leave(name, made[1])
+            if made is None:
+                return
+            self._former.append(made[1])
+            # Under the lock: a host of this name that comes back has a way of its own.
+            end = self._leave(name, made[1])
+        self._end_aside(name, end)
+
+    def _part_from_replaced(self) -> None:
+        """Free the connections to former addresses of hosts that no attempt is on."""
+        with self._lock:
+            names = set(self._replaced)
+        if not names:
+            return
+        for name in names - self._store().attempts.slots_in_use().keys():
+            with self._lock:
+                engines = self._replaced.pop(name, [])
+                end = self._part(name)
+            for engine in engines:
+                engine.close()
+            self._end_aside(name, end)
+
+    def _end_aside(self, name: str, end: End) -> None:
+        def run() -> None:
+            try:
+                end()
+            except Exception:
+                log.exception("host %s: what was kept for it was not ended", name)
+
+        thread = threading.Thread(target=run, name=f"end-{name}", daemon=True)
+        with self._lock:
+            self._ends = [other for other in self._ends if other.is_alive()]
+            thread.start()
+            self._ends.append(thread)
 
     def refresh(self) -> None:
         """Read the rows anew at the next look."""
@@ -215,17 +261,22 @@ class Fleet:
                 return made[1]
             if made is not None:
                 # Whoever works with it goes on to do so, and fails if it is gone.
-                self._former.append(made[1])
+                self._replaced.setdefault(name, []).append(made[1])
             engine = self._connect(spec)
             self._made[name] = (spec, engine)
             return engine
 
     def close(self) -> None:
-        """Free the connections of all engines."""
+        """Free the connections of all engines, once what is being ended has ended or had its time."""
+        until = time.monotonic() + _ENDING
+        for thread in tuple(self._ends):
+            thread.join(max(0.0, until - time.monotonic()))
         with self._lock:
-            for engine in (*self._former, *(engine for _, engine in self._made.values())):
+            replaced = (engine for engines in self._replaced.values() for engine in engines)
+            for engine in (*self._former, *replaced, *(engine for _, engine in self._made.values())):
                 engine.close()
             self._former.clear()
+            self._replaced.clear()
             self._made.clear()
 
     def _now(self) -> _Now:

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -42,7 +43,7 @@ class SshLinks:
         self._clock = clock
         self._lock = threading.Lock()
         self._links: dict[str, Link] = {}
-        self._former: list[Link] = []
+        self._former: dict[str, list[Link]] = {}
         self._numbers = itertools.count(1)
         self._folder: Path | None = None
         self._held: IO[str] | None = None
@@ -55,7 +56,8 @@ class SshLinks:
             if made is not None and made.spec == spec:
                 return made
             if made is not None:
-                self._former.append(made)
+                # Attempts may still be followed over it.
+                self._former.setdefault(host.name, []).append(made)
             files = self._files()
             link = Link(
                 host.name, spec, files, self._clock, lambda command: self.run(host, command, _LOOKING)
@@ -94,22 +96,30 @@ class SshLinks:
         self.trusted.trust(key)
 
     def forget(self, host: str) -> None:
-        """End the connection to a host."""
+        """End the connections to a host, those by former ways too."""
+        self.detach(host)()
+
+    def detach(self, host: str) -> Callable[[], None]:
+        """Have a new connection for whoever asks from now on; what is returned ends those that there are."""
         with self._lock:
             link = self._links.pop(host, None)
-        if link is not None:
-            link.close()
+            links = [*self._former.pop(host, ()), *([] if link is None else [link])]
+        return partial(_close, links)
+
+    def part(self, host: str) -> Callable[[], None]:
+        """As ``detach``, for the connections by former ways alone."""
+        with self._lock:
+            return partial(_close, self._former.pop(host, ()))
 
     def close(self) -> None:
         """End all connections."""
         with self._lock:
-            links = [*self._former, *self._links.values()]
+            links = [*itertools.chain.from_iterable(self._former.values()), *self._links.values()]
             self._former.clear()
             self._links.clear()
             folder, self._folder = self._folder, None
             held, self._held = self._held, None
-        for link in links:
-            link.close()
+        _close(links)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         if held is not None:
@@ -183,6 +193,11 @@ class SshLinks:
             self._folder, self._held = _runtime_folder()
         number = next(self._numbers)
         return Files(self._folder / f"{number}.conf", self._folder / f"{number}.sock", self.trusted.path)
+
+
+def _close(links: Sequence[Link]) -> None:
+    for link in links:
+        link.close()
 
 
 def _ssh(host: HostSpec) -> SshSpec:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlalchemy import delete
@@ -12,7 +14,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.host import HostState
 from orchestrator.domain.pipeline import HostSpec
 from orchestrator.ports.engine import Engine
-from orchestrator.services.fleet import KNOWN, ByName, Fleet
+from orchestrator.services.fleet import KNOWN, ByName, End, Fleet
 from orchestrator.store.tables import SlotRow
 from tests.support.fake_engine import FakeEngine
 from tests.unit.services.worlds import World, pipeline
@@ -28,14 +30,29 @@ class Yard:
         self.world = world
         self.made: list[str] = []
         self.left: list[str] = []
-        self.fleet = Fleet([LOCAL], lambda: world.store, world.clock, self._connect, self._leave)
+        self.parted: list[str] = []
+        self.may_end = Event()
+        self.may_end.set()
+        self.fleet = Fleet([LOCAL], lambda: world.store, world.clock, self._connect, self._leave, self._part)
 
     def _connect(self, host: HostSpec) -> Engine:
         self.made.append(host.engine)
         return FakeEngine(self.world.store.instance)
 
-    def _leave(self, host: str, engine: Engine) -> None:
-        self.left.append(host)
+    def _leave(self, host: str, engine: Engine) -> End:
+        def end() -> None:
+            assert self.may_end.wait(30)
+            self.left.append(host)
+
+        return end
+
+    def _part(self, host: str) -> End:
+        return partial(self.parted.append, host)
+
+    def free(self, attempt_id: int) -> None:
+        """An attempt gives its slot back."""
+        with self.world.store._database.writing() as session:
+            session.execute(delete(SlotRow).where(SlotRow.attempt_id == attempt_id))
 
     def later(self) -> None:
         self.world.clock.advance(KNOWN)
@@ -113,10 +130,10 @@ def test_a_host_that_leaves_the_configuration_is_known_until_its_attempts_have_e
     assert yard.fleet.engines["local"] is engine
     yard.fleet.tidy()
     assert "local" in yard.fleet.engines
-    with yard.world.store._database.writing() as session:
-        session.execute(delete(SlotRow).where(SlotRow.attempt_id == attempt_id))
+    yard.free(attempt_id)
     yard.fleet.tidy()
     assert list(yard.fleet.engines) == ["lab"]
+    yard.fleet.close()
     assert yard.left == ["local"]
     assert yard.world.store.hosts.all() == {}
 
@@ -125,6 +142,30 @@ def test_a_new_address_of_a_host_with_attempts_is_told(yard: Yard) -> None:
     yard.hold("local")
     told = yard.fleet.configure([HostSpec("local", "unix:///other.sock", 2)])
     assert told == ("host local has another address, and its attempts are looked for there",)
+
+
+def test_a_former_address_is_needed_until_no_attempt_is_on_the_host(yard: Yard) -> None:
+    attempt_id = yard.hold("local")
+    for address in ("unix:///local.sock", "unix:///other.sock", "unix:///third.sock"):
+        yard.fleet.configure([HostSpec("local", address, 2)])
+        yard.fleet.engine("local")
+    yard.fleet.tidy()
+    yard.free(attempt_id)
+    assert yard.parted == []
+    yard.fleet.tidy()
+    yard.fleet.tidy()
+    yard.fleet.close()
+    assert (yard.parted, yard.left) == (["local"], [])
+
+
+def test_a_host_that_takes_long_to_leave_holds_nobody_up(yard: Yard) -> None:
+    yard.fleet.engine("local")
+    yard.may_end.clear()
+    assert yard.fleet.configure([LAB]) == ("host lab was added", "host local was removed")
+    assert yard.left == []
+    yard.may_end.set()
+    yard.fleet.close()
+    assert yard.left == ["local"]
 
 
 def test_a_host_whose_engine_was_never_used_is_left_without_a_word(yard: Yard) -> None:

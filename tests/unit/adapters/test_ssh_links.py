@@ -1,0 +1,58 @@
+"""Which connections to hosts there are, and which are ended when a host is reached another way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.ssh import SshLinks
+from orchestrator.adapters.ssh.link import Link
+from orchestrator.domain.errors import EngineUnavailable
+from orchestrator.domain.pipeline import HostSpec, SshSpec
+from tests.unit.services.worlds import ManualClock
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Iterator[SshLinks]:
+    with closing(SshLinks(tmp_path / "known_hosts", ManualClock())) as made:
+        yield made
+
+
+def lab(hostname: str) -> HostSpec:
+    ssh = SshSpec(hostname)
+    return HostSpec("lab", str(ssh), ssh=ssh)
+
+
+def is_closed(link: Link) -> bool:
+    if not link._closed:
+        return False
+    with pytest.raises(EngineUnavailable, match="was closed"):
+        link.ready()
+    return True
+
+
+def test_a_former_way_to_a_host_is_kept_until_it_is_parted_from(links: SshLinks) -> None:
+    former, now = links.link(lab("a.example.org")), links.link(lab("b.example.org"))
+    assert links.link(lab("b.example.org")) is now
+    assert not is_closed(former)
+    links.part("other")()
+    assert not is_closed(former)
+    links.part("lab")()
+    assert (is_closed(former), is_closed(now)) == (True, False)
+
+
+def test_forgetting_a_host_ends_its_former_ways_too(links: SshLinks) -> None:
+    made = [links.link(lab(f"{name}.example.org")) for name in "abc"]
+    links.forget("lab")
+    assert all(map(is_closed, made))
+
+
+def test_a_host_that_comes_back_while_it_is_left_has_a_connection_of_its_own(links: SshLinks) -> None:
+    former = links.link(lab("a.example.org"))
+    end = links.detach("lab")
+    fresh = links.link(lab("a.example.org"))
+    end()
+    assert (is_closed(former), is_closed(fresh)) == (True, False)
