@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -86,6 +86,8 @@ class Chooser:
         self._known: Mapping[int, _Known] = {}
         self._defects: dict[str, str] = {}
         """What looks at hosts failed with, so that it is said once."""
+        self._twins: set[tuple[str, str]] = set()
+        """Hosts of which it was said that they are the engine of another."""
 
     def free_slots(self, taken: Sequence[Taken]) -> int:
         """How many slots nobody has, on all hosts together."""
@@ -222,10 +224,28 @@ class Chooser:
         wants_gpus = any(one.runner.resources.gpus for one in queue)
         leased = self._store.attempts.gpus_leased() if wants_gpus else {}
         used = {h.name for one in queue for h in eligible_hosts(one.runner, self._hosts, one.wish)}
-        return [
+        return self._one_name_each(
             self._host(spec, slots[spec.name], spec.name in used, wants_gpus, leased.get(spec.name, {}))
             for spec in self._hosts
-        ]
+        )
+
+    def _one_name_each(self, hosts: Iterable[HostNow]) -> list[HostNow]:
+        """Let only the first of the hosts that are one engine give its GPUs: leases are by a host's name."""
+        first: dict[tuple[str, str, str], str] = {}
+        told = []
+        for now in hosts:
+            name, info = now.spec.name, self._looks.info(now.spec.name)
+            if info is not None and info.id:
+                # Machines made from one picture may have an id in common, though hardly a name as well.
+                other = first.setdefault((info.id, info.name, info.data_root), name)
+                if other != name:
+                    why = f"it is the same engine as {other}, which alone gives GPUs: take one of them out"
+                    if (name, other) not in self._twins:
+                        log.warning("host %s: %s", name, why)
+                    self._twins.add((name, other))
+                    now = replace(now, gpus=HostGpus(trouble=why))
+            told.append(now)
+        return told
 
     def _host(
         self,

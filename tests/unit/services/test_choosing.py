@@ -23,6 +23,7 @@ from orchestrator.domain.pipeline import (
 )
 from orchestrator.domain.placement import Decision, Placed, Refused, Waits
 from orchestrator.domain.run import AttemptState, Reason, Run, RunState
+from orchestrator.ports.engine import EngineInfo
 from orchestrator.ports.records import AttemptResult
 from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.holdings import Holdings
@@ -113,6 +114,28 @@ def test_a_drained_host_is_not_asked_whether_it_answers(world: World) -> None:
     looks = HostLooks(record=lambda n: drained if n == "one" else HostRecord(n), why_silent=silent)
     world.first_run(pipeline())
     assert host_of(only(world, chooser(world, looks))) == "two"
+
+
+def test_an_engine_that_has_two_names_gives_its_gpus_under_the_first_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = Gpu("GPU-1", "H100", 80 << 30)
+    same = EngineInfo("id", "29", 4, 16 << 30, "Debian", name="lab")
+    wish = RunnerSpec("r", NamedImage("image:1"), host_names=("two",), resources=Resources(gpus=1))
+    world.first_run(pipeline(runner=wish))
+
+    def with_info(info: Callable[[str], EngineInfo | None]) -> Chooser:
+        return chooser(world, HostLooks(info=info, gpus=lambda host, ask: HostGpus((gpu,))))
+
+    by = with_info(lambda host: same)
+    decided(world, by)
+    decision = only(world, by)
+    assert isinstance(decision, Refused | Waits), decision
+    assert "it is the same engine as one" in decision.why
+    assert caplog.text.count("host two: it is the same engine as one") == 1
+    others = {"one": same, "two": replace(same, name="lab2")}
+    assert host_of(only(world, with_info(others.get))) == "two", "a copied machine"
+    assert host_of(only(world, with_info(lambda host: replace(same, id="")))) == "two"
 
 
 def test_a_new_try_goes_elsewhere_when_its_host_was_at_fault(world: World) -> None:
