@@ -23,7 +23,7 @@ class Hosts(Protocol):
         """One of them; of one that nothing is known of, an active one that answers."""
 
     def add(self, spec: HostSpec, who: str, reason: str, at: datetime) -> HostRecord:
-        """Keep a host's definition, or replace it, and make it active."""
+        """Keep a host's definition, or replace it, and make it active unless it is being drained."""
 
     def set_state(self, name: str, state: HostState, who: str, reason: str, at: datetime) -> HostRecord:
         """What people want of a host from now on. Repeating it changes nothing."""

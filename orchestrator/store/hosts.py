@@ -35,15 +35,27 @@ class SqlHosts:
             return HostRecord(name) if row is None else _record(row)
 
     def add(self, spec: HostSpec, who: str, reason: str, at: datetime) -> HostRecord:
-        return self._define(spec, HostState.ACTIVE, who, reason, at)
+        return self._define(spec, HostState.ACTIVE, who, reason, at, keep=HostState.DRAINING)
 
     def keep_definition(self, spec: HostSpec, who: str, reason: str, at: datetime) -> HostRecord:
         return self._define(spec, HostState.REMOVED, who, reason, at)
 
-    def _define(self, spec: HostSpec, state: HostState, who: str, reason: str, at: datetime) -> HostRecord:
+    def _define(
+        self,
+        spec: HostSpec,
+        state: HostState,
+        who: str,
+        reason: str,
+        at: datetime,
+        keep: HostState | None = None,
+    ) -> HostRecord:
         with self._database.writing() as session:
             before = _there(session, spec.name, at)
             _set(session, spec.name, definition=to_plain(spec))
+            if before.state is keep:
+                kept = before.state.value
+                record(session, at, who, f"host {spec.name}", None, kept, kept, reason)
+                return _read(session, spec.name)
             _change(session, before, state, who, reason or "its definition is kept", at, always=True)
             return _read(session, spec.name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.host import HostRecord, HostState
@@ -49,6 +51,14 @@ def test_a_removed_host_that_is_added_again_is_active(store: SqlStore) -> None:
     store.hosts.add(HostSpec("lab", "unix:///other.sock"), "ann", "", later(1))
     found = store.hosts.get("lab")
     assert (found.state, found.definition) == (HostState.ACTIVE, HostSpec("lab", "unix:///other.sock"))
+
+
+def test_a_drained_host_whose_definition_is_replaced_stays_drained(store: SqlStore) -> None:
+    store.hosts.add(LAB, "ann", "", AT)
+    drained = store.hosts.set_state("lab", HostState.DRAINING, "ann", "a new disk", later(1))
+    other = HostSpec("lab", "unix:///other.sock")
+    assert store.hosts.add(other, "bob", "more slots", later(2)) == replace(drained, definition=other)
+    assert history(store)[-1] == ("bob", "draining", "draining", "more slots")
 
 
 def test_silence_keeps_its_beginning_until_the_host_answers(store: SqlStore) -> None:
