@@ -28,6 +28,9 @@ class Hosts(Protocol):
     def set_state(self, name: str, state: HostState, who: str, reason: str, at: datetime) -> HostRecord:
         """What people want of a host from now on. Repeating it changes nothing."""
 
+    def take_back(self, name: str, who: str, reason: str, at: datetime) -> HostRecord:
+        """Undo a host's removal: it is being drained if it was then, and active if not."""
+
     def keep_definition(self, spec: HostSpec, who: str, reason: str, at: datetime) -> HostRecord:
         """Keep the definition of a host that is no longer in the configuration, as REMOVED, while attempts
         are there.

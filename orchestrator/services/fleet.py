@@ -197,14 +197,14 @@ class Fleet:
         self.refresh()
 
     def _take_back(self) -> None:
-        """A host that had left the configuration, and is in it again, takes attempts."""
+        """A host that had left the configuration, and is in it again, is what it was."""
         names = {host.name for host in self._configured}
         for record in self._now().records.values():
             left = record.state is HostState.REMOVED and record.changed_by == CONFIGURATION
             if left and record.name in names:
                 why = "it is in the configuration again"
                 now = self._clock.now()
-                self._store().hosts.set_state(record.name, HostState.ACTIVE, CONFIGURATION, why, now)
+                self._store().hosts.take_back(record.name, CONFIGURATION, why, now)
                 self.refresh()
 
     def _drop(self, name: str) -> None:

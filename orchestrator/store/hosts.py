@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.host import HostRecord, HostState
 from orchestrator.domain.pipeline import HostSpec
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import HostRow
+from orchestrator.store.tables import HostRow, JournalRow
 from orchestrator.store.transitions import Once, changed, record
 
 _ALL = select(HostRow).order_by(HostRow.name)
 _ROW = Once(HostRow)
+_BEFORE_REMOVAL = (
+    select(JournalRow.before)
+    .where(JournalRow.subject == bindparam("subject"), JournalRow.after == HostState.REMOVED.value)
+    .order_by(JournalRow.id.desc())
+    .limit(1)
+)
 
 
 class SqlHosts:
@@ -63,6 +69,16 @@ class SqlHosts:
         with self._database.writing() as session:
             before = _there(session, name, at)
             _change(session, before, state, who, reason, at)
+            return _read(session, name)
+
+    def take_back(self, name: str, who: str, reason: str, at: datetime) -> HostRecord:
+        with self._database.writing() as session:
+            before = _there(session, name, at)
+            drained = session.scalar(_BEFORE_REMOVAL, {"subject": f"host {name}"}) == HostState.DRAINING.value
+            state = HostState.DRAINING if drained else HostState.ACTIVE
+            _change(
+                session, before, state, who, f"{reason}, and was being drained" if drained else reason, at
+            )
             return _read(session, name)
 
     def forget(self, name: str, at: datetime) -> None:

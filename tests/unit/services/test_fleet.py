@@ -181,6 +181,21 @@ def test_a_host_that_comes_back_into_the_file_is_used_again(yard: Yard) -> None:
     assert yard.fleet.record("local").state is HostState.ACTIVE
 
 
+def test_a_drained_host_that_comes_back_into_the_file_is_drained(yard: Yard) -> None:
+    yard.hold("local")
+    hosts, now = yard.world.store.hosts, yard.world.clock.now()
+    hosts.set_state("local", HostState.DRAINING, "ann", "a new disk", now)
+    for _ in range(2):
+        yard.fleet.configure([LAB])
+        assert yard.usable == ["lab"]
+        yard.fleet.configure([LOCAL, LAB])
+        assert yard.fleet.record("local").state is HostState.DRAINING
+    hosts.set_state("local", HostState.ACTIVE, "ann", "", now)
+    yard.fleet.configure([LAB])
+    yard.fleet.configure([LOCAL, LAB])
+    assert yard.fleet.record("local").state is HostState.ACTIVE
+
+
 def test_a_host_that_was_removed_by_command_stays_so_whatever_the_file_says(yard: Yard) -> None:
     now = yard.world.clock.now()
     yard.world.store.hosts.set_state("local", HostState.REMOVED, "ann", "", now)
