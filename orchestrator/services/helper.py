@@ -16,11 +16,13 @@ _SAID = 500
 """Bytes of a failed container's output that go into the error."""
 
 
-def said_by(engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interrupt, limit: float) -> bytes:
+def said_by(
+    engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interrupt, limit: float, most: int
+) -> bytes:
     """Run a container to its end and remove it; all that it wrote, line by line.
 
-    Raises EngineError when it does not end with 0, or not within ``limit`` seconds, ContainerGone when
-    somebody removes it, and what ``interrupt`` raises, which ends it.
+    Raises EngineError when it does not end with 0, or not within ``limit`` seconds, or says more than
+    ``most`` bytes; ContainerGone when somebody removes it, and what ``interrupt`` raises, which ends it.
     """
     engine.remove(spec.name)
     with cleaned_up(partial(engine.remove, spec.name)):
@@ -39,8 +41,12 @@ def said_by(engine: Engine, spec: ContainerSpec, clock: Clock, interrupt: Interr
             clock.sleep(pause)
             pause = min(pause * 1.5, _POLL)
         with closing(engine.logs(spec.name, None)) as stream:
-            said = b"\n".join(line.text for line in stream)
+            said = bytearray()
+            for line in stream:
+                said += line.text + b"\n"
+                if len(said) > most:
+                    raise EngineError(f"{spec.name} says more than {most} bytes, and was not heard out")
         if found.exit.code != 0 or found.exit.error:
             why = found.exit.error or said[-_SAID:].decode(errors="replace")
             raise EngineError(f"{spec.name} ended with {found.exit.code}: {why}")
-        return said
+        return bytes(said[:-1])

@@ -43,6 +43,8 @@ _READ_AT_LEAST = 900.0
 """Seconds that reading what is on a host may take, however little it is."""
 _READ_SPEED = 2 << 20
 """Bytes a second that even a slow disk gives."""
+_SLACK = 1 << 20
+"""Bytes that a host may say beyond what it is asked for."""
 _HELPER = Resources(memory=256 << 20, shm_size=1 << 20, pids=32)
 
 
@@ -285,7 +287,14 @@ class Stager:
         what, text = script
         spec = self._helper(filling, what, ("/bin/sh", "-c", text, what, *arguments))
         limit = _time_for(filling.version)
-        return decoded(said_by(filling.engine, spec, self._clock, filling.interrupt, limit), what)
+        most = self._words_for(filling.entries)
+        return decoded(said_by(filling.engine, spec, self._clock, filling.interrupt, limit, most), what)
+
+    def _words_for(self, entries: Sequence[FileEntry]) -> int:
+        """Bytes that suffice to name all files and parts in base64, with hashes or sizes, and some more."""
+        names = sum(len(entry.path.encode("utf-8", "surrogateescape")) for entry in entries)
+        parts = sum(entry.size // self._part + 1 for entry in entries)
+        return _SLACK + 2 * (names + 256 * (len(entries) + parts))
 
     def _helper(self, filling: _Filling, role: str, command: tuple[str, ...]) -> ContainerSpec:
         return ContainerSpec(
@@ -330,9 +339,11 @@ class Stager:
             resources=_HELPER,
             folders=(FolderMount(path, f"{MOUNT}/files"),),
         )
+        entries = self._store.detection.manifest(dataset, version.fingerprint)
+        most = self._words_for(entries)
         try:
             with held(self._locks[host.name, path], interrupt):
-                said = said_by(engine, spec, self._clock, interrupt, _time_for(version))
+                said = said_by(engine, spec, self._clock, interrupt, _time_for(version), most)
         except EngineUnavailable:
             raise
         except EngineError as error:
@@ -346,7 +357,6 @@ class Stager:
         self._store.attempts.forget_staged(host.name, path)
         body, _, last = rest.rpartition(b"\n")
         found = hashes(decoded(body, what))
-        entries = self._store.detection.manifest(dataset, version.fingerprint)
         wanted = {entry.path: entry.sha256 for entry in entries}
         differing = sorted(p for p in found.keys() | wanted.keys() if found.get(p) != wanted.get(p))
         if last != first or differing:

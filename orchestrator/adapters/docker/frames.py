@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.domain.errors import EngineError
 from orchestrator.ports.engine import LogLine
 
 LONGEST_LINE = 1 << 20
 """Bytes after which a line is cut, so that a program that never ends its line cannot fill our memory."""
+
+LONGEST_FRAME = 4 << 20
+"""Bytes that no frame of an honest engine comes near to; a header may say a thousand times as much."""
 
 _HEADER = 8
 
@@ -28,7 +32,9 @@ class LineParser:
     """Takes bytes as they arrive and gives whole lines. Holds a line of each stream and a frame at most."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = _HEADER
+        """Bytes of the rest without which there is nothing to do."""
         self._unfinished: dict[int, _Unfinished] = {}
 
     @property
@@ -37,15 +43,25 @@ class LineParser:
         return bool(self._unfinished)
 
     def feed(self, data: bytes) -> list[LogLine]:
-        """The lines that these bytes complete, in the order in which they ended."""
-        buffer = self._rest + data if self._rest else data
+        """The lines that these bytes complete, in the order in which they ended.
+
+        Raises EngineError for what no engine sends.
+        """
+        buffer = data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return []
+            buffer = bytes(self._rest)
         lines: list[LogLine] = []
         position, end = 0, len(buffer)
         unfinished = self._unfinished
+        self._wanted = _HEADER
         while end - position >= _HEADER:
             start = position + _HEADER
             stop = start + int.from_bytes(buffer[position + 4 : start], "big")
             if stop > end:
+                self._wanted = _bounded(stop - position)
                 break
             stream = buffer[position]
             position = stop
@@ -58,7 +74,7 @@ class LineParser:
                 lines.append(LogLine(buffer[start:space].decode("ascii"), text, stream))
             else:
                 self._piece(stream, buffer[start:space].decode("ascii"), buffer[space + 1 : stop], lines)
-        self._rest = buffer[position:]
+        self._rest = bytearray(buffer[position:])
         return lines
 
     def finish(self) -> list[LogLine]:
@@ -86,3 +102,23 @@ class LineParser:
         if ended:
             del self._unfinished[stream]
             lines.append(LogLine(line.timestamp, b"".join(line.pieces), stream))
+
+
+def contents(data: bytes) -> bytes:
+    """What the frames of a whole log without timestamps hold, both streams as they came."""
+    pieces: list[bytes] = []
+    position = 0
+    while len(data) - position >= _HEADER:
+        start = position + _HEADER
+        position = start + int.from_bytes(data[position + 4 : start], "big")
+        pieces.append(data[start:position])
+    return b"".join(pieces)
+
+
+def _bounded(size: int) -> int:
+    if size > _HEADER + LONGEST_FRAME:
+        raise EngineError(
+            f"a piece of a log is said to have {size} bytes, which no engine sends",
+            "see what listens at the host's `engine` address",
+        )
+    return size

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.adapters.docker.clients import Clients
-from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, translate
+from orchestrator.adapters.docker.clients import Clients, endpoint
+from orchestrator.adapters.docker.errors import CONFLICT, NOT_FOUND, Refused, check, translate
+from orchestrator.adapters.docker.frames import contents
 from orchestrator.adapters.docker.labels import CONTAINER, with_instance
 from orchestrator.domain.errors import EngineError, ImageNotFound
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from docker.types import DeviceRequest, Mount
 
 NOBODY = "65534:65534"
+_MOST = 1 << 20
+"""Bytes that are read of what a helper says: an engine may not be what it seems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,26 @@ def ask(
         with translate(f"looking at {what}"):
             client.start(made)
             code: int = client.wait(made, timeout=helper.patience)["StatusCode"]
-            said = client.logs(made, stdout=True, stderr=True).decode(errors="replace")
+            said = _said(client, made, what).decode(errors="replace")
     finally:
         with suppress(EngineError):
             _remove(client, made)
     return code, said
+
+
+def _said(client: APIClient, identity: str, what: str) -> bytes:
+    response = client.get(
+        endpoint(client, f"/containers/{identity}/logs"),
+        params={"stdout": "1", "stderr": "1"},
+        stream=True,
+        timeout=client.timeout,
+    )
+    with response:
+        check(response)
+        said: bytes = response.raw.read(_MOST + 1)
+    if len(said) > _MOST:
+        raise EngineError(f"looking at {what}: more than {_MOST >> 20} MiB were said, which is not believed")
+    return contents(said)
 
 
 def _remove(client: APIClient, identity: str) -> None:

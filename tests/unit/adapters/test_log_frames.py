@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from orchestrator.adapters.docker.frames import LONGEST_LINE, LineParser
+import pytest
+
+from orchestrator.adapters.docker.frames import LONGEST_FRAME, LONGEST_LINE, LineParser, contents
+from orchestrator.domain.errors import EngineError
 from orchestrator.ports.engine import LogLine
 
 STAMP = "2026-01-01T00:00:00.00000000{}Z"
@@ -55,3 +58,17 @@ def test_an_endless_line_is_cut_at_the_limit_with_the_time_of_its_first_part() -
     seen += parser.feed(frame(1, 1, b"end\n"))
     assert [len(line.text) for line in seen] == [LONGEST_LINE, LONGEST_LINE, 3]
     assert {line.timestamp for line in seen} == {STAMP.format(1)}
+
+
+def test_a_frame_that_no_engine_sends_is_refused_by_its_header() -> None:
+    parser = LineParser()
+    assert parser.feed(struct.pack(">BxxxL", 1, LONGEST_FRAME)) == []
+    with pytest.raises(EngineError, match=f"said to have {LONGEST_FRAME + 1 + 8} bytes"):
+        LineParser().feed(frame(1, 1, b"one\n") + struct.pack(">BxxxL", 1, LONGEST_FRAME + 1))
+
+
+def test_what_a_log_without_timestamps_holds_is_told_also_where_it_breaks_off() -> None:
+    log = struct.pack(">BxxxL", 1, 4) + b"one\n" + struct.pack(">BxxxL", 2, 4) + b"two\n"
+    assert contents(log) == b"one\ntwo\n"
+    assert contents(log + struct.pack(">BxxxL", 1, 1 << 31) + b"th") == b"one\ntwo\nth"
+    assert contents(log[:5]) == b""

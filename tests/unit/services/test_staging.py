@@ -340,3 +340,11 @@ def test_the_hash_of_a_staged_file_is_that_of_the_manifest(world: World) -> None
     (version,) = run.change.datasets
     (entry,) = world.store.detection.manifest(WINE, version.fingerprint)
     assert entry.sha256 == hashlib.sha256(staged(world)["files/rows.csv"]).hexdigest()
+
+
+def test_a_host_that_never_ends_its_answer_is_not_heard_out(world: World) -> None:
+    script = Script([b"A" * 1000] * 2000)
+    world.engine.commands["finish"] = lambda container, files: script
+    run = world.finish(world.first_run(watched()), world.server())
+    assert (run.state, run.reason) == (RunState.ERRORED, Reason.ENGINE_REFUSED)
+    assert "was not heard out" in run.message
