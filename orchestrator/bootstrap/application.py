@@ -414,7 +414,7 @@ class Application:
             clock=self.clock,
             reach=self.watched,
             hosts=ByName(self.fleet.known),
-            checkpoints=Checkpoints(self.store, self.checkpoints),
+            checkpoints=Checkpoints(self.store, self.checkpoints, self.room.state_lacks),
             full=self.room.full,
             where=self.room.where,
         )

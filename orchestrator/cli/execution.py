@@ -11,6 +11,7 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.scheduler import Loop
 from orchestrator.services.clean import sweep
 from orchestrator.services.networks import dismiss
+from orchestrator.services.recover import forget_checkpoints
 
 _DRAIN = 20.0
 _PERIOD = 0.5
@@ -73,8 +74,9 @@ class LocalExecution:
 
 
 def clear_after(app: Application, run: Run) -> None:
-    """Sweep the hosts that a run was on, once it has ended, where no server does."""
+    """Sweep the hosts that a run was on, and its copies here, once it has ended, where no server does."""
     if run.state.final and not app.live_servers():
+        forget_checkpoints(app.store, app.checkpoints)
         used = {attempt.host for attempt in app.store.attempts.of_run(run.id)}
         engines = {name: engine for name, engine in app.engines.items() if name in used}
         sweep(app.store, engines)

@@ -45,11 +45,17 @@ class Begin:
 
 
 class Checkpoints:
-    """Has the newest checkpoint that there is in the folder of each try. Thread-safe."""
+    """Has the newest checkpoint that there is in the folder of each try. Thread-safe.
 
-    def __init__(self, store: Store, files: CheckpointFiles) -> None:
+    ``lacks`` tells what room lacks where copies are kept, or None: then none is made.
+    """
+
+    def __init__(
+        self, store: Store, files: CheckpointFiles, lacks: Callable[[], str | None] = lambda: None
+    ) -> None:
         self._store = store
         self._files = files
+        self._lacks = lacks
 
     def begin(self, engine: Engine, pipeline: Pipeline, attempt: Attempt) -> Begin | None:
         """What a try begins with that does not simply go on where the one before it was; for later tries.
@@ -133,6 +139,8 @@ class Checkpoints:
         unwanted: Callable[[], bool] = lambda: False,
     ) -> str:
         """Copy the folder now; what kept it from being copied, or nothing."""
+        if (lack := self._lacks()) is not None:
+            return lack
         try:
             opened = engine.get(attempt.container, naming.CHECKPOINT)
             if opened is None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import socket
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,6 +218,17 @@ def test_a_queued_run_is_cancelled_at_once_and_by_name(command: Command, folder:
     assert f"asked for by {who}" in told
     assert re.search(rf"asked to end +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d by {re.escape(who)}", told)
     assert "has ended already" in command("runs", "cancel", "1").err
+
+
+def test_copies_of_checkpoints_go_with_their_run_also_where_no_server_is(
+    command: Command, folder: Path
+) -> None:
+    over, waiting = enqueued(folder), enqueued(folder, "other")
+    with closing(Application(read_configuration(folder))) as app:
+        for run in (over, waiting):
+            app.checkpoints.keep(run.id, 0, 1, lambda out: out.write(b"weights"))
+        assert command("runs", "cancel", str(over.id)).code == 0
+        assert app.checkpoints.runs() == {waiting.id}
 
 
 def test_run_without_waiting_enqueues_and_says_how_it_goes_on(command: Command, folder: Path) -> None:

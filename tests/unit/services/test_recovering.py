@@ -363,6 +363,17 @@ def test_half_a_checkpoint_never_replaces_a_whole_one(world: World, caplog: pyte
         assert b"weights" in tar.read()
 
 
+def test_no_copy_is_made_where_room_lacks_for_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.engine.script(Script((b"epoch 1",), None, {f"{naming.CHECKPOINT}/1.pt": b"weights"}))
+    run = world.first_run(pipeline(execution=checkpointing()))
+    world.state_lack = "storage has 1 MiB free, 1 GiB wanted"
+    begun(world, world.server(), run)
+    wait_until(lambda: "was not copied: storage has 1 MiB free" in caplog.text, "the reason to be said")
+    assert world.checkpoints.find(run.id, 0) is None
+    world.state_lack = None
+    wait_until(lambda: world.checkpoints.find(run.id, 0), "a copy")
+
+
 def test_copies_go_once_their_run_is_over(world: World) -> None:
     world.engine.script(Script((b"epoch 1",), None, {f"{naming.CHECKPOINT}/1.pt": b"weights"}))
     run = world.first_run(pipeline(execution=checkpointing()))

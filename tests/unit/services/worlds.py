@@ -379,6 +379,7 @@ class World:
         self.stopping = threading.Event()
         self.progress: list[ProgressEvent] = []
         self.no_room: Callable[[str], str | None] = lambda host: None
+        self.state_lack: str | None = None
         self.full: Callable[[str], str | None] = lambda host: None
         self._dispatchers: list[Dispatcher] = []
 
@@ -452,7 +453,7 @@ class World:
             self.clock,
             Reach(self.engines, self.clock, True, self.store.hosts, self._returned),
             {host.name: host for host in self.hosts},
-            Checkpoints(self.store, self.checkpoints),
+            Checkpoints(self.store, self.checkpoints, lambda: self.state_lack),
             lambda host: self.full(host),
         )
         looks = HostLooks(
