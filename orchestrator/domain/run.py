@@ -224,6 +224,8 @@ _NOT_STARTED = 128
 _BY_SHUTDOWN = frozenset({143, 255})
 _SHUTDOWN = timedelta(seconds=30)
 """So long after its start an engine may still be ending what it found: ten seconds for what ignores it."""
+_GOING_DOWN = timedelta(minutes=10)
+"""So long before its start a host may have begun to go down: it ends much, then its firmware takes long."""
 
 
 def may_be_interrupted(exit: Exit) -> bool:  # noqa: A002 - the domain's word
@@ -239,11 +241,13 @@ def was_interrupted(exit: Exit, started: datetime) -> bool:  # noqa: A002 - the 
     """Whether a container ended because its engine, or its host, was started anew at that moment.
 
     It has begun before and ended no later than soon after; an engine that lets containers live gives them
-    more time. All times are the host's, so that its clock may be wrong.
+    more time. An end long before was the command's own, unless by its code a shutdown may have brought it.
+    All times are the host's, so that its clock may be wrong.
     """
     if exit.started_at is None or exit.finished_at is None:
         return False
-    return exit.started_at < started and exit.finished_at < started + _SHUTDOWN
+    begins = exit.finished_at if may_be_interrupted(exit) else started - _GOING_DOWN
+    return exit.started_at < started and begins <= exit.finished_at < started + _SHUTDOWN
 
 
 def classify(exit: Exit, stopped: StopCause | None) -> Reason:  # noqa: A002 - the domain's word

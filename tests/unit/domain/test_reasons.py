@@ -150,6 +150,23 @@ def test_a_command_was_interrupted_when_it_began_before_a_start_and_did_not_outl
     assert was_interrupted(Exit(143, False, "", *times), NOON) is interrupted
 
 
+@pytest.mark.parametrize(
+    ("code", "ended", "interrupted"),
+    [
+        pytest.param(1, -3600, False, id="failed long before"),
+        pytest.param(1, -60, True, id="failed while the host went down"),
+        pytest.param(0, -3600, False, id="succeeded long before"),
+        pytest.param(143, -3600, True, id="told to end by a host that stayed off"),
+        pytest.param(255, -3600, True, id="found dead by the engine of a host that stayed off"),
+    ],
+)
+def test_a_commands_own_failure_long_before_a_start_stays_its_own(
+    code: int, ended: float, interrupted: bool
+) -> None:
+    times = (NOON - timedelta(hours=2), NOON + timedelta(seconds=ended))
+    assert was_interrupted(Exit(code, False, "", *times), NOON) is interrupted
+
+
 def test_an_exit_without_its_times_was_interrupted_by_nothing() -> None:
     assert not was_interrupted(Exit(143), NOON)
 
