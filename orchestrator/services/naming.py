@@ -15,6 +15,9 @@ RUN_LABEL = "mlci.run"
 ATTEMPT_LABEL = "mlci.attempt"
 ROLE_LABEL = "mlci.role"
 
+LOOK = "look"
+"""The role of a container that looks at something on a host. It may be there at any time, so that only its
+age tells that it is a leftover."""
 SAMPLER = "sampler"
 """The role of the container that looks, while an attempt runs, how its GPUs are used."""
 

@@ -257,7 +257,7 @@ class Room:
             name=name,
             image=host.helper_image,
             command=("df", "-P", "-k", "/"),
-            labels={naming.ROLE_LABEL: "helper"},
+            labels={naming.ROLE_LABEL: naming.LOOK},
             env={},
             user=_UNPRIVILEGED,
             workdir="/",

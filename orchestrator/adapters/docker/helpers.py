@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from docker import APIClient
     from docker.types import DeviceRequest, Mount
 
+ROLE = "look"
+"""Not that of a container of a preparation: a look is no attempt's, and may be made at any time."""
 NOBODY = "65534:65534"
 _MOST = 1 << 20
 """Bytes that are read of what a helper says: an engine may not be what it seems."""
@@ -73,7 +75,7 @@ def ask(
     """
     client = clients.control()
     name = f"mlci-{instance[:8]}-look-{uuid.uuid4().hex[:12]}"
-    labels = {**with_instance({"mlci.role": "helper"}, instance), CONTAINER: name}
+    labels = {**with_instance({"mlci.role": ROLE}, instance), CONTAINER: name}
     try:
         with translate(f"looking at {what}"):
             made: str = client.create_container(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pytest
+
+from orchestrator.adapters.docker import helpers
 from orchestrator.domain.pipeline import HELPER_IMAGE, DatasetSpec, Resources
 from orchestrator.domain.retention import Kind, Policy
 from orchestrator.ports.engine import ContainerSpec, VolumeMount
 from orchestrator.services import naming
+from orchestrator.services.clean import sweep
 from orchestrator.services.retain import HOSTS
 from orchestrator.services.retain_hosts import EVERYTHING, HostKeeper, HostSpace
 from tests.support.fake_engine import Script
@@ -133,6 +137,18 @@ def test_leftovers_go_with_their_age_and_what_they_hold_goes_with_them(world: Wo
     world.clock.advance(3601)
     assert broom.going() == [(Kind.CONTAINERS, "mlci-helper"), (Kind.VOLUMES, volume)]
     assert broom.sweep() == ["mlci-helper", volume]
+
+
+@pytest.mark.parametrize("role", [helpers.ROLE, naming.LOOK])
+def test_a_look_at_a_host_is_not_swept_from_under_whoever_looks_and_goes_with_its_age(
+    world: World, role: str
+) -> None:
+    name = container(world, "mlci-look", role)
+    assert sweep(world.store, {"local": world.engine}) == []
+    broom = Broom(world, HOUR, to_the_last=False, served=True)
+    assert broom.going() == []
+    world.clock.advance(3601)
+    assert broom.sweep() == [name]
 
 
 def test_the_checkpoint_of_a_run_that_ended_goes_with_its_age_and_other_volumes_stay(world: World) -> None:
