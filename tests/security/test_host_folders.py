@@ -7,7 +7,6 @@ from pathlib import Path
 
 import docker
 import pytest
-import yaml
 
 from orchestrator.domain.errors import EngineError
 from orchestrator.ports.engine import FolderMount
@@ -41,10 +40,23 @@ def test_no_container_is_made_with_such_a_folder(docker_engine: docker.DockerCli
             assert bench.engine.find(spec.name) is None
 
 
-def test_a_pipeline_can_name_no_folder_of_a_host(installation: Installation) -> None:
-    installation.pipeline = {"datasets": {"rows": {"path": "../data/rows", "host_path": "/etc"}}}
+@pytest.mark.parametrize(
+    ("pipeline", "key"),
+    [
+        ({"datasets": {"rows": {"path": "../data/rows", "data": {"rows": "/srv/rows"}}}}, "data"),
+        ({"datasets": {"rows": {"path": "../data/rows", "on_host": "local"}}}, "on_host"),
+        ({"data": {"rows": "/srv/rows"}}, "data"),
+        ({"hosts": {"local": {"data": {"rows": "/srv/rows"}}}}, "hosts"),
+    ],
+)
+def test_a_pipeline_can_name_no_folder_of_a_host(
+    installation: Installation, pipeline: dict[str, object], key: str
+) -> None:
+    with_data(installation, "/srv/rows")
+    installation.orchestrator("validate")
+    installation.pipeline = pipeline
     installation.write()
-    assert "host_path" in installation.orchestrator("validate", expect=2)
+    assert f'unknown key "{key}"' in installation.orchestrator("validate", expect=2)
 
 
 def test_a_run_sees_a_folder_that_is_the_version_and_cannot_write_there(
@@ -78,4 +90,4 @@ def test_a_folder_with_anything_beside_the_version_is_not_shown(
     installation.orchestrator("run", "line")
     log = installation.orchestrator("runs", "logs", "1")
     assert log.startswith("a.csv\nline 0\n")
-    assert yaml.safe_load((installation.config / "orchestrator.yaml").read_text())["hosts"]["local"]["data"]
+    assert "id_ed25519" not in log
