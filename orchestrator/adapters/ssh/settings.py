@@ -22,7 +22,10 @@ MISSED: Final = 3
 """A host that leaves so many questions unanswered, which are asked every so many seconds, is cut off."""
 USERS_OWN: Final = ("~/.ssh/config", "/etc/ssh/ssh_config")
 
+# Before all others: OpenSSH before 8.7 knows two of our words not, and the first such list is the only one
+# that counts, so what macOS adds to people's configurations is in it.
 _ALWAYS: Final = f"""\
+IgnoreUnknown KnownHostsCommand,ForkAfterAuthentication,UseKeychain
 BatchMode yes
 StrictHostKeyChecking yes
 GlobalKnownHostsFile /dev/null

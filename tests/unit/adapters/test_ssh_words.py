@@ -228,3 +228,10 @@ def test_markers_and_comments_of_a_file_of_keys_are_no_keys(tmp_path: Path) -> N
     path = tmp_path / "known_hosts"
     path.write_text(f"# lab1 ssh-ed25519 {OLD}\n@revoked lab1 ssh-ed25519 {OLD}\nlab1\n\n")
     assert KnownHosts(path).fingerprints("lab1") == ()
+
+
+def test_words_that_an_older_openssh_does_not_know_are_ignored_before_they_come() -> None:
+    first = settings.configuration(SshSpec("lab"), Path("/known")).splitlines()[0]
+    word, _, ignored = first.partition(" ")
+    assert word == "IgnoreUnknown"
+    assert {"KnownHostsCommand", "ForkAfterAuthentication"} <= set(ignored.split(","))
