@@ -173,6 +173,8 @@ class Link:
             while not process.ended(_WATCH):
                 if self._stop.is_set():
                     break
+                if not self.files.socket.exists():
+                    return Trouble("its socket here was removed", "let nothing clean its folder away"), True
             return self._why(process), True
         finally:
             process.close()

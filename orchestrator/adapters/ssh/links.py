@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from orchestrator.adapters.ssh import settings
 from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint, read_keys, trusted_by
@@ -46,7 +46,7 @@ class SshLinks:
         self._former: dict[str, list[Link]] = {}
         self._numbers = itertools.count(1)
         self._folder: Path | None = None
-        self._held: IO[str] | None = None
+        self._held: int | None = None
 
     def link(self, host: HostSpec) -> Link:
         """A host's link, not connected yet when it is new. A host with another way has a new one."""
@@ -123,7 +123,7 @@ class SshLinks:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         if held is not None:
-            held.close()
+            os.close(held)
 
     def _hops(self, name: str, spec: SshSpec) -> list[SshSpec]:
         """The machines on the way, each with those before it as its own way."""
@@ -216,19 +216,19 @@ def _place(text: str) -> tuple[str, int | None]:
     return name, int(port) if port.isdecimal() else None
 
 
-def _runtime_folder() -> tuple[Path, IO[str]]:
-    """A folder for sockets, for this user alone, and the lock that says that it is in use.
+def _runtime_folder() -> tuple[Path, int]:
+    """A folder for sockets, for this user alone, and its descriptor, locked to say that it is in use.
 
     Not in the state folder: the path of a socket may have a hundred letters. What killed processes left is
-    removed.
+    removed. The lock is on the folder itself: that is what cleaners of temporary files respect.
     """
     parent = Path(tempfile.gettempdir())
     for other in parent.glob(f"{_PREFIX}*"):
         _remove_forgotten(other)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    lock = (folder / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return folder, held
 
 
 def _remove_forgotten(folder: Path) -> None:
@@ -237,6 +237,9 @@ def _remove_forgotten(folder: Path) -> None:
         young = time.time() - seen.st_mtime < _YOUNG
         if seen.st_uid != os.getuid() or not stat.S_ISDIR(seen.st_mode) or young:
             return
-        with (folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -56,3 +58,13 @@ def test_a_host_that_comes_back_while_it_is_left_has_a_connection_of_its_own(lin
     fresh = links.link(lab("a.example.org"))
     end()
     assert (is_closed(former), is_closed(fresh)) == (True, False)
+
+
+def test_the_folder_of_the_sockets_is_locked_itself_so_that_it_is_not_cleaned_away(links: SshLinks) -> None:
+    folder = links.link(lab("a.example.org")).files.socket.parent
+    seen = os.open(folder, os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(seen, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(seen)
