@@ -521,4 +521,8 @@ class World:
             elif any(a.state.active for r in self.store.runs.unfinished() for a in self._unended(r)):
                 # A worker that ends wakes the server.
                 self.woken.wait(0.2)
+            else:
+                # What is waited for is a host that is being asked, and is asked now and then.
+                self.woken.wait(0.01)
+                self.clock.advance(1)
         return self.store.runs.get(run.id)
