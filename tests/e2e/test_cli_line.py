@@ -161,7 +161,7 @@ def test_host_check_runs_a_real_container_and_leaves_nothing(
     checked = command(installation, "hosts", "check", "--json")
     assert checked.returncode == 0, checked.stdout
     parts = [result["part"] for result in json.loads(checked.stdout)]
-    assert parts[-3:] == ["end", "get", "remove"]
+    assert parts[-4:] == ["end", "get", "gpu", "remove"]
     label = f"mlci.instance={installation.instance()}"
     assert docker_engine.containers.list(all=True, filters={"label": label}) == []
     assert docker_engine.networks.list(filters={"label": label}) == []
