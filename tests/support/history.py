@@ -55,6 +55,7 @@ retention:
   journal: 300d
   images: keep
   volumes: keep
+  leftovers: keep
 """,
     "runners/cpu.yaml": "runner: cpu\nimage: python:3.12-slim\n",
 }
