@@ -62,6 +62,11 @@ class Host(EngineHost):
     _cut: bool = field(default=False, init=False)
 
     @property
+    def hostname(self) -> str:
+        """What the machine calls itself."""
+        return str(self.container.attrs["Config"]["Hostname"])
+
+    @property
     def ssh(self) -> dict[str, object]:
         """The host's ``ssh:`` in orchestrator.yaml."""
         return {

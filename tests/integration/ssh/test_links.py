@@ -70,13 +70,13 @@ def test_one_ssh_carries_all_requests_to_an_engine(hosts: Hosts, bench: Bench) -
     bench.trust(hosts[0].host_key_line)
     spec = spec_of(hosts[0])
     engine = bench.engine(spec)
-    assert engine.info().name == "host1"
+    assert engine.info().name == hosts[0].hostname
     pid = bench.links.link(spec).pid
     with ExitStack() as open_at_once:
         for number in range(15):
             other = bench.engine(spec)
             open_at_once.callback(other.close)
-            assert other.info().name == "host1", f"request {number} got no answer"
+            assert other.info().name == hosts[0].hostname, f"request {number} got no answer"
     assert bench.links.link(spec).pid == pid
     status = bench.links.status("lab")
     assert status is not None
@@ -104,7 +104,7 @@ def test_a_broken_connection_is_made_anew_below_the_engines_feet(hosts: Hosts, b
     before = bench.links.link(spec).pid
     hosts[0].drop_logins()
     wait_until(lambda: bench.links.link(spec).pid not in (None, before), "another ssh")
-    assert engine.info().name == "host1"
+    assert engine.info().name == hosts[0].hostname
 
 
 def test_while_a_host_is_down_nobody_waits_for_it_and_it_comes_back_by_itself(
@@ -132,7 +132,7 @@ def test_a_host_behind_another_one_is_reached_over_it_and_both_keys_count(hosts:
         names.append(key.name)
         bench.links.trust(spec, key)
     assert names == [bastion.address, inner.address]
-    assert bench.engine(spec).info().name == "host2"
+    assert bench.engine(spec).info().name == inner.hostname
     peer = bench.links.run(spec, ["sh", "-c", "echo $SSH_CLIENT"]).out.split()[0]
     assert peer == bastion.address
 
@@ -157,7 +157,7 @@ def test_an_ssh_config_may_say_where_a_host_is(hosts: Hosts, bench: Bench, tmp_p
     for key in bench.links.keys(spec):
         bench.links.trust(spec, key)
     wait_until(lambda: bench.answers(bench.engine(spec)), "the link to be made once the keys are trusted")
-    assert bench.engine(spec).info().name == "host2"
+    assert bench.engine(spec).info().name == inner.hostname
 
 
 def test_an_agents_key_lets_us_in(
@@ -174,7 +174,7 @@ def test_an_agents_key_lets_us_in(
         with pytest.raises(HostRefused, match="is not let in with a key of the SSH agent"):
             bench.links.run(spec, ["true"])
         subprocess.run(["ssh-add", "-q", str(hosts[0].key_path)], check=True)
-        assert bench.engine(spec).info().name == "host1"
+        assert bench.engine(spec).info().name == hosts[0].hostname
     finally:
         agent.terminate()
         agent.wait(10)
@@ -246,7 +246,7 @@ def test_a_host_that_is_forgotten_is_connected_to_no_longer(hosts: Hosts, bench:
     assert look_at(pid) is None
     with pytest.raises(EngineUnavailable):
         engine.info()
-    assert bench.engine(spec).info().name == "host1"
+    assert bench.engine(spec).info().name == hosts[0].hostname
 
 
 KILLED = """
