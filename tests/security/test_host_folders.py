@@ -63,7 +63,7 @@ def test_a_run_sees_a_folder_that_is_the_version_and_cannot_write_there(
     installation: Installation, tmp_path: Path
 ) -> None:
     installation.command = (
-        "sh -c 'touch $MLCI_DATA_ROWS/new || echo read-only; cat $MLCI_DATA_ROWS/*; python3 train.py'"
+        "sh -c 'touch $MLCI_DATA_ROWS/new 2>/dev/null || echo read-only; cat $MLCI_DATA_ROWS/*; python3 train.py'"
     )
     installation.write()
     with_data(installation, installation.data)
