@@ -62,9 +62,8 @@ def test_a_pipeline_can_name_no_folder_of_a_host(
 def test_a_run_sees_a_folder_that_is_the_version_and_cannot_write_there(
     installation: Installation, tmp_path: Path
 ) -> None:
-    installation.command = (
-        "sh -c 'touch $MLCI_DATA_ROWS/new 2>/dev/null || echo read-only; cat $MLCI_DATA_ROWS/*; python3 train.py'"
-    )
+    tries = "touch $MLCI_DATA_ROWS/new 2>/dev/null || echo read-only; cat $MLCI_DATA_ROWS/*; python3 train.py"
+    installation.command = f"sh -c '{tries}'"
     installation.write()
     with_data(installation, installation.data)
     tmp_path.chmod(0o755)
