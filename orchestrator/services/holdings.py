@@ -6,13 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from orchestrator.domain.errors import EngineError
 from orchestrator.domain.pipeline import FolderImage, ImageSpec, NamedImage, RunnerSpec
 from orchestrator.ports.engine import Engine
 from orchestrator.ports.world import Clock
-from orchestrator.services.images import built_tag
+from orchestrator.services.images import tag_of
 
 log = logging.getLogger(__name__)
 
@@ -65,20 +64,10 @@ class Holdings:
     def _ask(self, key: tuple[str, ImageSpec]) -> None:
         host, image = key
         try:
-            name = _name(image)
-            has = name is not None and self._engines[host].find_image(name) is not None
+            name = tag_of(image)
+            has = name != "" and self._engines[host].find_image(name) is not None
         except (EngineError, OSError, KeyError) as error:
             log.debug("whether %s has its image is not known: %s", host, error)
             return
         with self._lock:
             self._known[key] = (self._clock.monotonic(), has)
-
-
-def _name(image: ImageSpec) -> str | None:
-    match image:
-        case NamedImage(name):
-            return name
-        case FolderImage(folder):
-            return built_tag(Path(folder), "Dockerfile", Path(folder).name)
-        case _:
-            return None
