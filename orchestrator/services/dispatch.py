@@ -79,10 +79,11 @@ class Dispatcher:
         self._forget_finished()
         if self._stopping.is_set():
             return
-        # Before anything is taken over, so that a long sleep of the machine orphans none of our own.
+        # Our own leases are extended after the moment by which others are judged, so that a long sleep of the
+        # machine orphans none of them, whenever in this turn it falls.
+        now = self._clock.now()
         self.keep_alive()
         self._reach.look()
-        now = self._clock.now()
         if self._clock.monotonic() - self._last_orphans >= ORPHANS_SECONDS:
             self._last_orphans = self._clock.monotonic()
             self._take_over(now)
