@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -630,21 +631,29 @@ def as_nobody() -> Iterator[int]:
         os.seteuid(before)
 
 
+@pytest.fixture
+def open_folder() -> Iterator[ConfigFolder]:
+    """A folder that every user reaches and may read, unlike pytest's own folders and whatever the umask is."""
+    with TemporaryDirectory() as created:
+        folder = ConfigFolder(Path(created))
+        for place in (folder.root, *folder.root.rglob("*")):
+            place.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.parametrize(
     "closed", ["config", "config/orchestrator.yaml", "config/runners", "config/runners/cpu.yaml"]
 )
 @pytest.mark.parametrize("mode", [0o000, 0o400])
 def test_what_this_user_may_not_read_is_told_with_the_remedy(
-    folder: ConfigFolder, closed: str, mode: int
+    open_folder: ConfigFolder, closed: str, mode: int
 ) -> None:
-    for parent in (folder.root, *folder.root.parents[:2]):
-        parent.chmod(0o755)
-    place = folder.root / closed
+    place = open_folder.root / closed
     before = place.stat().st_mode
     place.chmod(mode if os.geteuid() == 0 else 0)
     try:
         with as_nobody() as uid:
-            found = load(folder.path, environ=ENVIRON)
+            found = load(open_folder.path, environ=ENVIRON)
     finally:
         place.chmod(before)
     assert found.configuration is None
