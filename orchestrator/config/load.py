@@ -17,6 +17,7 @@ from orchestrator.config.models.email import Email
 from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopback
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import RunnerFile
+from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, passphrase_told
 from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
 from orchestrator.config.references import Known, Stored, at, check_pipeline, check_runner, keys_at
 from orchestrator.config.secret_sources import check_sources
@@ -339,6 +340,11 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
                 position = main.document.value_position(("hosts", name, "protect"))
                 message = "runs reach this host's own services and the cloud's metadata"
                 expected = "host, with what runs need there under `reachable`"
+                yield Problem(main.document.file, position, message, expected, "", "warning")
+            key = host.ssh.identity_file if host.ssh is not None else None
+            if key is not None and has_passphrase(key):
+                position = main.document.value_position(("hosts", name, "ssh", "identity_file"))
+                message, expected = passphrase_told(key), passphrase_remedy(key)
                 yield Problem(main.document.file, position, message, expected, "", "warning")
         for name, secret in main.model.secrets.items():
             if secret.is_literal:

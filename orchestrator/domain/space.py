@@ -33,6 +33,10 @@ class Reserve:
         """Whether as much is free."""
         return space.free >= self.of(space)
 
+    def is_beyond(self, space: Space) -> bool:
+        """Whether the whole disk has less, so that nothing that is removed there will do."""
+        return 0 < space.total < self.of(space)
+
     def __str__(self) -> str:
         return f"{self.share * 100:g}%" if self.share else str(self.size)
 

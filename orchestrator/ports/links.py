@@ -88,6 +88,9 @@ class Links(Protocol):
     def trust(self, host: HostSpec, key: HostKey) -> None:
         """Trust a key from now on, and no other one of that machine."""
 
+    def again(self) -> None:
+        """Have this and all other processes of the installation try at once what they do not reach."""
+
     def forget(self, host: str) -> None:
         """End the connection to a host that is not needed any more. Repeating is fine."""
 

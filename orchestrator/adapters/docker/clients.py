@@ -41,6 +41,7 @@ class Clients:
         self.timeout = timeout
         self._address = url if way is None else way.address
         self._ready = None if way is None else way.ready
+        self._over = "" if way is None else url
         self._version: str | None = None
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -72,7 +73,7 @@ class Clients:
         wanted = version or MINIMUM_DOCKER_API_VERSION
         with translate(f"connecting to {self.url}"):
             if self._address.startswith(_UNIX):
-                client: APIClient = UnixClient(self._address, wanted, self.timeout, self._ready)
+                client: APIClient = UnixClient(self._address, wanted, self.timeout, self._ready, self._over)
             else:
                 # docker-py annotates whole seconds; every layer below it takes a float.
                 client = APIClient(self._address, version=wanted, timeout=cast(int, self.timeout))

@@ -18,6 +18,7 @@ CONFLICT = 409
 
 _UNAVAILABLE = frozenset({502, 503, 504})
 _REMEDY = "see that the engine runs and that this user may use it: orchestrator hosts check"
+_ANEW = "it is made anew by itself; if it does not last, `orchestrator hosts check` says why"
 _SAYS: dict[type[BaseException], tuple[str, str]] = {
     FileNotFoundError: (
         "there is no socket",
@@ -54,6 +55,20 @@ def says_full(message: str) -> bool:
 def disk_full(what: str) -> EngineFull:
     """The error for a host without space."""
     return EngineFull(f"{what}: no space left on the host", "free space below the engine's data root")
+
+
+class WayEnded(ConnectionError):
+    """What an engine on another machine was reached over has just ended; the text says so for people."""
+
+
+def way_ended(over: str, error: BaseException) -> WayEnded | None:
+    """What an error of a connection means that led over ``over``; None when it means something else."""
+    match _root(error):
+        case ConnectionRefusedError() | FileNotFoundError():
+            return WayEnded(f"the connection to {over} broke")
+        case ConnectionError():
+            return WayEnded(f"the connection to {over} broke, or the engine there ended")
+    return None
 
 
 @contextmanager
@@ -107,6 +122,8 @@ def _refusal(what: str, error: APIError) -> EngineError:
 
 
 def _unreached(what: str, error: BaseException) -> EngineUnavailable:
+    if isinstance(error, WayEnded):
+        return EngineUnavailable(f"{what}: the engine does not answer ({error})", _ANEW)
     root = _root(error)
     why, remedy = _SAYS.get(type(root), (str(root), _REMEDY))
     return EngineUnavailable(f"{what}: the engine does not answer ({why})", remedy)

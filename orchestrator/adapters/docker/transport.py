@@ -16,6 +16,8 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from orchestrator.adapters.docker.errors import way_ended
+
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
@@ -30,20 +32,35 @@ class UnixClient(APIClient):
 
     To prepare a request for a proxy, cookies, redirects and passwords, none of which a socket has, takes
     requests three times as long as all the rest. Answers are those of requests.
-    ``ready`` is called before each connection, and may raise.
+    ``ready`` is called before each connection, and may raise; ``over`` is what an engine on another machine
+    is reached over, for people.
     """
 
     def __init__(
-        self, url: str, version: str, timeout: float, ready: Callable[[], None] | None = None
+        self,
+        url: str,
+        version: str,
+        timeout: float,
+        ready: Callable[[], None] | None = None,
+        over: str = "",
     ) -> None:
         # docker-py annotates whole seconds; every layer below it takes a float.
         super().__init__(url, version=version, timeout=timeout)  # type: ignore[arg-type]
         self._socket = OnePoolAdapter(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
         self._socket.ready = ready
+        self._over = over
         self.mount("http+docker://", self._socket)
 
     def request(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # type: ignore[override]  # noqa: ANN401 - passed on as they come
-        """Send a request; raises what requests would."""
+        """Send a request; raises what requests would, or WayEnded."""
+        try:
+            return self._sent(method, url, *rest, **named)
+        except (HTTPError, OSError) as error:  # also every RequestException
+            if self._over and (ended := way_ended(self._over, error)) is not None:
+                raise ended from error
+            raise
+
+    def _sent(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # noqa: ANN401
         body = named.get("data")
         plain = body is None or isinstance(body, str | bytes | Iterator)
         if rest or not plain or not named.keys() <= _PLAIN:

@@ -45,6 +45,16 @@ class Files:
     socket: Path
     known_hosts: Path
 
+    @property
+    def again(self) -> Path:
+        """What is touched when hosts may be worth another try."""
+        return again_beside(self.known_hosts)
+
+
+def again_beside(known_hosts: Path) -> Path:
+    """The file whose change makes all processes of an installation try once more, at once."""
+    return known_hosts.with_name("again")
+
 
 class Link:
     """The way to one host's engine. Thread-safe. It is made when first needed, and anew when it breaks.
@@ -52,7 +62,7 @@ class Link:
     ``run`` runs a command on the host, to find out why its engine does not answer.
     While tries fail, those who need it are told so at once and nobody waits: that is the circuit breaker. The
     tries go on in the link's own thread, ever more rarely, up to once a minute; after a refusal every five
-    minutes, or as soon as the trusted keys have changed.
+    minutes, or as soon as the trusted keys have changed; and at once when somebody asks for it.
     """
 
     def __init__(
@@ -137,7 +147,8 @@ class Link:
     def _keep_up(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            began, keys = self._clock.monotonic(), self._keys_changed_at()
+            began = self._clock.monotonic()
+            asked, keys = _changed_at(self.files.again), self._keys_changed_at()
             try:
                 trouble, was_up = self._connection()
             except EngineUnavailable as error:
@@ -158,7 +169,7 @@ class Link:
             else:
                 failures += 1
                 self._move(LinkState.REFUSED if trouble.refused else LinkState.DOWN, trouble)
-            self._pause(failures, keys if trouble.refused else None)
+            self._pause(failures, asked, keys if trouble.refused else None)
         self._move(LinkState.DOWN, Trouble("the connection was closed"), quiet=True)
 
     def _connection(self) -> tuple[Trouble, bool]:
@@ -206,22 +217,20 @@ class Link:
         known = trusted_by(self.spec, self.files.known_hosts)
         return trouble_of(self.name, self.spec, process.said, known.fingerprints)
 
-    def _pause(self, failures: int, refused_with: int | None) -> None:
-        """Wait before the next try; after a refusal until the keys are other ones than at that time."""
-        seconds = pause(failures, refused_with is not None, self._chance())
-        if refused_with is None:
-            self._stop.wait(seconds)
-            return
-        until = self._clock.monotonic() + seconds
-        while self._clock.monotonic() < until and not self._stop.wait(_WATCH):
-            if self._keys_changed_at() != refused_with:
+    def _pause(self, failures: int, asked: int, refused_with: int | None) -> None:
+        """Wait before the next try, until one is asked for since ``asked``; after a refusal also until the
+        keys are other ones than at that time.
+        """
+        left = pause(failures, refused_with is not None, self._chance())
+        while left > 0 and not self._stop.wait(min(_WATCH, left)):
+            left -= _WATCH
+            if _changed_at(self.files.again) != asked:
+                return
+            if refused_with is not None and self._keys_changed_at() != refused_with:
                 return
 
     def _keys_changed_at(self) -> int:
-        try:
-            return trusted_by(self.spec, self.files.known_hosts).path.stat().st_mtime_ns
-        except OSError:
-            return 0
+        return _changed_at(trusted_by(self.spec, self.files.known_hosts).path)
 
     def _move(self, state: LinkState, trouble: Trouble | None, *, quiet: bool = False) -> None:
         with self._changed:
@@ -246,6 +255,13 @@ def pause(failures: int, refused: bool, chance: float) -> float:
     """
     longest = _REFUSED_PAUSE if refused else min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10))
     return longest * (0.5 + chance / 2)
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _answers(path: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from orchestrator.adapters.ssh import settings
 from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint, read_keys, trusted_by
-from orchestrator.adapters.ssh.link import Files, Link
+from orchestrator.adapters.ssh.link import Files, Link, again_beside
 from orchestrator.adapters.ssh.process import leashed
 from orchestrator.adapters.ssh.trouble import Trouble, trouble_of
 from orchestrator.domain.errors import EngineUnavailable, InvalidInput
@@ -94,6 +94,14 @@ class SshLinks:
                 f"add the line there: {key.name} {key.kind} {key.blob}",
             )
         self.trusted.trust(key)
+
+    def again(self) -> None:
+        """Have this and all other processes of the installation try at once what they do not reach."""
+        file = again_beside(self.trusted.path)
+        # They try again in any case, only later.
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(mode=0o700, exist_ok=True)
+            file.touch()
 
     def forget(self, host: str) -> None:
         """End the connections to a host, those by former ways too."""

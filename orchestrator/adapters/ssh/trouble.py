@@ -7,10 +7,12 @@ and nowhere else; words that are not known are shown as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, passphrase_told
 from orchestrator.domain.errors import EngineUnavailable, HostRefused
 from orchestrator.domain.pipeline import SshSpec
 
@@ -24,6 +26,9 @@ _REFUSED: Final = re.compile(r"connect to host (\S+) port (\d+): Connection refu
 _ENDED: Final = re.compile(r"^Connection to \S+ closed by remote host", re.MULTILINE)
 _NO_WAY: Final = ("timed out", "No route to host", "Network is unreachable")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_RIGHTS: Final = re.compile(r"(s[-rwxsStT]{9}) ([A-Za-z0-9_][A-Za-z0-9._-]{0,63})")
+_NOBODYS: Final = ("root", "UNKNOWN")
+"""Groups that no user is to be put into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,9 @@ def trouble_of(host: str, spec: SshSpec, said: str, trusted: Trusted = lambda na
         key = spec.identity_file or "the private key"
         return Trouble(f"others may read {key}, so ssh does not use it", f"chmod 600 {key}", refused=True)
     if denied := _DENIED.search(said):
+        if spec.identity_file is not None and has_passphrase(own := Path(spec.identity_file)):
+            told = f"{denied[1]} is not let in: {passphrase_told(own)}"
+            return Trouble(told, f"take {passphrase_remedy(own)}", refused=True)
         return Trouble(
             f"{denied[1]} is not let in with {spec.identity_file or 'a key of the SSH agent or of ~/.ssh'}",
             f"append that key's .pub to ~/.ssh/authorized_keys there; try it with: ssh {_words(spec)}",
@@ -117,6 +125,7 @@ LOOK: Final = """\
 if [ ! -e "$1" ]; then echo absent
 elif [ ! -S "$1" ]; then echo other
 elif [ ! -r "$1" ] || [ ! -w "$1" ]; then echo denied; id -un
+  echo "groups $(id -Gn)"; echo "rights $(stat -L -c '%A %G' "$1" 2>/dev/null)"
 else echo there; fi
 """
 """What is asked on a host whose engine does not answer; its first argument is the socket's path."""
@@ -125,7 +134,7 @@ else echo there; fi
 def engine_trouble(spec: SshSpec, looked: str) -> Trouble:
     """Why the engine on a host that lets us in does not answer; ``looked`` is what LOOK printed, or empty."""
     where, socket = str(spec), spec.socket
-    answer, _, user = looked.strip().partition("\n")
+    answer, *more = looked.strip().splitlines() or [""]
     match answer:
         case "absent":
             return Trouble(
@@ -137,11 +146,7 @@ def engine_trouble(spec: SshSpec, looked: str) -> Trouble:
                 f"{socket} on {where} is no socket", "write where the engine's is: ssh: {socket: …}"
             )
         case "denied":
-            who = _CONTROL.sub(" ", user)[:64] or spec.user or "the user"
-            return Trouble(
-                f"{who} may not use {socket} on {where}",
-                f"there, as root: usermod -aG docker {who}; or use an engine of that user's own",
-            )
+            return _denied(spec, more)
         case "there":
             return Trouble(
                 f"nobody answers at {socket} on {where}",
@@ -152,3 +157,25 @@ def engine_trouble(spec: SshSpec, looked: str) -> Trouble:
                 f"no engine answers at {socket} on {where}",
                 "see that Docker runs there, that the user may use its socket, that sshd forwards it",
             )
+
+
+def _denied(spec: SshSpec, more: Sequence[str]) -> Trouble:
+    """Why the user may not use the socket, as its rights tell; ``more`` is what LOOK printed of both."""
+    who = (_CONTROL.sub(" ", more[0])[:64] if more else "") or spec.user or "the user"
+    told = f"{who} may not use {spec.socket} on {spec}"
+    facts = dict(line.partition(" ")[::2] for line in more[1:])
+    rights = _RIGHTS.fullmatch(facts.get("rights", "").strip())
+    steps, group = [], "docker"
+    if rights is not None:
+        told += f" ({rights[1]}, group {rights[2]})"
+        if rights[2] in _NOBODYS:
+            steps.append(f"chgrp {group} {spec.socket}")
+        else:
+            group = rights[2]
+        if rights[1][4:6] != "rw":
+            steps.append(f"chmod g+rw {spec.socket}")
+    if group not in facts.get("groups", "").split():
+        steps.append(f"usermod -aG {group} {who}")
+    if not steps:
+        return Trouble(told, "these rights do not forbid it: look at an ACL, AppArmor or SELinux there")
+    return Trouble(told, f"there, as root: {'; '.join(steps)}; or use an engine of that user's own")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
 import urllib3
 from docker.errors import DockerException
 
-from orchestrator.adapters.docker.errors import Refused, check, translate
+from orchestrator.adapters.docker.clients import Clients
+from orchestrator.adapters.docker.errors import Refused, check, translate, way_ended
 from orchestrator.domain.errors import EngineError, EngineFull, EngineUnavailable
 
 
@@ -75,6 +77,43 @@ def test_an_engine_that_cannot_be_reached_is_told_with_what_to_do(
         raise wrapped
     assert caught.value.message == f"making x: the engine does not answer ({told})"
     assert remedy in caught.value.remedy
+
+
+class Way:
+    """A way whose far end is gone: it was good a moment ago, and nothing listens any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"unix://{folder}/1.sock"
+
+    def ready(self) -> None:
+        """It seems to be there."""
+
+
+def test_a_way_that_has_just_ended_is_told_as_that_and_not_as_an_engine_to_be_started(tmp_path: Path) -> None:
+    clients = Clients("ssh://ci@lab1", 5.0, Way(tmp_path))
+    with pytest.raises(EngineUnavailable) as caught:
+        clients.control()
+    assert "the connection to ssh://ci@lab1 broke" in caught.value.message
+    assert "made anew by itself" in caught.value.remedy
+    assert "install" not in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionRefusedError(111, "no"), "the connection to ssh://lab broke"),
+        (ConnectionResetError(104, "no"), "the connection to ssh://lab broke, or the engine there ended"),
+        (BrokenPipeError(32, "no"), "the connection to ssh://lab broke, or the engine there ended"),
+        (TimeoutError("late"), None),
+        (PermissionError(13, "no"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ended_a_connection_over_a_way_is_told_apart(error: OSError, told: str | None) -> None:
+    wrapped = urllib3.exceptions.ProtocolError("wrapped")
+    wrapped.__cause__ = error
+    ended = way_ended("ssh://lab", wrapped)
+    assert (None if ended is None else str(ended)) == told
 
 
 def test_anything_else_of_the_library_is_an_engine_error_that_may_not_be_retried_blindly() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from orchestrator.ports.links import HostKey
 LAB = SshSpec("lab1", "ci", 2222, identity_file="/keys/ci")
 KNOWN = Path("/state/ssh/known_hosts")
 OLD = "AAAAC3NzaC1lZDI1NTE5AAAAIBfbwmeR/uVwyKEmnCxyVxQbIcS8G3eK7PsW1ESel5us"
+LOCKED = """\
+-----BEGIN RSA PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF
+
+AAAA
+-----END RSA PRIVATE KEY-----
+"""
 CHANGED = """\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
 @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
@@ -133,6 +142,48 @@ def test_an_engine_that_does_not_answer_is_told_with_what_to_do(looked: str, tol
     trouble = engine_trouble(LAB, looked)
     assert told in trouble.told
     assert remedy in trouble.remedy
+
+
+@pytest.mark.parametrize(
+    ("rights", "groups", "steps"),
+    [
+        ("srw------- docker", "ci docker", ["chmod g+rw /var/run/docker.sock"]),
+        ("srw-rw---- docker", "ci", ["usermod -aG docker ci"]),
+        ("srw-r----- mlusers", "ci", ["chmod g+rw /var/run/docker.sock", "usermod -aG mlusers ci"]),
+        (
+            "srw-rw---- root",
+            "ci",
+            ["chgrp docker /var/run/docker.sock", "usermod -aG docker ci"],
+        ),
+        ("srw-rw---- root; reboot", "ci", ["usermod -aG docker ci"]),
+    ],
+)
+def test_a_socket_that_is_denied_is_told_with_the_steps_that_its_rights_ask_for(
+    rights: str, groups: str, steps: list[str]
+) -> None:
+    trouble = engine_trouble(LAB, f"denied\nci\ngroups {groups}\nrights {rights}\n")
+    told, _, otherwise = trouble.remedy.rpartition("; or ")
+    assert told.removeprefix("there, as root: ").split("; ") == steps
+    assert otherwise == "use an engine of that user's own"
+
+
+def test_rights_that_allow_a_socket_are_not_what_is_to_be_changed() -> None:
+    trouble = engine_trouble(LAB, "denied\nci\ngroups ci docker\nrights srw-rw---- docker\n")
+    assert "(srw-rw----, group docker)" in trouble.told
+    assert "usermod" not in trouble.remedy
+    assert "AppArmor" in trouble.remedy
+
+
+def test_a_key_with_a_passphrase_is_told_as_what_keeps_us_out(tmp_path: Path) -> None:
+    key = tmp_path / "ci"
+    key.write_text(LOCKED)
+    trouble = trouble_of(
+        "lab", replace(LAB, identity_file=str(key)), "ci@lab1: Permission denied (publickey).\n"
+    )
+    assert f"{key} has a passphrase" in trouble.told
+    assert f"ssh-keygen -p -f {key}" in trouble.remedy
+    assert "authorized_keys" not in trouble.remedy
+    assert trouble.refused
 
 
 def test_what_decides_about_safety_stands_before_the_users_own_configuration() -> None:
