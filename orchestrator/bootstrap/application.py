@@ -26,6 +26,7 @@ from orchestrator.bootstrap.masked import MaskedRenderer, MaskedSources
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.host import HostState
 from orchestrator.domain.pipeline import (
     HostSpec,
     Pipeline,
@@ -65,6 +66,7 @@ from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
+from orchestrator.services.readiness import Readiness, readiness
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
@@ -549,16 +551,16 @@ class Application:
         if web.url:
             names.add(urlsplit(web.url).hostname or "")
 
-        def ready() -> dict[str, str]:
+        def takes(host: str) -> bool:
+            return self.fleet.record(host).state is HostState.ACTIVE
+
+        def ready() -> Readiness:
             problems = dict(service.watcher.problems)
-            for host in self.engines:
-                if (why := self.watched.why_not(host)) is not None:
-                    problems[f"host {host}"] = why
-                elif (lack := self.room.host_lacks(host)) is not None:
-                    problems[f"room on {host}"] = lack
             if (lack := self.room.state_lacks()) is not None:
                 problems["room"] = lack
-            return {what: self.masker.mask_text(told) for what, told in problems.items()}
+            hosts = list(self.engines)
+            found = readiness(problems, hosts, takes, self.watched.why_not, self.room.host_lacks)
+            return found.told_by(self.masker.mask_text)
 
         chooser = self.chooser(self.watched)
 

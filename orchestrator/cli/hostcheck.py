@@ -86,7 +86,7 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
         try:
             told = act()
         except EngineError as error:
-            told = Told("fail", error.message, error.remedy)
+            told = Told("fail", error.message.removeprefix(f"host {host}: "), error.remedy)
         except _Failed as error:
             told = Told("fail", str(error), error.remedy)
         took = app.clock.monotonic() - began

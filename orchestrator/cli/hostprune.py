@@ -69,8 +69,8 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, now: bool, everythin
             print_json([dict(zip(("host", "kind", "name", "size", "why"), row, strict=True)) for row in rows])
         elif plan.going:
             say(f"{'would remove' if dry_run else 'removed'} {count(len(going), 'thing')}")
-        elif not problems:
-            say("nothing to remove")
+        else:
+            say("nothing to remove" + (" where hosts answer" if problems else ""))
         return UNKNOWN if problems else PASSED
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,10 @@ from orchestrator.cli.hostprune import prune
 from orchestrator.cli.hostset import add, drain, remove, resume
 from orchestrator.cli.hosttrust import trust
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
+
+if TYPE_CHECKING:
+    from orchestrator.bootstrap import Application
+    from orchestrator.cli.hostcheck import PartResult
 
 
 @click.group(cls=CommandGroup)
@@ -36,6 +42,7 @@ def check(names: tuple[str, ...], image: str | None) -> int:
     with settings.application() as app:
         checked = {name: check_host(app, name, image) for name in known_hosts(app, names)}
         results = [part for parts in checked.values() for part in parts]
+        _have_tried_again(app, checked)
         if settings.json:
             print_json([asdict(part) for part in results])
         else:
@@ -45,6 +52,13 @@ def check(names: tuple[str, ...], image: str | None) -> int:
             for name, parts in checked.items():
                 click.echo(conclusion(name, parts))
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
+
+
+def _have_tried_again(app: Application, checked: Mapping[str, Sequence[PartResult]]) -> None:
+    """Let a server that did not reach a host see at once that it can be reached."""
+    good = {name for name, parts in checked.items() if all(part.result != "fail" for part in parts)}
+    if any(host.ssh is not None and host.name in good for host in app.fleet.known):
+        app.links.again()
 
 
 for _command in (list_hosts, add, drain, resume, remove, trust, prune):

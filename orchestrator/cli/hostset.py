@@ -10,10 +10,12 @@ import click
 from orchestrator.cli.settings import PASSED, global_options, this, who
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.bootstrap import Application
     from orchestrator.config.yaml_loader import Plain
     from orchestrator.domain.host import HostRecord, HostState
-    from orchestrator.domain.pipeline import HostSpec
+    from orchestrator.domain.pipeline import HostSpec, SshSpec
 
 _LOOK = 1.0
 _REASON = click.option(
@@ -69,14 +71,28 @@ def add(
         keys = _keys(ssh, engine, identity_file, proxy_jump, slots, labels, more)
         spec = host_from(name, keys, app.config.base, app.config.orchestrator.storage.path)
         _require_free_to_add(app, spec)
+        former = name in {host.name for host in app.fleet.known}
         app.store.hosts.add(spec, who(), reason, app.clock.now())
         if settings.json:
             print_json(to_plain(spec))
-        say(f"host {name} was added: {spec.engine}, {spec.slots} slot{'s' if spec.slots > 1 else ''}")
+        done = "replaced" if former else "added"
+        say(f"host {name} was {done}: {spec.engine}, {spec.slots} slot{'s' if spec.slots > 1 else ''}")
         if spec.ssh is not None:
+            app.links.again()
+            _tell_of_passphrase(spec.ssh)
             say(f"trust its key:  orchestrator hosts trust {name}")
         say(f"then look at it:  orchestrator hosts check {name}")
         return PASSED
+
+
+def _tell_of_passphrase(way: SshSpec) -> None:
+    from pathlib import Path
+
+    from orchestrator.cli.output import say
+    from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, passphrase_told
+
+    if way.identity_file is not None and has_passphrase(key := Path(way.identity_file)):
+        say(f"warning: {passphrase_told(key)}; take {passphrase_remedy(key)}")
 
 
 def _keys(
@@ -126,10 +142,19 @@ def _way(ssh: str, identity_file: str | None, proxy_jump: str | None) -> dict[st
     if port:
         way["port"] = int(port) if port.isdigit() else port
     if identity_file is not None:
-        way["identity_file"] = str(Path(identity_file).expanduser().absolute())
+        way["identity_file"] = str(_file(Path(identity_file).expanduser().absolute()))
     if proxy_jump is not None:
         way["proxy_jump"] = proxy_jump
     return way
+
+
+def _file(path: Path) -> Path:
+    from orchestrator.domain.errors import InvalidInput
+
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise InvalidInput(f"{path} {what}", "a private key; relative paths count from the current folder")
+    return path
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -202,6 +227,7 @@ def _set(names: tuple[str, ...], state: HostState, reason: str, wait: bool) -> i
     from orchestrator.cli.output import print_json, say
     from orchestrator.domain.codec import to_plain
     from orchestrator.domain.errors import NotFound
+    from orchestrator.domain.host import HostState
 
     settings = this()
     with settings.application() as app:
@@ -211,6 +237,8 @@ def _set(names: tuple[str, ...], state: HostState, reason: str, wait: bool) -> i
                 raise NotFound(f'there is no host "{name}"', f"there are: {', '.join(sorted(known))}")
         records = [app.store.hosts.set_state(name, state, who(), reason, app.clock.now()) for name in names]
         app.fleet.refresh()
+        if state is HostState.ACTIVE:
+            app.links.again()
         for record in records:
             say(_told(app, record))
         if wait:

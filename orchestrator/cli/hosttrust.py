@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Json
     from orchestrator.domain.pipeline import HostSpec
     from orchestrator.ports.links import HostKey
+
+
+_FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @click.command("trust")
@@ -34,6 +38,7 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
     from orchestrator.cli.hostnames import known_hosts
     from orchestrator.cli.output import print_json, say
 
+    _require_fingerprints(expected)
     settings = this()
     with settings.application() as app:
         by_name = {host.name: host for host in app.hosts}
@@ -47,6 +52,15 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
         if settings.json:
             print_json(shown)
         return PASSED if agreed else REJECTED
+
+
+def _require_fingerprints(given: tuple[str, ...]) -> None:
+    from orchestrator.domain.errors import InvalidInput
+
+    for text in given:
+        if not _FINGERPRINT.fullmatch(text):
+            told = f'"{text}" is no fingerprint: that is SHA256: and 43 characters'
+            raise InvalidInput(told, "take it as `ssh-keygen -lf` on that machine shows it")
 
 
 def _trust(app: Application, host: HostSpec, expected: tuple[str, ...], shown: list[Json]) -> bool:
@@ -86,7 +100,11 @@ def _agreed(host: str, key: HostKey, expected: tuple[str, ...]) -> bool:
         return key.fingerprint in expected
     say("  Compare it with what the machine says itself: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
     if not sys.stdin.isatty():
-        raise InvalidInput("nobody can be asked here whether to trust it", f"--fingerprint {key.fingerprint}")
+        # Not the fingerprint that was just shown: who copies that has compared nothing.
+        raise InvalidInput(
+            "nobody can be asked here whether to trust it",
+            "--fingerprint with what the machine's administrator reads out",
+        )
     click.confirm("Trust it?", abort=True, err=True)
     return True
 

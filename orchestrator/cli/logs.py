@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Sequence
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.follow import LogReader
@@ -23,14 +24,16 @@ def print_logs(
     follow: bool,
     tail: int | None,
     replicate: int | None,
+    number: int | None = None,
     timestamps: bool,
     as_json: bool = False,
 ) -> int:
-    """Print the log of the latest try of each replicate; with ``follow`` until the run has ended.
+    """Print the log of the latest try of each replicate, or of its try ``number``; with ``follow`` until the
+    run has ended. Of tries before the one that is printed it is told how to see them.
 
     ``as_json``: one object a line, with timestamp, replicate and text.
     """
-    attempts = _chosen(app, run, replicate)
+    attempts = _chosen(app, run, replicate, number)
     reader = LogReader(app)
     many = len(attempts) > 1
 
@@ -43,6 +46,7 @@ def print_logs(
         sys.stdout.write(line + "\n")
 
     printed = 0
+    _tell_of_earlier(() if number else attempts, run)
     for attempt in attempts:
         if attempt.log_removed:
             which = f" [{attempt.replicate}]" if many else ""
@@ -60,7 +64,7 @@ def print_logs(
         return PASSED
     while True:
         ended = app.store.runs.get(run.id).state.final
-        for attempt in _chosen(app, run, replicate):
+        for attempt in _chosen(app, run, replicate, number):
             for when, text in reader.new(attempt.id):
                 show(attempt, when, text)
         sys.stdout.flush()
@@ -69,12 +73,26 @@ def print_logs(
         app.clock.sleep(_TICK)
 
 
-def _chosen(app: Application, run: Run, replicate: int | None) -> list[Attempt]:
-    attempts = latest_tries(app.store.attempts.of_run(run.id))
-    if replicate is None:
-        return list(attempts)
-    chosen = [a for a in attempts if a.replicate == replicate]
-    if not chosen:
-        known = ", ".join(str(a.replicate) for a in attempts)
+def _tell_of_earlier(attempts: Sequence[Attempt], run: Run) -> None:
+    for attempt in attempts:
+        if attempt.number > 1:
+            which = f"replicate {attempt.replicate}: " if run.replicates > 1 else ""
+            before = attempt.number - 1
+            say(f"{which}try {attempt.number} of {attempt.number}; --try {before} for the one before")
+
+
+def _chosen(app: Application, run: Run, replicate: int | None, number: int | None) -> list[Attempt]:
+    """The attempts to print: of each replicate the latest try, or the one of that number. Raises NotFound."""
+    tries = app.store.attempts.of_run(run.id)
+    latest = latest_tries(tries)
+    known = ", ".join(str(a.replicate) for a in latest)
+    if replicate is not None and all(a.replicate != replicate for a in latest):
         raise NotFound(f"{reference(run)} has no replicate {replicate}", f"it has: {known}")
-    return chosen
+    chosen = latest
+    if number is not None:
+        chosen = tuple(sorted((a for a in tries if a.number == number), key=lambda a: a.replicate))
+    chosen = tuple(a for a in chosen if replicate is None or a.replicate == replicate)
+    if number is not None and not chosen:
+        last = max((a.number for a in latest if replicate in (None, a.replicate)), default=0)
+        raise NotFound(f"{reference(run)} has no try {number}", f"its last one is {last}")
+    return list(chosen)

@@ -100,9 +100,14 @@ def show(ref: str, journal: bool) -> int:
 @click.option("--follow", "-f", is_flag=True, help="Stay, and print lines as they come.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
 @click.option("--replicate", type=click.IntRange(0), metavar="N", help="Only this replicate (from 0).")
+@click.option(
+    "--try", "number", type=click.IntRange(1), metavar="N", help="This try (from 1) in place of the last one."
+)
 @click.option("--timestamps", "-t", is_flag=True, help="Put each line's time before it.")
 @global_options
-def logs(ref: str, follow: bool, tail: int | None, replicate: int | None, timestamps: bool) -> int:
+def logs(
+    ref: str, follow: bool, tail: int | None, replicate: int | None, number: int | None, timestamps: bool
+) -> int:
     """The output of a run's container, one replicate after the other, or as it comes with --follow."""
     from orchestrator.cli.logs import print_logs
 
@@ -114,6 +119,7 @@ def logs(ref: str, follow: bool, tail: int | None, replicate: int | None, timest
             follow=follow,
             tail=tail,
             replicate=replicate,
+            number=number,
             timestamps=timestamps,
             as_json=settings.json,
         )

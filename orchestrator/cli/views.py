@@ -179,7 +179,9 @@ def why_waiting(app: Application, run: Run, in_process: bool = False) -> list[st
     """
     served = in_process or bool(app.live_servers())
     app.room.patient = not in_process
-    return waiting(app.store, app.chooser(app.reach), app.clock.now(), run, served)
+    # A command may execute it, on another machine as well.
+    attended = any(not app.processes.is_dead(owner) for owner in app.store.attempts.lease_owners())
+    return waiting(app.store, app.chooser(app.reach), app.clock.now(), run, served, attended)
 
 
 def done_now(app: Application, run: Run) -> list[str]:

@@ -118,10 +118,11 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No host can ever execute it, as they are now."""
+    """No host can ever execute it, as they are now. ``known``: there are such as its runner names."""
 
     attempt: Queued
     why: str
+    known: bool = False
 
 
 Decision = Placed | Waits | Refused
@@ -328,7 +329,9 @@ class _Turn:
             return best.take(attempt)
         if all(o.lack is _Lack.NEVER for _, o in obstacles):
             told = "; ".join(f"{seats.host.spec.name} {o.told}" for seats, o in obstacles)
-            return Refused(attempt, f"no host is large enough for the runner {attempt.runner.name}: {told}")
+            return Refused(
+                attempt, f"no host can execute the runner {attempt.runner.name}: {told}", known=True
+            )
         self._keep(attempt, obstacles)
         return Waits(
             attempt, self._told(attempt, [(s, o) for s, o in obstacles if o.lack is not _Lack.NEVER])

@@ -134,6 +134,8 @@ class Reason(StrEnum):
     REGISTRY_DENIED = "registry_denied"
     REGISTRY_UNAVAILABLE = "registry_unavailable"
     HOST_UNKNOWN = "host_unknown"
+    NO_SUITABLE_HOST = "no_suitable_host"
+    """None of the hosts has what the runner asks for."""
     SOURCE_UNAVAILABLE = "source_unavailable"
     REVISION_GONE = "revision_gone"
     DATA_UNAVAILABLE = "data_unavailable"
@@ -174,6 +176,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.REGISTRY_DENIED: Consequence(AttemptState.ERRORED),
     Reason.REGISTRY_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.HOST_UNKNOWN: Consequence(AttemptState.ERRORED),
+    Reason.NO_SUITABLE_HOST: Consequence(AttemptState.ERRORED),
     Reason.SOURCE_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.REVISION_GONE: Consequence(AttemptState.ERRORED),
     Reason.DATA_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),

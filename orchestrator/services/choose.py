@@ -121,11 +121,11 @@ class Chooser:
         )
 
     def why_waits(self, run: Run, now: datetime) -> Mapping[int, str]:
-        """By attempt, what each waiting one of a run waits for; empty where it can begin."""
+        """By attempt, what keeps each waiting one of a run, such as ``waits for …``; empty: nothing."""
         told = {}
         for decision in self.decide(self._store.queue.waiting(now), self._store.queue.taken()):
             if decision.attempt.run_id == run.id:
-                told[decision.attempt.attempt_id] = _waits_for(decision)
+                told[decision.attempt.attempt_id] = _kept_by(decision)
         return told
 
     def try_out(self, pipeline: Pipeline, now: datetime, wish: str | None = None) -> Decision:
@@ -294,7 +294,7 @@ class Chooser:
         if record.state is not HostState.ACTIVE:
             return Closed.BY_PEOPLE, standing_of(record)
         if (why := self._looks.why_silent(spec.name)) is not None:
-            return Closed.SILENT, f"does not answer: {why}"
+            return Closed.SILENT, f"does not answer: {why.removeprefix(f'host {spec.name}: ')}"
         if (lack := self._looks.no_room(spec.name)) is not None:
             return Closed.NO_ROOM, lack
         return None, ""
@@ -307,11 +307,11 @@ def standing_of(record: HostRecord) -> str:
     return f"{what}{who}" + (f": {record.reason}" if record.reason else "")
 
 
-def _waits_for(decision: Decision) -> str:
+def _kept_by(decision: Decision) -> str:
     match decision:
         case Waits():
-            return decision.why
+            return f"waits for {decision.why}"
         case Refused():
-            return f"a host: {decision.why}"
+            return f"cannot start: {decision.why}"
         case Placed():
             return ""

@@ -182,7 +182,8 @@ class Dispatcher:
             LEASE_SECONDS,
         )
         if lease is not None:
-            result = AttemptResult(AttemptState.ERRORED, Reason.HOST_UNKNOWN, refused.why)
+            reason = Reason.NO_SUITABLE_HOST if refused.known else Reason.HOST_UNKNOWN
+            result = AttemptResult(AttemptState.ERRORED, reason, refused.why)
             self._store.attempts.finish(lease, AttemptState.PREPARING, result, self._clock.now())
             self._wake()
 

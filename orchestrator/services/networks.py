@@ -229,5 +229,8 @@ def dismiss(store: Store, engines: Mapping[str, Engine]) -> None:
                 if network.startswith(prefix) and network not in busy:
                     engine.remove(network)
                     engine.remove_network(network)
+        except EngineUnavailable as error:
+            # Perhaps there is nothing: nobody can look.
+            log.debug("the networks of %s are left alone: %s", host, error)
         except EngineError as error:
             log.info("the networks of %s stay for now: %s", host, error)

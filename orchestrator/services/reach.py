@@ -201,7 +201,8 @@ class Reach:
         with known.lock:
             news = not known.silent or known.why != why
             if self._loud and not known.silent:
-                log.error("host %s does not answer, runs wait for it: %s", host, why)
+                # Whether that is bad depends on the runs: those that wait for it say so.
+                log.warning("host %s does not answer: %s", host, why.removeprefix(f"host {host}: "))
             known.answered, known.why, known.silent = False, why, True
         if news and self._hosts is not None:
             now = self._clock.now()

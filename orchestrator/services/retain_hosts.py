@@ -103,7 +103,7 @@ class HostKeeper:
                 things = list(self._things(host, usage))
                 whole += plan_hosts(things, self._policy, self._clock.now(), lacking, kinds)
             except EngineError as error:
-                problems.append(f"{host}: {error}")
+                problems.append(f"{host}: {str(error).removeprefix(f'host {host}: ')}")
             progress(ProgressEvent("looking at hosts", done, len(hosts), "hosts"))
         return whole, problems
 
@@ -227,7 +227,7 @@ class HostKeeper:
     def _uses(self, needs: Needs) -> _Uses:
         if self._to_the_last:
             # What a queued attempt will execute in is known once it is prepared: any image may be it.
-            return _Uses({}, {}, {}, {}, {}, needs.volumes, needs.unfinished)
+            return self._uses_with({}, {}, needs.volumes, needs.unfinished)
         digests: dict[str, str] = {}
         for name in self._pipelines:
             for run in self._store.runs.listing(name, limit=_NEWEST):
@@ -239,14 +239,18 @@ class HostKeeper:
             naming.data_volume(self._store.instance, fingerprint): f"the current version of {dataset}"
             for fingerprint, dataset in self._store.retention.current_data().items()
         }
+        return self._uses_with(self._wanted(), digests | needs.images, volumes | needs.volumes, "")
+
+    def _uses_with(
+        self,
+        wanted: Mapping[str, str],
+        digests: Mapping[str, str],
+        volumes: Mapping[str, str],
+        all_images: str,
+    ) -> _Uses:
+        found = self._store.retention
         return _Uses(
-            self._store.retention.image_uses(),
-            self._store.retention.data_uses(),
-            self._store.retention.staged(),
-            self._wanted(),
-            digests | needs.images,
-            volumes | needs.volumes,
-            "",
+            *(found.image_uses(), found.data_uses(), found.staged()), wanted, digests, volumes, all_images
         )
 
 

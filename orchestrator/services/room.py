@@ -197,12 +197,14 @@ class Room:
                 log.info("there is room again: %s", measured)
             return None
         said = f"{measured}, and {format_size(keep.of(measured.space))} are to stay free ({key}.min_free)"
+        beyond = keep.is_beyond(measured.space)
+        remedy = f"the whole disk is smaller: lower {key}.min_free" if beyond else "free some there"
         if self.loud and key not in self._told:
             self._told.add(key)
-            log.error("runs wait for room: %s; free some there", said)
+            log.error("runs wait for room: %s; %s", said, remedy)
         name = key.removeprefix("hosts.")
-        how = f" (`orchestrator hosts prune {name}`)" if name != key else ""
-        return f"{said}; free some there{how}"
+        how = f" (`orchestrator hosts prune {name}`)" if name != key and not beyond else ""
+        return f"{said}; {remedy}{how}"
 
     def _look(self, host: str) -> _Known | None:
         """What is known, looked up now or, when it is old, in the background."""

@@ -51,25 +51,31 @@ def _attempt(
     return f"{text}; last line: {last[0].strip()}" if last and last[0].strip() else text
 
 
-def waiting(store: Store, chooser: Chooser, now: datetime, run: Run, served: bool) -> list[str]:
+def waiting(
+    store: Store, chooser: Chooser, now: datetime, run: Run, served: bool, attended: bool = True
+) -> list[str]:
     """Why a run is not further than it is, one sentence each; nothing when it has ended or is at work.
 
-    ``served``: somebody is there to execute it.
+    ``served``: somebody is there to execute it; ``attended``: somebody may be at work on what has begun.
     """
     if run.state.final:
         return []
     reasons: list[str] = []
-    queued = [a for a in store.attempts.of_run(run.id) if a.state is AttemptState.QUEUED]
+    attempts = store.attempts.of_run(run.id)
+    queued = [a for a in attempts if a.state is AttemptState.QUEUED]
     told = chooser.why_waits(run, now) if queued else {}
     if told and not served:
         reasons.append("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")
+    elif not served and not attended and any(attempt.state.active for attempt in attempts):
+        takes_up = "`orchestrator serve`, or `orchestrator runs resume`, takes it up"
+        reasons.append(f"no server is up, and nobody follows what was begun: {takes_up}")
     for attempt in queued:
         name = f"replicate {attempt.replicate}" if run.replicates > 1 else "it"
         if attempt.not_before is not None and attempt.not_before > now:
             seconds = (attempt.not_before - now).total_seconds()
             reasons.append(f"{name} is tried again in {format_duration(seconds)}")
         elif why := told.get(attempt.id):
-            reasons.append(f"{name} waits for {why}")
+            reasons.append(f"{name} {why}")
     if run.state is RunState.EVALUATING:
         reasons += [
             f"its baseline is being measured again: {other.pipeline}#{other.number}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from orchestrator.domain.report import format_ago, format_duration, key_metric, 
 from orchestrator.domain.run import Run, RunState, latest_tries
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, Renderer
+from orchestrator.services.readiness import Readiness
 from orchestrator.services.report import ReportBuilder
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -57,8 +58,8 @@ class Pages:
     reports: ReportBuilder
     renderer: Renderer
     logs: LogFiles
-    ready: Callable[[], Mapping[str, str]]
-    """What is not well now, by part: empty when all is."""
+    ready: Callable[[], Readiness]
+    """Whether work can be done now, and what is not well."""
     healthy: Callable[[], bool]
     """Whether the service's own threads are alive."""
     standing: Callable[[Run], Sequence[str]]
@@ -108,8 +109,9 @@ def _add_health(app: FastAPI, pages: Pages) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        problems = dict(pages.ready())
-        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+        now = pages.ready()
+        told = {"ready": now.ready, "problems": dict(now.problems), "degraded": dict(now.degraded)}
+        return JSONResponse(told, 200 if now.ready else 503)
 
 
 def _templates() -> jinja2.Environment:

@@ -61,6 +61,20 @@ def test_an_added_host_has_the_keys_that_the_file_would_have(command: Command, f
         app.close()
 
 
+def test_a_key_that_only_a_person_can_use_is_told_when_its_host_is_added(
+    command: Command, folder: Path
+) -> None:
+    key = folder / "locked"
+    key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+    ended = command("hosts", "add", "lab", "--ssh", "ci@lab", "--identity-file", str(key))
+    assert ended.code == 0, ended.err
+    assert f"warning: {key} has a passphrase" in ended.err
+    key.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    assert (
+        "passphrase" not in command("hosts", "add", "lab", "--ssh", "ci@lab", "--identity-file", str(key)).err
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -73,6 +87,11 @@ def test_an_added_host_has_the_keys_that_the_file_would_have(command: Command, f
         (("--engine", "unix:///a.sock", "--label", "gpu"), '"gpu" is not KEY=VALUE'),
         (("--engine", "unix:///a.sock", "--set", "labels={"), "is no YAML"),
         (("--ssh", "-oProxyCommand=evil"), "is not the name or address of a machine"),
+        (
+            ("--ssh", "lab", "--identity-file", "nokey"),
+            "nokey does not exist. To do: a private key; relative",
+        ),
+        (("--ssh", "lab", "--identity-file", "/"), "/ is no file"),
     ],
 )
 def test_what_cannot_be_a_host_is_not_added(
@@ -98,6 +117,11 @@ def test_the_state_folder_that_the_file_names_is_no_data_of_an_added_host(
     assert (ended.code, ended.out) == (2, "")
     assert "cannot be shown to runs" in ended.err
     assert usable(folder) == ["desk"]
+
+
+def test_a_host_that_is_added_again_was_replaced(command: Command, folder: Path) -> None:
+    assert "host lab was added" in command("hosts", "add", "lab", "--engine", "unix:///a.sock").err
+    assert "host lab was replaced" in command("hosts", "add", "lab", "--engine", "unix:///b.sock").err
 
 
 def test_a_host_of_the_file_is_changed_in_the_file(command: Command, folder: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_runner_that_is_too_large_for_every_host_is_refused_with_numbers() -> 
     hosts = HostNow(spec("lab"), cores=4), HostNow(spec("desk", cpus=2.0), cores=8)
     (decision,) = decisions([queued(1, runner=needs(cpus=16.0))], hosts)
     assert isinstance(decision, Refused)
-    told = "no host is large enough for the runner small: "
+    told = "no host can execute the runner small: "
     told += "lab has 4 cores, 16 wanted; desk has 2 cores, 16 wanted"
     assert decision.why == told
 

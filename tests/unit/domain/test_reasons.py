@@ -41,6 +41,7 @@ OURS_OR_THE_HOST = {
     "registry_denied",
     "registry_unavailable",
     "host_unknown",
+    "no_suitable_host",
     "source_unavailable",
     "revision_gone",
     "data_unavailable",

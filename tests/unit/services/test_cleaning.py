@@ -124,6 +124,18 @@ def test_what_a_runner_or_a_pipeline_uses_stays_but_when_all_is_to_go(world: Wor
     assert Broom(world).sweep() == [runner]
 
 
+def test_what_was_used_a_moment_ago_is_not_said_to_be_old_when_all_is_to_go(world: World) -> None:
+    world.engine.script(Script())
+    run = world.finish(world.first_run(pipeline(datasets=(ROWS,))), world.server())
+    wait_until(lambda: not world.engine.guests, "the container to go")
+    data = naming.data_volume(world.store.instance, run.change.datasets[0].fingerprint)
+    world.engine.made_at[data] = world.clock.now() - timedelta(days=3)
+    plan, _ = Broom(world).keeper().plan(HOSTS, world.progress.append)
+    (why,) = [thing.why for thing in plan.going if thing.title == data]
+    assert why.startswith("unused for ")
+    assert "d" not in why.removeprefix("unused for "), "the run is no day old"
+
+
 def test_leftovers_go_with_their_age_and_what_they_hold_goes_with_them(world: World) -> None:
     volume = naming.data_volume(world.store.instance, "0" * 64)
     world.engine.ensure_volume(volume, {})

@@ -770,7 +770,10 @@ def test_a_full_host_is_not_asked_for_a_slot_at_every_look(
 
 def test_a_run_that_no_host_fits_errs_and_says_what_was_asked_for(world: World) -> None:
     runner = RunnerSpec("gpu", NamedImage("image:1"), host_labels=(("gpu", "yes"),))
-    run = world.finish(world.first_run(pipeline(runner=runner)), world.server())
+    server, made = world.server(), world.first_run(pipeline(runner=runner))
+    (why,) = world.waiting(made)
+    assert why.startswith("it cannot start: no host of the configuration fits"), "nothing is waited for"
+    run = world.finish(made, server)
     assert (run.state, run.reason) == (RunState.ERRORED, Reason.HOST_UNKNOWN)
     assert "gpu" in run.message
 

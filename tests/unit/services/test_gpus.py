@@ -151,7 +151,7 @@ def test_a_gpu_that_is_gone_by_the_start_is_told(gpu_world: World) -> None:
 
 def test_a_run_that_wants_more_than_any_host_has_is_refused_at_once(gpu_world: World) -> None:
     run = gpu_world.finish(gpu_world.first_run(wanting(gpus=3)), gpu_world.server())
-    assert (run.state, run.reason) == (RunState.ERRORED, Reason.HOST_UNKNOWN)
+    assert (run.state, run.reason) == (RunState.ERRORED, Reason.NO_SUITABLE_HOST)
     assert "3 GPUs wanted, 2 of its GPUs fit; it has: NVIDIA H100" in run.message
 
 
@@ -172,7 +172,7 @@ def test_only_the_gpus_that_the_administrator_names_are_given(gpu_world: World) 
 def test_a_host_that_gives_no_gpus_is_never_asked(gpu_world: World) -> None:
     gpu_world.hosts = (HostSpec("local", "unix:///x", 2, gpus=()),)
     run = gpu_world.finish(gpu_world.first_run(wanting()), gpu_world.server())
-    assert run.reason is Reason.HOST_UNKNOWN
+    assert run.reason is Reason.NO_SUITABLE_HOST
     assert "gpus" not in {call for call, _ in gpu_world.engine.calls}
 
 

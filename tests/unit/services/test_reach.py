@@ -229,5 +229,5 @@ def test_silence_is_said_once_and_so_is_its_end(
         assert reach.why_not("local") is None
     said = [record.getMessage() for record in caplog.records]
     assert [text.split(":")[0] for text in said] == (
-        ["host local does not answer, runs wait for it", "host local answers again"] if loud else []
+        ["host local does not answer", "host local answers again"] if loud else []
     )

@@ -83,6 +83,13 @@ def test_too_little_room_for_the_state_is_said_with_place_number_and_remedy(benc
     )
 
 
+def test_a_disk_that_is_too_small_at_all_is_not_to_be_freed(bench: Bench) -> None:
+    bench.at_home(150)
+    said = bench.made(NO_RESERVE, Reserve(size=2000 * MIB)).why_not("local")
+    assert said is not None
+    assert said.endswith("; the whole disk is smaller: lower hosts.local.min_free")
+
+
 def test_the_room_of_an_engine_on_this_machine_is_asked_anew_each_time(bench: Bench) -> None:
     bench.at_home(500)
     assert bench.room.why_not("local") is None

@@ -18,6 +18,7 @@ from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import Exit, Run
 from orchestrator.services.choose import Chooser
+from orchestrator.services.readiness import Readiness
 from orchestrator.services.standing import doing, waiting
 from orchestrator.store import open_store
 from orchestrator.web.app import Pages, create_app
@@ -48,6 +49,7 @@ class Site:
 
     def __init__(self, world: World) -> None:
         self.problems: dict[str, str] = {}
+        self.degraded: dict[str, str] = {}
         self.alive = True
         self.now = world.clock.now
         pages = Pages(
@@ -55,7 +57,7 @@ class Site:
             world.reports,
             ReportRenderer(),
             world.logs,
-            lambda: self.problems,
+            lambda: Readiness(self.problems, self.degraded),
             lambda: self.alive,
             lambda run: (
                 doing(world.store, world.logs, world.clock.now(), run)
@@ -111,11 +113,18 @@ def test_health_is_that_of_the_threads(site: Site) -> None:
 
 
 def test_readiness_names_what_is_not_well(site: Site) -> None:
-    assert site.get("/readyz").json() == {"ready": True, "problems": {}}
+    assert site.get("/readyz").json() == {"ready": True, "problems": {}, "degraded": {}}
     site.problems["host gpu"] = "does not answer"
     answer = site.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"ready": False, "problems": {"host gpu": "does not answer"}}
+    assert answer.json() == {"ready": False, "problems": {"host gpu": "does not answer"}, "degraded": {}}
+
+
+def test_a_server_that_can_do_some_work_is_ready_and_says_what_it_cannot(site: Site) -> None:
+    site.degraded["host gpu"] = "does not answer"
+    answer = site.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"ready": True, "problems": {}, "degraded": {"host gpu": "does not answer"}}
 
 
 def test_the_overview_of_nothing_says_how_to_begin(site: Site) -> None:
