@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 KNOWN = 30.0
 """Seconds for which it counts where an engine keeps its data, and what was measured by a container."""
+_OLDEST = 2 * KNOWN
+"""Seconds after which a figure of another machine is nothing to give work by: it is measured anew before."""
+_AGAIN = 2.0
+"""Seconds between two tries to measure on an engine that did not answer."""
 _PATIENCE = 30.0
 """Seconds that the container which measures may take."""
 _LOOK = 0.1
@@ -49,11 +54,16 @@ class Measured:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of a host: the folder when it is on this machine, else what a container measured."""
+    """What is known of a host: the folder when it is on this machine, else what a container measured.
+
+    Times are monotonic seconds: when it was looked at, and when there was an outcome, which is a figure, or
+    that there is none to be had.
+    """
 
     at: float
     folder: Path | None
     measured: Measured
+    outcome: float = -math.inf
     busy: bool = False
 
 
@@ -62,7 +72,8 @@ class Room:
 
     ``machine`` is this machine's name, as engines on it say it. Of an engine elsewhere a small container of
     the host's helper image finds out. ``patient`` waits for that; otherwise it is done in the background, and
-    until it is done nobody knows. ``loud``: says once in the log when room lacks, and when it is back.
+    until it is done nobody knows. A machine reached over SSH gets no run before that. ``loud``: says once in
+    the log when room lacks, and when it is back.
     """
 
     def __init__(
@@ -93,11 +104,16 @@ class Room:
         self._lock = threading.Lock()
 
     def why_not(self, host: str) -> str | None:
-        """Why no run may begin on a host for want of room, or None. Unknown room is no reason.
+        """Why no run may begin on a host for want of room, or None.
 
-        Costs some microseconds, but for the first question about a host.
+        Room that nobody can find out is no reason; that it is being found out is one, on a machine that is
+        reached over SSH.
+
+        Costs some microseconds, but for the first question about a host on this machine.
         """
-        return self.state_lacks() or self.host_lacks(host)
+        if (lack := self.state_lacks()) is not None or (known := self._asked(host)) is None:
+            return lack
+        return self._lacks(host, known) or self._unmeasured(host, known)
 
     def state_lacks(self) -> str | None:
         """What lacks where the orchestrator keeps logs and artifacts, or None."""
@@ -112,17 +128,15 @@ class Room:
 
     def host(self, host: str) -> Measured:
         """The room where an engine keeps its data, measured now: it counts from now. Raises EngineError."""
-        engine = self._engines[host]
-        info = engine.info()
-        folder = self._folder(info.name, info.data_root)
-        place = f"{info.data_root or 'the data root'} of the engine {host}"
-        if folder is not None:
-            measured = Measured(place, self._disk.space(folder), "the folder is not there")
-        else:
-            measured = self._by_container(engine, self._hosts[host], place)
-        with self._lock:
-            busy = host in self._known and self._known[host].busy
-            self._known[host] = _Known(self._clock.monotonic(), folder, measured, busy)
+        spec = self._hosts[host]
+        try:
+            folder, measured = self._measure(spec, self._engines[host])
+        except EngineUnavailable:
+            raise
+        except EngineError as error:
+            return Measured(_place(host), None, str(error))
+        now = self._clock.monotonic()
+        self._learn(host, now, folder, measured, now)
         return measured
 
     def where(self, host: str) -> str:
@@ -174,12 +188,15 @@ class Room:
 
     def host_lacks(self, host: str) -> str | None:
         """What lacks where an engine keeps its data, or None."""
+        known = self._asked(host)
+        return None if known is None else self._lacks(host, known)
+
+    def _asked(self, host: str) -> _Known | None:
+        """What is known of a host that is to keep some room free."""
         spec = self._hosts.get(host)
-        if spec is None or spec.min_free == NO_RESERVE:
-            return None
-        known = self._look(host)
-        if known is None:
-            return None
+        return None if spec is None or spec.min_free == NO_RESERVE else self._look(host)
+
+    def _lacks(self, host: str, known: _Known) -> str | None:
         measured = known.measured
         if known.folder is not None:
             measured = Measured(measured.place, self._disk.space(known.folder), measured.why)
@@ -206,13 +223,23 @@ class Room:
         how = f" (`orchestrator hosts prune {name}`)" if name != key and not beyond else ""
         return f"{said}; {remedy}{how}"
 
+    def _unmeasured(self, host: str, known: _Known) -> str | None:
+        """That nobody knows yet what room a machine reached over SSH has, or no longer; else None."""
+        over_ssh = (spec := self._hosts.get(host)) is not None and spec.ssh is not None
+        if not over_ssh or self._clock.monotonic() - known.outcome < _OLDEST:
+            return None
+        return str(Measured(known.measured.place, None, known.measured.why or "it is being measured anew"))
+
     def _look(self, host: str) -> _Known | None:
-        """What is known, looked up now or, when it is old, in the background."""
-        now = self._clock.monotonic()
+        """What is known, looked up now or, where that takes long and nobody waits, in the background."""
+        now, spec = self._clock.monotonic(), self._hosts.get(host)
         with self._lock:
             known = self._known.get(host)
             if known is not None and (known.busy or now - known.at < KNOWN):
                 return known
+            if known is None and spec is not None and spec.ssh is not None and not self.patient:
+                # Even the first question may take as long as the way there.
+                known = self._known[host] = _Known(-math.inf, None, _being_measured(_place(host)))
             if known is not None and not self.patient:
                 known.busy = True
                 threading.Thread(target=self._renew, args=(host,), name=f"room-{host}", daemon=True).start()
@@ -227,24 +254,49 @@ class Room:
                 self._known[host].busy = False
 
     def _find_out(self, host: str, wait: bool) -> _Known | None:
-        spec, engine = self._hosts[host], self._engines.get(host)
-        if engine is None:
+        spec, engine = self._hosts.get(host), self._engines.get(host)
+        if spec is None or engine is None:
             return None
         try:
-            info = engine.info()
-            place = f"{info.data_root or 'the data root'} of the engine {host}"
-            folder = self._folder(info.name, info.data_root)
-            measured = Measured(place, None, "it is being measured")
-            if folder is None and wait:
-                measured = self._by_container(engine, spec, place)
+            folder, measured = self._measure(spec, engine, wait)
         except EngineError as error:
-            measured, folder = Measured(f"the engine {host}", None, str(error)), None
+            return self._go_by_former(host, error)
+        now = self._clock.monotonic()
         # What is still to be measured is old from the beginning.
-        at = self._clock.monotonic() if folder is not None or wait else -KNOWN
+        known = folder is not None or wait
+        return self._learn(host, now if known else -math.inf, folder, measured, now if known else -math.inf)
+
+    def _go_by_former(self, host: str, error: EngineError) -> _Known:
+        """No answer makes no room: a figure holds until there is another one, as far as it is not too old."""
+        now = self._clock.monotonic()
+        with self._lock:
+            before = self._known.get(host)
+        at, outcome = now, now
+        if isinstance(error, EngineUnavailable):
+            at = now - KNOWN + _AGAIN
+            outcome = -math.inf if before is None else before.outcome
+        if before is not None and (before.folder is not None or before.measured.space is not None):
+            return self._learn(host, at, before.folder, before.measured, outcome)
+        return self._learn(host, at, None, Measured(_place(host), None, str(error)), outcome)
+
+    def _learn(self, host: str, at: float, folder: Path | None, measured: Measured, outcome: float) -> _Known:
         with self._lock:
             busy = host in self._known and self._known[host].busy
-            known = self._known[host] = _Known(at, folder, measured, busy)
+            known = self._known[host] = _Known(at, folder, measured, outcome, busy)
         return known
+
+    def _measure(self, spec: HostSpec, engine: Engine, wait: bool = True) -> tuple[Path | None, Measured]:
+        """The folder where an engine keeps its data, if that is here, and the room there. Raises EngineError.
+
+        Without ``wait`` nothing is measured by a container.
+        """
+        info = engine.info()
+        place = f"{info.data_root or 'the data root'} of the engine {spec.name}"
+        # Another machine may have our name; its folders are not the ones here.
+        folder = None if spec.ssh is not None else self._folder(info.name, info.data_root)
+        if folder is not None:
+            return folder, Measured(place, self._disk.space(folder), "the folder is not there")
+        return None, self._by_container(engine, spec, place) if wait else _being_measured(place)
 
     def _folder(self, machine: str, data_root: str) -> Path | None:
         """An engine's data root where this process sees it, else None."""
@@ -253,7 +305,7 @@ class Room:
         return Path(data_root) if self._disk.space(Path(data_root)) is not None else None
 
     def _by_container(self, engine: Engine, host: HostSpec, place: str) -> Measured:
-        """What df says in a container, whose files lie at the engine's data root."""
+        """What df says in a container, whose files lie at the engine's data root. Raises EngineError."""
         name = self._helper(host.name)
         spec = ContainerSpec(
             name=name,
@@ -275,10 +327,6 @@ class Room:
             return Measured(place, Space(0, 0))
         except ImageNotFound:
             return Measured(place, None, f"the image {host.helper_image} is not there to find out")
-        except EngineUnavailable:
-            raise
-        except EngineError as error:
-            return Measured(place, None, str(error))
         fields = lines[-1].split() if lines else []
         if len(fields) < 4 or not fields[1].isdigit() or not fields[3].isdigit():
             return Measured(place, None, f"df said {' '.join(lines)!r}")
@@ -295,3 +343,12 @@ class Room:
                     return [line.text.decode(errors="replace") for line in stream]
             self._clock.sleep(_LOOK)
         raise EngineError(f"the container that measures took longer than {_PATIENCE:.0f} s")
+
+
+def _place(host: str) -> str:
+    """Where an engine's data are that has not said it."""
+    return f"the engine {host}"
+
+
+def _being_measured(place: str) -> Measured:
+    return Measured(place, None, "it is being measured")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import DiskFull, EngineFull, EngineUnavailable, StoreUnavailable
-from orchestrator.domain.pipeline import HELPER_IMAGE, HostSpec
+from orchestrator.domain.errors import (
+    DiskFull,
+    EngineError,
+    EngineFull,
+    EngineUnavailable,
+    StoreUnavailable,
+)
+from orchestrator.domain.pipeline import HELPER_IMAGE, HostSpec, SshSpec
 from orchestrator.domain.run import AttemptState, Exit, Reason, RunState
 from orchestrator.domain.space import NO_RESERVE, Reserve, Space
+from orchestrator.ports.engine import EngineInfo
 from orchestrator.services.room import KNOWN, Room
 from tests.support.fake_engine import FakeEngine, Script
 from tests.support.waiting import wait_until
@@ -39,8 +48,10 @@ class Bench:
         self.engine.script(df(900))
         self.room = self.made(Reserve(size=100 * MIB), Reserve(size=200 * MIB))
 
-    def made(self, state: Reserve, engine: Reserve, *, patient: bool = False) -> Room:
-        host = HostSpec("local", "unix:///x", min_free=engine)
+    def made(
+        self, state: Reserve, engine: Reserve, *, patient: bool = False, ssh: SshSpec | None = None
+    ) -> Room:
+        host = HostSpec("local", "unix:///x", min_free=engine, ssh=ssh)
         return Room(
             self.disk,
             STATE,
@@ -52,6 +63,10 @@ class Bench:
             "room-{}".format,
             patient,
         )
+
+    def far(self) -> Room:
+        """The same, of a host that is reached over SSH."""
+        return self.made(NO_RESERVE, Reserve(size=200 * MIB), ssh=SshSpec("lab.example.org"))
 
     def at_home(self, free: int) -> None:
         """The engine is on this machine, and so much is free where it keeps its data."""
@@ -129,6 +144,111 @@ def test_an_engine_elsewhere_is_measured_by_a_container_in_the_background(bench:
     assert sum(bench.engine.starts.values()) == starts, "measured again although it was just measured"
     bench.clock.advance(KNOWN + 1)
     wait_until(lambda: bench.room.why_not("local") is None, "it to be measured again", 5)
+
+
+def wait_for_an_outcome(bench: Bench, room: Room) -> None:
+    """Ask, a little later each time, until nobody is measuring any more."""
+
+    def there() -> bool:
+        bench.clock.advance(2)
+        return "is not known" not in (room.why_not("local") or "")
+
+    wait_until(there, "it to be measured", 5)
+
+
+def creations(bench: Bench) -> int:
+    return [call for call, _ in bench.engine.calls].count("create")
+
+
+def test_a_host_over_ssh_gets_no_run_before_its_room_was_measured(bench: Bench) -> None:
+    bench.engine.script(df(98))
+    room = bench.far()
+    assert room.why_not("local") == "free space at the engine local is not known: it is being measured"
+    assert room.host_lacks("local") is None, "that it is being measured is no lack of room"
+    wait_for_an_outcome(bench, room)
+    assert (room.why_not("local") or "").startswith("98.0 MiB of 1000 MiB free")
+
+
+def test_a_host_over_ssh_with_room_gets_runs_once_it_was_measured(bench: Bench) -> None:
+    room = bench.far()
+    assert room.why_not("local") is not None
+    wait_for_an_outcome(bench, room)
+    assert room.why_not("local") is None
+
+
+def test_a_figure_of_a_host_over_ssh_that_is_too_old_is_renewed_before_a_run_goes_there(bench: Bench) -> None:
+    room = bench.far()
+    room.why_not("local")
+    wait_for_an_outcome(bench, room)
+    bench.engine.script(df(98))
+    bench.clock.advance(10 * KNOWN)
+    assert room.why_not("local") == (
+        "free space at /var/lib/fake of the engine local is not known: it is being measured anew"
+    )
+    wait_for_an_outcome(bench, room)
+    assert (room.why_not("local") or "").startswith("98.0 MiB")
+
+
+def test_nobody_waits_for_a_host_over_ssh_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go, answer = threading.Event(), bench.engine.info
+
+    def hang() -> EngineInfo:
+        let_go.wait(30)
+        return answer()
+
+    monkeypatch.setattr(bench.engine, "info", hang)
+    room = bench.far()
+    try:
+        began = time.monotonic()
+        for _ in range(3):
+            assert "it is being measured" in (room.why_not("local") or "")
+        assert time.monotonic() - began < 10
+    finally:
+        let_go.set()
+    wait_for_an_outcome(bench, room)
+
+
+@pytest.mark.parametrize("trouble", [EngineUnavailable("the link is down"), EngineError("no such thing")])
+def test_a_host_that_was_short_of_room_is_so_until_it_is_measured_anew(
+    bench: Bench, trouble: EngineError
+) -> None:
+    bench.engine.script(df(98))
+    room = bench.far()
+    room.why_not("local")
+    wait_for_an_outcome(bench, room)
+    bench.engine.script(df(900))
+    bench.engine.fail("create", trouble, times=2)
+    before = creations(bench)
+
+    def tried_twice() -> bool:
+        bench.clock.advance(KNOWN)
+        assert (room.why_not("local") or "").startswith("98.0 MiB"), "no answer makes no room"
+        return creations(bench) >= before + 2
+
+    wait_until(tried_twice, "it to be tried", 5)
+
+    def has_room() -> bool:
+        bench.clock.advance(KNOWN)
+        return room.why_not("local") is None
+
+    wait_until(has_room, "its room to count", 5)
+
+
+def test_a_host_over_ssh_that_nobody_can_measure_keeps_no_run_waiting(bench: Bench) -> None:
+    del bench.engine.images[HELPER_IMAGE]
+    room = bench.far()
+    room.why_not("local")
+    wait_for_an_outcome(bench, room)
+    assert room.why_not("local") is None
+
+
+def test_a_machine_elsewhere_with_our_name_is_not_measured_here(bench: Bench) -> None:
+    bench.at_home(900)
+    bench.engine.script(df(98))
+    room = bench.far()
+    room.why_not("local")
+    wait_for_an_outcome(bench, room)
+    assert (room.why_not("local") or "").startswith("98.0 MiB")
 
 
 def test_who_asks_for_a_person_waits_until_it_is_measured(bench: Bench) -> None:
