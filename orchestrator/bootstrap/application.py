@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -227,7 +227,23 @@ class Application:
     @cached_property
     def reach(self) -> Reach:
         """Which hosts answer, for whoever asks why a run waits."""
-        return Reach(self.engines, self.clock, patience=A_PERSONS_PATIENCE)
+
+        def told(host: str) -> str | None:
+            return self.silent((host,)).get(host)
+
+        return Reach(self.engines, self.clock, patience=A_PERSONS_PATIENCE, told=told)
+
+    def silent(self, hosts: Iterable[str]) -> Mapping[str, str]:
+        """Those that do not answer, with why, as a server that lives knows: it goes on asking them.
+
+        Asking takes seconds where nobody answers, so who only looks can leave these alone.
+        """
+        records = [record for host in hosts if (record := self.fleet.record(host)).unreachable_since]
+        if not records or not self.live_servers():
+            return {}
+        # Of the host's name nobody has to be told once more.
+        told = ((r.name, r.trouble.removeprefix(f"host {r.name}: ")) for r in records)
+        return {name: trouble or "nobody knows why" for name, trouble in told}
 
     @cached_property
     def watched(self) -> Reach:

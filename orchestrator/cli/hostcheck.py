@@ -125,14 +125,14 @@ def check_host(app: Application, host: str, image: str | None) -> list[PartResul
 
 
 def _network(app: Application, host: str, name: str) -> Told:
-    (spec,) = [known for known in app.hosts if known.name == host]
+    (spec,) = [known for known in app.fleet.known if known.name == host]
     found = try_out(app.networks, app.engines[host], spec, _network_name(name), app.clock)
     return Told(found.result, found.told)
 
 
 def _gpu(app: Application, host: str, name: str) -> Told:
     """Whether GPUs can be given to runs; where they cannot, others can execute all the same."""
-    (spec,) = [known for known in app.hosts if known.name == host]
+    (spec,) = [known for known in app.fleet.known if known.name == host]
     leased = app.store.attempts.gpus_leased().get(host, {})
     try:
         found = try_gpu(app.gpus, app.engines[host], spec, leased, name, app.clock)

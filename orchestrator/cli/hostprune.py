@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.bootstrap import Application
     from orchestrator.domain.retention import Going, Plan
@@ -42,12 +42,15 @@ def prune(names: tuple[str, ...], dry_run: bool, yes: bool, now: bool, everythin
 
     settings = this()
     with settings.application() as app:
-        wanted = known_hosts(app, names)
+        wanted = known_hosts(app, names, removed=True)
+        # One that is named is asked all the same: it may have just come back.
+        silent: Mapping[str, str] = {} if names else app.silent(wanted)
         if everything and app.live_servers():
             raise InvalidInput("a server is up, and may need what is there", "stop it, or leave --all out")
         keeper = _keeper(app, now=now, everything=everything)
         with ProgressLine() as progress:
-            plan, problems = keeper.plan(HOSTS, progress, wanted)
+            plan, problems = keeper.plan(HOSTS, progress, [host for host in wanted if host not in silent])
+        problems += [f"{host} does not answer: {why}" for host, why in silent.items()]
         if not settings.json:
             _table(plan)
         if plan.going and not dry_run and not yes:

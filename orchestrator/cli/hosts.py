@@ -36,11 +36,13 @@ def check(names: tuple[str, ...], image: str | None) -> int:
     """Run a real container on each host, as a run would, and time each part of it."""
     from orchestrator.cli.hostcheck import check_host, conclusion
     from orchestrator.cli.hostnames import known_hosts
-    from orchestrator.cli.output import Column, print_json, print_table
+    from orchestrator.cli.output import Column, print_json, print_table, say
+    from orchestrator.domain.host import HostState, standing_of
 
     settings = this()
     with settings.application() as app:
-        checked = {name: check_host(app, name, image) for name in known_hosts(app, names)}
+        wanted = known_hosts(app, names, removed=True)
+        checked = {name: check_host(app, name, image) for name in wanted}
         results = [part for parts in checked.values() for part in parts]
         _have_tried_again(app, checked)
         if settings.json:
@@ -51,6 +53,10 @@ def check(names: tuple[str, ...], image: str | None) -> int:
             print_table(columns, rows)
             for name, parts in checked.items():
                 click.echo(conclusion(name, parts))
+        for record in map(app.fleet.record, wanted):
+            if record.state is not HostState.ACTIVE:
+                back = f"it takes no runs until `orchestrator hosts resume {record.name}`"
+                say(f"host {record.name} {standing_of(record)}; {back}")
         return UNKNOWN if any(r.result == "fail" for r in results) else PASSED
 
 

@@ -68,15 +68,15 @@ def build(names: tuple[str, ...], host: str | None, everything: bool) -> int:
     The base image is pulled or made from Debian's packages first where it is missing, and it is said which.
     What was built on an older base is built again.
     """
+    from orchestrator.cli.hostnames import require_host
     from orchestrator.cli.output import print_json, say
-    from orchestrator.domain.errors import NotFound
     from orchestrator.domain.pipeline import RepositoryImage
 
     settings = this()
     with settings.application() as app:
+        if host is not None:
+            require_host(app, host)
         hosts = [h for h in app.hosts if host in (None, h.name)]
-        if not hosts:
-            raise NotFound(f'there is no host "{host}"', f"there are: {', '.join(h.name for h in app.hosts)}")
         wanted = _wanted(app, names, everything=everything)
         if not names and (left := sorted(app.runners.keys() - wanted.keys())):
             say(f"left out, because no pipeline uses them: {', '.join(left)}; --all makes these, too")

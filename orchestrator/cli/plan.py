@@ -32,6 +32,7 @@ def plan(pipeline: str) -> int:
         from orchestrator.cli.output import print_json
 
         wanted = app.pipeline(pipeline)
+        app.room.patient = True
         found = app.planner.plan(wanted)
         places = _places(app, wanted)
         goes = _goes(app, wanted)
@@ -75,12 +76,18 @@ def _places(app: Application, pipeline: Pipeline) -> list[dict[str, Json]]:
 
     used = app.store.attempts.slots_in_use()
     rows: list[dict[str, Json]] = []
-    for host in eligible_hosts(pipeline.runner, app.hosts):
+    eligible = eligible_hosts(pipeline.runner, app.hosts)
+    silent = app.silent(host.name for host in eligible)
+    for host in eligible:
+        lack = None
         try:
-            image = _image(app.engines[host.name], pipeline)
-            lack = app.room.why_not(host.name)
+            if (why := silent.get(host.name)) is not None:
+                image = f"not known: {why}"
+            else:
+                image = _image(app.engines[host.name], pipeline)
+                lack = app.room.why_not(host.name)
         except EngineError as error:
-            image, lack = f"not known: {error}", None
+            image = f"not known: {error}"
         rows.append(
             {
                 "host": host.name,
@@ -97,7 +104,6 @@ def _goes(app: Application, pipeline: Pipeline) -> str:
     """Where a run would go now, or what it would wait for."""
     from orchestrator.domain.placement import Placed, Refused, Waits
 
-    app.room.patient = True
     match app.chooser(app.reach).try_out(pipeline, app.clock.now()):
         case Placed(host=host):
             return f"a run would go to {host.name} now"

@@ -43,16 +43,15 @@ def run(
     end it.
     """
     from orchestrator.cli.attach import stay_with
+    from orchestrator.cli.hostnames import require_host
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.views import reference, run_json
-    from orchestrator.domain.errors import NotFound
 
     settings = this()
     with settings.application(check_stored=True) as app:
         wanted = app.pipeline(pipeline)
-        if host is not None and host not in {h.name for h in app.hosts}:
-            known = ", ".join(h.name for h in app.hosts)
-            raise NotFound(f'there is no host "{host}"', f"the configuration has: {known}")
+        if host is not None:
+            require_host(app, host)
         if (wait or follow) and not app.live_servers():
             _require_a_host(app, wanted, host)
         made = app.detector.run_now(wanted, ref, who(), host, replicates, priority=priority)

@@ -63,8 +63,9 @@ def list_runs(pipeline: str | None, states: tuple[str, ...], branch: str | None,
             "verdict",
             metric_column(rows),
             Column("cause", spare=True),
-            Column("branch", elastic=True),
+            Column("branch", elastic=True, least=6),
             "commit",
+            Column("host", elastic=True, least=4),
             "enqueued",
             Column("took", right=True),
         )
@@ -172,11 +173,14 @@ def resume(ref: str, follow: bool) -> int:
 def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
     """Run the same commit once more, on the data as they are now, as a new run."""
     from orchestrator.cli.attach import stay_with
+    from orchestrator.cli.hostnames import require_host
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.views import reference, run_json
 
     settings = this()
     with settings.application() as app:
+        if host is not None:
+            require_host(app, host)
         old = app.store.runs.find(ref)
         made = app.detector.run_now(app.pipeline(old.pipeline), None, who(), host, None, rerun_of=old)
         say(f"{reference(made)} enqueued: {reference(old)} once more, {made.change.revision.short}")

@@ -11,8 +11,9 @@ from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.codec import to_plain
+from orchestrator.domain.host import NOWHERE
 from orchestrator.domain.report import format_duration, key_metric, label_for, trend_for, word_for
-from orchestrator.domain.run import Attempt, Run, RunState
+from orchestrator.domain.run import Attempt, Run, RunState, latest_tries
 from orchestrator.ports.records import OutboxMessage
 from orchestrator.services.standing import doing, waiting
 
@@ -69,9 +70,16 @@ def summary_row(app: Application, run: Run, now: datetime) -> tuple[str, ...]:
         run.change.cause.value.replace("_", " "),
         revision.branch,
         revision.short,
+        ", ".join(hosts_of(app, run)),
         ago(run.created_at, now),
         took(run, now),
     )
+
+
+def hosts_of(app: Application, run: Run) -> list[str]:
+    """The hosts of the last try of each replicate; none before it has begun."""
+    tries = latest_tries(app.store.attempts.of_run(run.id))
+    return list(dict.fromkeys(each.host for each in tries if each.host and each.host != NOWHERE))
 
 
 _METRIC = re.compile(r"(?P<name>.*?) (?P<value>\S+)(?P<difference> \(\S+\))?")
@@ -118,6 +126,7 @@ def run_json(app: Application, run: Run) -> dict[str, Json]:
         "sentence": run.verdict.sentence if run.verdict else run.message,
         "reason": run.reason.value if run.reason else None,
         "replicates": run.replicates,
+        "hosts": hosts_of(app, run),
         "priority": run.priority,
         "rerun_of": run.rerun_of,
         "created_at": iso(run.created_at),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from orchestrator.domain.pipeline import HostSpec
+
+NOWHERE: Final = "(none)"
+"""What an attempt that no host can execute has in place of a host's name."""
 
 
 class HostState(StrEnum):
@@ -37,3 +41,16 @@ class HostRecord:
     """What keeps it from being used, with what to do about it."""
     boot_id: str = ""
     """What its kernel called its last known start; empty: never asked."""
+
+
+def standing_of(record: HostRecord) -> str:
+    """What people want of a host, and why, after its name: ``is being drained by ann: a new disk``."""
+    match record.state:
+        case HostState.ACTIVE:
+            what = "was resumed"
+        case HostState.DRAINING:
+            what = "is being drained"
+        case HostState.REMOVED:
+            what = "was removed"
+    who = f" by {record.changed_by}" if record.changed_by else ""
+    return f"{what}{who}" + (f": {record.reason}" if record.reason else "")

@@ -43,6 +43,8 @@ class Taken:
     pipeline: str
     cpus: float | None
     memory: int | None
+    run: str = ""
+    """The title of its attempt's run, such as ``wine#12``."""
 
 
 class Queue(Protocol):

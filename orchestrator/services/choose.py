@@ -10,7 +10,7 @@ from datetime import datetime
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.gpu import HostGpus
-from orchestrator.domain.host import HostRecord, HostState
+from orchestrator.domain.host import HostRecord, HostState, standing_of
 from orchestrator.domain.pipeline import HostSpec, Pipeline, RunnerSpec, eligible_hosts
 from orchestrator.domain.placement import (
     Closed,
@@ -298,13 +298,6 @@ class Chooser:
         if (lack := self._looks.no_room(spec.name)) is not None:
             return Closed.NO_ROOM, lack
         return None, ""
-
-
-def standing_of(record: HostRecord) -> str:
-    """What people want of a host, and why, after its name: ``is being drained by ann: a new disk``."""
-    what = "is being drained" if record.state is HostState.DRAINING else f"is {record.state.value}"
-    who = f" by {record.changed_by}" if record.changed_by else ""
-    return f"{what}{who}" + (f": {record.reason}" if record.reason else "")
 
 
 def _kept_by(decision: Decision) -> str:

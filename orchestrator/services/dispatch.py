@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from orchestrator.domain.errors import LeaseLost, OrchestratorError, StoreUnavailable
+from orchestrator.domain.host import NOWHERE
 from orchestrator.domain.placement import Placed, Refused, Waits
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.engine import Engine
@@ -174,7 +175,7 @@ class Dispatcher:
         attempt_id = refused.attempt.attempt_id
         lease = self._store.attempts.claim(
             attempt_id,
-            "(none)",
+            NOWHERE,
             1 << 30,
             naming.container_name(self._store.instance, attempt_id),
             self._owner,

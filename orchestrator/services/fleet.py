@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, overload
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.host import HostRecord, HostState
+from orchestrator.domain.host import HostRecord, HostState, standing_of
 from orchestrator.domain.pipeline import HostSpec
 from orchestrator.ports.engine import Engine
 from orchestrator.ports.store import Store
@@ -129,6 +129,8 @@ class Fleet:
         self._part = part
         self._lock = threading.RLock()
         self._state: _Now | None = None
+        self._told: Mapping[str, HostState] | None = None
+        """What people wanted of hosts when that was last looked at."""
         self._made: dict[str, tuple[HostSpec, Engine]] = {}
         self._former: list[Engine] = []
         self._replaced: dict[str, list[Engine]] = {}
@@ -177,7 +179,11 @@ class Fleet:
         return tuple(sorted(told))
 
     def tidy(self) -> None:
-        """Forget hosts that were removed, and former addresses, once no attempt is on them."""
+        """Forget hosts that were removed, and former addresses, once no attempt is on them.
+
+        What people did to hosts since the last time is said in the log.
+        """
+        self._tell()
         self._take_back()
         self._part_from_replaced()
         configured = {host.name for host in self._configured}
@@ -195,6 +201,19 @@ class Fleet:
                 log.info("host %s was removed, and nothing is on it any more", name)
                 self._drop(name)
         self.refresh()
+
+    def _tell(self) -> None:
+        records = self._now().records
+        before, self._told = self._told, {name: record.state for name, record in records.items()}
+        if before is None:
+            return
+        for name, record in records.items():
+            if record.changed_by == CONFIGURATION:
+                continue
+            if name not in before and record.definition is not None:
+                log.info("host %s was added by %s", name, record.changed_by)
+            if record.state is not before.get(name, HostState.ACTIVE):
+                log.info("host %s %s", name, standing_of(record))
 
     def _take_back(self) -> None:
         """A host that had left the configuration, and is in it again, is what it was."""

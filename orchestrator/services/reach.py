@@ -57,7 +57,8 @@ class Reach:
 
     With ``hosts`` it is written down there from when a host has not answered; ``returned`` is called before
     one that comes back counts as answering, and raises EngineError or StoreUnavailable when that is to be
-    tried again. ``loud``: says once in the log when something changes.
+    tried again. ``loud``: says once in the log when something changes. ``told`` says why a host does not
+    answer where somebody has found that out already, so that it is not asked.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Reach:
         hosts: Hosts | None = None,
         returned: Callable[[str, Engine], None] = lambda host, engine: None,
         patience: float = _PATIENCE,
+        told: Callable[[str], str | None] = lambda host: None,
     ) -> None:
         self._engines = engines
         self._patience = patience
+        self._told = told
         self._loud = loud
         self._clock = clock
         self._hosts = hosts
@@ -86,6 +89,8 @@ class Reach:
 
         Nobody waits for one that did not answer at the last look: it counts again once it has answered.
         """
+        if (told := self._told(host)) is not None:
+            return told
         known = self._of(host)
         with known.lock:
             if known.asking is None and self._clock.monotonic() - known.looked >= _REMEMBERED:

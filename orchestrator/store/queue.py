@@ -39,7 +39,7 @@ _DESCRIBED = select(
 _AT_ONCE = 500
 """Ids in one statement: databases have their limits."""
 _TAKEN = (
-    select(SlotRow.host, RunRow.pipeline, SlotRow.cpus, SlotRow.memory)
+    select(SlotRow.host, RunRow.pipeline, SlotRow.cpus, SlotRow.memory, RunRow.number)
     .join(AttemptRow, AttemptRow.id == SlotRow.attempt_id)
     .join(RunRow, RunRow.id == AttemptRow.run_id)
 )
@@ -72,7 +72,10 @@ class SqlQueue:
 
     def taken(self) -> Sequence[Taken]:
         with self._database.connected() as connection:
-            return [Taken(*row) for row in connection.execute(_TAKEN)]
+            return [
+                Taken(host, pipeline, cpus, memory, f"{pipeline}#{number}")
+                for host, pipeline, cpus, memory, number in connection.execute(_TAKEN)
+            ]
 
     def going(self) -> Sequence[Going]:
         with self._database.connected() as connection:

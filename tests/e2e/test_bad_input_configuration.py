@@ -113,7 +113,7 @@ def test_an_unknown_host_or_pipeline_is_said_and_makes_no_run(broken: Installati
     nobody = command(broken, "run", "line", "--host", "nope")
     assert nobody.returncode == 2
     assert 'there is no host "nope"' in nobody.stderr
-    assert "the configuration has: local" in nobody.stderr
+    assert "there are: local" in nobody.stderr
     mistyped = command(broken, "run", "lime")
     assert mistyped.returncode == 2
     assert 'did you mean "line"?' in mistyped.stderr

@@ -47,8 +47,11 @@ def test_what_runs_take_of_a_host_is_its_load(command: Command, folder: Path) ->
     assert app.store.attempts.claim(attempt.id, "desk", 2, "box", "me", now, 60, terms=terms) is not None
     app.close()
     (host,) = json.loads(command("hosts", "list", "--json").out)
-    assert (host["free"], host["cpus_taken"], host["memory_taken"]) == (1, 1.5, 1 << 30)
+    assert (host["taken"], host["cpus_taken"], host["memory_taken"]) == (1, 1.5, 1 << 30)
+    assert host["free"] == 0, "it does not answer"
+    assert host["runs"] == ["wine#1"]
     shown = command("hosts", "list").out
-    assert "1 of 2 free" in shown
+    assert "1 of 2 taken" in shown
+    assert "wine#1" in shown
     assert "1.5 cores" in shown
     assert "1.0 GiB" in shown

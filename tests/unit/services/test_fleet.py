@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -203,6 +204,26 @@ def test_a_host_that_was_removed_by_command_stays_so_whatever_the_file_says(yard
     yard.fleet.tidy()
     assert yard.usable == []
     assert [host.name for host in yard.fleet.known] == ["local"]
+
+
+def test_what_people_did_to_hosts_is_in_the_log_once(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
+    hosts, now = yard.world.store.hosts, yard.world.clock.now()
+    hosts.set_state("local", HostState.DRAINING, "bob", "before this server began", now)
+    yard.fleet.tidy()
+    caplog.set_level(logging.INFO)
+    hosts.set_state("local", HostState.REMOVED, "ann", "sold", now)
+    hosts.add(LAB, "ann", "", now)
+    for _ in range(2):
+        yard.later()
+        yard.fleet.tidy()
+    hosts.set_state("local", HostState.ACTIVE, "bob", "", now)
+    yard.later()
+    yard.fleet.tidy()
+    assert [record.getMessage() for record in caplog.records] == [
+        "host lab was added by ann",
+        "host local was removed by ann: sold",
+        "host local was resumed by bob",
+    ]
 
 
 def test_a_database_that_does_not_answer_leaves_what_was_known(

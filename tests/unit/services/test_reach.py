@@ -187,6 +187,15 @@ def test_a_silence_that_only_another_process_saw_is_cleared_and_taken_back(world
     assert reach.silent_for("local") == 0, "the old silence counts no more"
 
 
+def test_a_host_that_somebody_found_silent_is_not_asked(world: World) -> None:
+    told: dict[str, str] = {"local": "the network is down"}
+    reach = Reach(world.engines, world.clock, told=told.get)
+    assert reach.why_not("local") == "the network is down"
+    assert world.engine.calls == []
+    told.clear()
+    wait_until_it_answers(world, reach)
+
+
 def test_hosts_are_looked_at_by_themselves_the_silent_ones_more_often(world: World) -> None:
     reach = reach_of(world)
 

@@ -77,7 +77,9 @@ def test_the_cores_and_memory_of_a_host_are_given_out_once(store: SqlStore, data
     terms = Terms(Share(1.5, 2 * GIB), cpus=4.0, memory=6 * GIB)
     assert take(store, terms)
     assert take(store, terms)
-    assert set(store.queue.taken()) == {Taken("lab", "wine", 1.5, 2 * GIB)}
+    assert set(store.queue.taken()) == {
+        Taken("lab", "wine", 1.5, 2 * GIB, f"wine#{number}") for number in (1, 2)
+    }
     before = len(all_rows(database)["slots"])
     assert not take(store, terms), "4.5 of 4 cores"
     assert not take(store, Terms(Share(0.5, 3 * GIB), cpus=4.0, memory=6 * GIB)), "7 of 6 GiB"
