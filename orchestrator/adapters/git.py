@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from orchestrator.adapters.git_mirror import SEEN, Mirror, MirrorChange
 from orchestrator.adapters.git_process import REMOTE, GitFailed, Location, reaching, run_git
-from orchestrator.domain.change import Revision
-from orchestrator.domain.errors import NotFound, RevisionGone, SourceUnavailable
+from orchestrator.domain.change import Commit, Refs, Revision
+from orchestrator.domain.errors import InvalidInput, NotFound, RevisionGone, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -44,6 +44,27 @@ class GitCommand:
             for name, commit in self._list(Location.parse(source.location), "--heads").items()
             if name.startswith(_HEADS)
         }
+
+    def refs(self, source: SourceSpec) -> Refs:
+        """All branches and tags, and what the remote's HEAD names."""
+        location = Location.parse(source.location)
+        with reaching(location):
+            listed = run_git(["ls-remote", "--symref", "--", REMOTE], timeout=self._quick, location=location)
+        branches: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        default = None
+        for line in listed.splitlines():
+            value, _, name = line.partition("\t")
+            if name == "HEAD" and value.startswith(f"ref: {_HEADS}"):
+                default = value.removeprefix(f"ref: {_HEADS}")
+            elif not _COMMIT.fullmatch(value):
+                continue
+            elif name.startswith(_HEADS):
+                branches[name.removeprefix(_HEADS)] = value
+            elif name.startswith(_TAGS):
+                # The commit that an annotated tag stands for comes after the tag, with this ending.
+                tags[name.removeprefix(_TAGS).removesuffix("^{}")] = value
+        return Refs(branches, tags, default=default)
 
     def default_branch(self, source: SourceSpec) -> str | None:
         """What the remote's HEAD points to, or None when it says nothing."""
@@ -101,6 +122,60 @@ class GitCommand:
             return tuple(mirror.read("log", "--no-show-signature", *selected).split("\n")[:-1])
 
         return self._with(source, newer, "", read)
+
+    def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
+        """The commits in ``older..newer`` along first parents; ``newer`` alone without an older one."""
+
+        def read(mirror: Mirror) -> tuple[Commit, ...]:
+            known = older is not None and _COMMIT.fullmatch(older) and mirror.find(older) is not None
+            options = ("--first-parent", "--no-show-signature", "-z", "--format=%H%x00%B")
+            chosen = (f"--max-count={max(limit, 0)}", f"{older}..{newer}") if known else ("-1", newer)
+            parts = mirror.read("log", *options, *chosen, "--").split("\0")
+            return tuple(Commit(parts[i], parts[i + 1].strip()) for i in range(0, len(parts) - 1, 2))
+
+        return self._with(source, newer, "", read)
+
+    def changed_paths(self, source: SourceSpec, older: str, newer: str) -> Sequence[str] | None:
+        """The paths that differ between two commits."""
+
+        def read(mirror: Mirror) -> tuple[str, ...] | None:
+            if not _COMMIT.fullmatch(older) or mirror.find(older) is None:
+                return None
+            options = ("-z", "-r", "--name-only", "--no-renames", "--no-ext-diff")
+            return tuple(mirror.read("diff-tree", *options, older, newer, "--").split("\0")[:-1])
+
+        return self._with(source, newer, "", read)
+
+    def read(self, source: SourceSpec, commit: str, path: str, limit: int) -> bytes | None:
+        """A file of a commit."""
+
+        def read(mirror: Mirror) -> bytes | None:
+            listed = mirror.read("ls-tree", "-z", "--long", "--full-tree", commit, "--", path)
+            if not listed:
+                return None
+            mode, kind, name, size = listed.split("\t", 1)[0].split()
+            if kind != "blob" or mode not in ("100644", "100755"):
+                raise InvalidInput(f"{path} at {commit[:12]} is no plain file", "a plain file of that name")
+            if int(size) > limit:
+                raise InvalidInput(f"{path} at {commit[:12]} has {size} bytes", f"at most {limit} bytes")
+            return mirror.read("cat-file", "blob", name).encode("utf-8", "surrogateescape")
+
+        return self._with(source, commit, "", read)
+
+    def merge_base(self, source: SourceSpec, one: str, other: str) -> str | None:
+        """The best common ancestor."""
+
+        def read(mirror: Mirror) -> str | None:
+            if not all(_COMMIT.fullmatch(c) and mirror.find(c) for c in (one, other)):
+                return None
+            try:
+                return mirror.read("merge-base", one, other).strip() or None
+            except GitFailed as error:
+                if error.code == 1:
+                    return None
+                raise
+
+        return self._with(source, one, "", read)
 
     def _with(self, source: SourceSpec, commit: str, branch: str, work: Callable[[Mirror], T]) -> T:
         """Do something with a commit in the mirror, or in a new mirror when this one proves broken."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.bootstrap.secrets import ConfiguredSecrets
-from orchestrator.domain.change import Revision
+from orchestrator.domain.change import Commit, Refs, Revision
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.report import Rendered, Report
 from orchestrator.observe import Masker
@@ -24,6 +24,9 @@ class MaskedSources:
 
     def heads(self, source: SourceSpec) -> Mapping[str, str]:
         return self._sources.heads(source)
+
+    def refs(self, source: SourceSpec) -> Refs:
+        return self._sources.refs(source)
 
     def default_branch(self, source: SourceSpec) -> str | None:
         return self._sources.default_branch(source)
@@ -44,6 +47,19 @@ class MaskedSources:
         self._secrets.learn_now_and_then()
         found = self._sources.subjects(source, older, newer, limit)
         return [self._masker.mask_text(subject) for subject in found]
+
+    def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
+        # Rules read these messages; nobody is shown them, and they are not stored.
+        return self._sources.commits(source, older, newer, limit)
+
+    def changed_paths(self, source: SourceSpec, older: str, newer: str) -> Sequence[str] | None:
+        return self._sources.changed_paths(source, older, newer)
+
+    def read(self, source: SourceSpec, commit: str, path: str, limit: int) -> bytes | None:
+        return self._sources.read(source, commit, path, limit)
+
+    def merge_base(self, source: SourceSpec, one: str, other: str) -> str | None:
+        return self._sources.merge_base(source, one, other)
 
     def _masked(self, revision: Revision) -> Revision:
         self._secrets.learn_now_and_then()

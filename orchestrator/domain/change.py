@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,6 +17,13 @@ class Cause(StrEnum):
     MANUAL = "manual"
     RERUN = "rerun"
     BASELINE = "baseline"
+    TAG = "tag"
+    PULL_REQUEST = "pull_request"
+    SCHEDULE = "schedule"
+    UPSTREAM = "upstream"
+    """Another pipeline has passed."""
+    TRIGGER = "trigger"
+    """A program asked for it by the API."""
 
 
 class DatasetRole(StrEnum):
@@ -29,8 +37,60 @@ class DatasetRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PullRequest:
+    """A pull request as the forge tells it.
+
+    ``base`` is the branch that it is to be merged into; ``repository`` and ``branch`` are where its commits
+    lie. ``author_id`` never changes, unlike ``author``, the login: who is trusted goes by it.
+    """
+
+    number: int
+    base: str
+    commit: str
+    branch: str = ""
+    repository: str = ""
+    fork: bool = True
+    author: str = ""
+    author_id: int = 0
+    title: str = ""
+    draft: bool = False
+
+    @property
+    def ref(self) -> str:
+        """What stands for it where branches stand: ``refs/pull/7/head``."""
+        return f"{PULLS}{self.number}/head"
+
+
+TAGS = "refs/tags/"
+PULLS = "refs/pull/"
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """What a look at a Source shows: commits by branch and by tag, and the open pull requests."""
+
+    branches: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    pulls: tuple[PullRequest, ...] = ()
+    default: str | None = None
+    """The branch that the remote's HEAD names, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit with its whole message, as rules about messages need it."""
+
+    commit: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
-    """A commit of a Source, as seen on a branch."""
+    """A commit of a Source, as seen on a branch.
+
+    ``branch`` is the plain name of a branch, or the full name of a tag or a pull request (``refs/tags/v1``,
+    ``refs/pull/7/head``), so that none of these is ever taken for a branch.
+    """
 
     source: str
     branch: str
@@ -39,6 +99,7 @@ class Revision:
     author: str = ""
     author_email: str = ""
     committed_at: datetime | None = None
+    pull: PullRequest | None = None
 
     @property
     def short(self) -> str:
@@ -50,12 +111,20 @@ class Revision:
 class FileEntry:
     """One file of a DatasetVersion.
 
-    ``path`` is relative with ``/``; ``sha256`` is hexadecimal; ``size`` in bytes.
+    ``path`` is relative with ``/``; ``sha256`` is hexadecimal; ``size`` in bytes. Of data that lie elsewhere
+    the content is not known before they are fetched: ``sha256`` is empty then, and ``identity`` is what the
+    store says of it, such as ``etag:"5d41"`` or ``md5:5d41``.
     """
 
     path: str
     size: int
     sha256: str
+    identity: str = ""
+
+    @property
+    def content(self) -> str:
+        """What differs when the content does."""
+        return self.identity or self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +177,13 @@ def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> Ma
     """Compare two manifests by path and content hash."""
     before = {entry.path: entry for entry in old}
     after = {entry.path: entry for entry in new}
+    both = before.keys() & after.keys()
     return ManifestDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(p for p in before.keys() & after.keys() if before[p].sha256 != after[p].sha256)),
+        changed=tuple(
+            sorted(p for p in both if before[p].content != after[p].content)
+        ),
         size_delta=sum(e.size for e in new) - sum(e.size for e in old),
     )
 

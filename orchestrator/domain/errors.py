@@ -25,10 +25,12 @@ The tree::
     │   ├── ImageRejected        an image could not be made from the project's files; carries the log's end
     │   └── ContainerGone        the container was removed by somebody else
     ├── SourceError              a watched repository
-    │   ├── SourceUnavailable
+    │   ├── SourceUnavailable    it did not answer; asking again may help
+    │   │   └── SourceRefused    it does not let us in, or is not there: a person has to act first
     │   └── RevisionGone         the commit no longer exists at the remote
     ├── DatasetError
-    │   ├── DatasetUnavailable   the folder is missing or cannot be read
+    │   ├── DatasetUnavailable   they are not there or cannot be read; asking again may help
+    │   │   └── DatasetRefused   access is denied, or the address is not one that may be asked
     │   └── DatasetMoved         the files no longer are the version that was pinned
     ├── DeploymentError
     │   ├── ServerUnavailable    cannot connect; asking again may help
@@ -153,7 +155,18 @@ class SourceError(OrchestratorError):
 
 
 class SourceUnavailable(SourceError):
-    """The repository did not answer, or is not there."""
+    """The repository did not answer, or is not there.
+
+    ``retry_after`` is for how many seconds asking again is of no use; None: nobody said so.
+    """
+
+    def __init__(self, message: str, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after = retry_after
+
+
+class SourceRefused(SourceUnavailable):
+    """The repository does not let us in, or is not where it was, until a person acts."""
 
 
 class RevisionGone(SourceError):
@@ -166,6 +179,10 @@ class DatasetError(OrchestratorError):
 
 class DatasetUnavailable(DatasetError):
     """The data are missing or cannot be read."""
+
+
+class DatasetRefused(DatasetUnavailable):
+    """Access is denied, or the address is none that may be asked, until a person acts."""
 
 
 class DatasetMoved(DatasetError):

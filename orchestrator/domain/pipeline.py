@@ -21,27 +21,70 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
+class PullRequestRules:
+    """Which pull requests run.
+
+    ``bases`` are branches that they are to be merged into, names or patterns; none: the watched branches.
+    ``trusted`` are ids of users whose pull requests from forks need nobody's approval.
+    """
+
+    bases: tuple[str, ...] = ()
+    forks: bool = True
+    drafts: bool = False
+    trusted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSpec:
     """A watched repository.
 
-    ``location`` is a URL or an absolute path; ``branches`` are names or fnmatch patterns.
+    ``location`` is a URL or an absolute path; ``branches`` and ``tags`` are names or fnmatch patterns.
     """
 
     name: str
     location: str
     branches: tuple[str, ...] = ("main",)
     poll: float = 60.0
+    github: str = ""
+    """``owner/name`` when it is watched by GitHub's API; empty: by Git alone."""
+    tags: tuple[str, ...] = ()
+    pull_requests: PullRequestRules | None = None
+    paths: tuple[str, ...] = ()
+    """Patterns of files that count, ``!`` before those that do not, the last that matches decides; none: all.
+    """
+    every_commit: bool = False
+    """Whether each commit of a push gets a run, not the newest alone."""
+    settle: float = 0.0
+    """Seconds that a ref must be still before it counts, so that a burst of pushes makes one run."""
+    min_interval: float = 0.0
+    """Seconds between two runs of a ref at least; what comes earlier waits."""
+    submodules: bool = False
+    lfs: bool = False
 
     def watches(self, branch: str) -> bool:
         """Whether a push to that branch matters."""
         return any(fnmatch.fnmatchcase(branch, pattern) for pattern in self.branches)
 
 
+class DatasetKind(StrEnum):
+    """Where watched data lie."""
+
+    FOLDER = "folder"
+    HTTP = "http"
+    S3 = "s3"
+    GCS = "gcs"
+    SFTP = "sftp"
+    HUGGING_FACE = "hf"
+    DVC = "dvc"
+    SQL = "sql"
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Watched data in a local folder (absolute path).
+    """Watched data.
 
-    ``settle``: how long it must be still before it is a version.
+    ``path`` is the absolute path of a folder, or the address of what lies elsewhere. ``settle``: how long it
+    must be still before it is a version. Credentials are never part of it.
     """
 
     name: str
@@ -51,11 +94,19 @@ class DatasetSpec:
     settle: float = 10.0
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
+    kind: DatasetKind = DatasetKind.FOLDER
+    marker: str = ""
+    """A file in it that says that it is whole; without it there, or with it older than what it stands for,
+    the data are being written. Empty: they are whole once they are still."""
+    options: tuple[tuple[str, str], ...] = ()
+    """What its kind needs besides, none of it secret: ``endpoint``, ``revision``, ``query``."""
 
     @property
     def key(self) -> str:
-        """What identifies the data whatever they are called: 16 hexadecimal digits over path and patterns."""
+        """What identifies the data whatever they are called: 16 hexadecimal digits over where and which."""
         text = "\0".join((self.path, *self.include, "", *self.exclude))
+        if self.kind is not DatasetKind.FOLDER:
+            text += "\0".join(("", self.kind, *(part for option in self.options for part in option)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -266,6 +317,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Times at which a pipeline runs: five fields of cron, in a zone of the IANA's database."""
+
+    cron: str
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """One definition, frozen into each Run that it makes."""
 
@@ -288,6 +347,11 @@ class Pipeline:
     limits: Limits = Limits()
     gate: Gate = field(default_factory=Gate)
     actions: tuple[tuple[Trigger, ActionSpec], ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    after: tuple[str, ...] = ()
+    """Pipelines after whose passed runs this one runs."""
+    untrusted: bool = False
+    """Whether people may have written its code who are not to be trusted: no secrets, nothing shared."""
 
     def direction_of(self, metric: str) -> Direction | None:
         """The declared direction, or the one that the name says, or None."""

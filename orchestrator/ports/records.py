@@ -64,6 +64,47 @@ class NewRun:
     """None: its pipeline's."""
     replicates: int | None = None
     start_actions: tuple[NewAction, ...] = ()
+    needs_approval: bool = False
+    """Whether it waits for a person's approval before anything is done for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMove:
+    """A time of a schedule that has come: ``at`` follows on ``before``, None: the first."""
+
+    schedule: str
+    before: datetime | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How the last looks at a source or a dataset went. ``name`` is such as ``source wine/repository``."""
+
+    name: str
+    checked_at: datetime | None = None
+    changed_at: datetime | None = None
+    trouble: str = ""
+    """Why it could not be found out; empty: all is well."""
+    trouble_since: datetime | None = None
+    tries: int = 0
+    """How many looks in a row failed."""
+    not_before: datetime | None = None
+    note: str = ""
+    """What else to know, such as the quota that is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwedStatus:
+    """The mark that a run owes to its commit; ``sent`` is what the forge was told last, empty: nothing."""
+
+    run_id: int
+    context: str
+    sent: str = ""
+    external_id: str = ""
+    tries: int = 0
+    not_before: datetime | None = None
+    last_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

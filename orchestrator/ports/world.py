@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from orchestrator.domain.change import FileEntry, Revision
+from orchestrator.domain.change import Commit, FileEntry, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
@@ -56,6 +56,9 @@ class SourceControl(Protocol):
     def heads(self, source: SourceSpec) -> Mapping[str, str]:
         """All branches of the remote with their commits, without fetching."""
 
+    def refs(self, source: SourceSpec) -> Refs:
+        """All branches and tags, in one look; the pull requests as well where the source has a forge."""
+
     def default_branch(self, source: SourceSpec) -> str | None:
         """What the remote's HEAD points to, or None when it says nothing."""
 
@@ -81,6 +84,24 @@ class SourceControl(Protocol):
 
     def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
         """``short-hash subject`` of the commits in ``older..newer``, newest first, at most ``limit``."""
+
+    def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
+        """The commits in ``older..newer`` along first parents, newest first, at most ``limit``.
+
+        Of ``newer`` alone when ``older`` is None or unknown. ``newer`` must have been fetched.
+        """
+
+    def changed_paths(self, source: SourceSpec, older: str, newer: str) -> Sequence[str] | None:
+        """The paths that differ between two commits, both of a rename; None when ``older`` is unknown."""
+
+    def read(self, source: SourceSpec, commit: str, path: str, limit: int) -> bytes | None:
+        """A file of a commit that was fetched; None when there is none.
+
+        InvalidInput when it is larger than ``limit`` bytes, or no plain file.
+        """
+
+    def merge_base(self, source: SourceSpec, one: str, other: str) -> str | None:
+        """The best common ancestor, or None when there is none or one of them is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +142,16 @@ class DatasetSource(Protocol):
         """Hash the contents.
 
         ``known`` is the last manifest, for size comparisons only; contents are always trusted.
+        """
+
+    def materialise(
+        self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
+    ) -> tuple[FileEntry, ...]:
+        """The same files, each with its ``sha256``, ready to be read by the methods below.
+
+        Data that lie elsewhere are fetched into a cache of the orchestrator, each file resumed and compared
+        with its identity; what is there already is not fetched again. Of a local folder the entries come back
+        as they are. DatasetMoved when a file is no longer what its entry says.
         """
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:

@@ -26,6 +26,7 @@ from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
     DataHeadRow,
+    DecisionRow,
     DeploymentRow,
     JournalRow,
     KeepRow,
@@ -34,6 +35,7 @@ from orchestrator.store.tables import (
     PinRow,
     RunRow,
     StagedRow,
+    StatusRow,
 )
 from orchestrator.store.transitions import REMOVED, changed, put, record
 
@@ -174,7 +176,7 @@ class SqlRetention:
             # From what refers to what is referred to.
             for row in (MetricRow, ArtifactRow):
                 changed(session, delete(row).where(row.attempt_id.in_(attempts)))
-            for table in (AttemptRow, OutboxRow, DeploymentRow, ActionRow):
+            for table in (AttemptRow, OutboxRow, DeploymentRow, ActionRow, StatusRow, DecisionRow):
                 changed(session, delete(table).where(table.run_id.in_(ids)))
             changed(session, delete(RunRow).where(RunRow.id.in_(ids)))
             unused = ~exists().where(RunRow.change_id == ChangeRow.id)

@@ -416,6 +416,80 @@ class DeploymentRow(Base):
     activated_at: Mapped[datetime | None]
 
 
+class WatchRow(Base):
+    """How the last looks at a source or a dataset went."""
+
+    __tablename__ = "watches"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checked_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime | None]
+    trouble: Mapped[str]
+    trouble_since: Mapped[datetime | None]
+    tries: Mapped[int]
+    not_before: Mapped[datetime | None]
+    note: Mapped[str]
+
+
+class ScheduleRow(Base):
+    """The time of a schedule that was served last: each time makes one run, whoever sees it."""
+
+    __tablename__ = "schedules"
+
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    schedule: Mapped[str] = mapped_column(primary_key=True)
+    served: Mapped[datetime]
+
+
+class UpstreamRow(Base):
+    """The run of another pipeline that a pipeline followed last."""
+
+    __tablename__ = "upstreams"
+
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    upstream: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[int]
+
+
+class DeliveryRow(Base):
+    """A webhook's delivery that was taken: the same one again is a replay."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str]
+    repository: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class StatusRow(Base):
+    """The mark that a run owes to its commit, and what the forge was told last."""
+
+    __tablename__ = "commit_statuses"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    context: Mapped[str] = mapped_column(primary_key=True)
+    sent: Mapped[str]
+    external_id: Mapped[str]
+    tries: Mapped[int]
+    not_before: Mapped[datetime | None]
+    last_error: Mapped[str]
+
+
+class DecisionRow(Base):
+    """What a person said of a run that waited for it."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (_NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    decision: Mapped[str]
+    who: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+
+
 class ServerRecord(Base):
     """A serving process."""
 

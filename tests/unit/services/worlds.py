@@ -19,7 +19,7 @@ from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.render import ReportRenderer
-from orchestrator.domain.change import FileEntry, Revision
+from orchestrator.domain.change import Commit, FileEntry, PullRequest, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.errors import (
     DatasetMoved,
@@ -102,6 +102,10 @@ class FakeSources:
     """Branches that tests move; every commit is its word's hash."""
 
     branches: dict[str, str] = field(default_factory=lambda: {"main": commit_id("first")})
+    tags: dict[str, str] = field(default_factory=dict)
+    pulls: list[PullRequest] = field(default_factory=list)
+    messages: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, list[str]] = field(default_factory=dict)
     head: str | None = "main"
     down: bool = False
     vanished: set[str] = field(default_factory=set)
@@ -119,6 +123,31 @@ class FakeSources:
         if self.down:
             raise SourceUnavailable(f"{source.location} does not answer")
         return dict(self.branches)
+
+    def refs(self, source: SourceSpec) -> Refs:
+        return Refs(self.heads(source), dict(self.tags), tuple(self.pulls), self.head)
+
+    def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
+        found: list[Commit] = []
+        at = newer
+        while at != older and len(found) < limit:
+            found.append(Commit(at, self.messages.get(at, "a subject")))
+            if older is None or at not in self.parents:
+                break
+            at = self.parents[at]
+        return found
+
+    def changed_paths(self, source: SourceSpec, older: str, newer: str) -> Sequence[str] | None:
+        return self.changed.get(newer, ["train.py"]) if self.is_ancestor(source, older, newer) else None
+
+    def read(self, source: SourceSpec, commit: str, path: str, limit: int) -> bytes | None:
+        return self.files.get(path)
+
+    def merge_base(self, source: SourceSpec, one: str, other: str) -> str | None:
+        at: str | None = one
+        while at is not None and not self.is_ancestor(source, at, other):
+            at = self.parents.get(at)
+        return at
 
     def default_branch(self, source: SourceSpec) -> str | None:
         return self.head
@@ -175,6 +204,11 @@ class FakeData:
         )
         fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()
         return Snapshot(fingerprint, entries, self.look(dataset))
+
+    def materialise(
+        self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
+    ) -> tuple[FileEntry, ...]:
+        return tuple(entries)
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
         buffer = io.BytesIO()

@@ -1,0 +1,74 @@
+"""A forge: the service around a repository that has pull requests, people and marks on commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.domain.change import PullRequest
+from orchestrator.domain.pipeline import SourceSpec
+
+
+class Mark(StrEnum):
+    """What a commit's status says."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """The commit's fault: rejected, failed, or its configuration is wrong."""
+    ERROR = "error"
+    """Not the commit's fault: nobody could find out."""
+    NEUTRAL = "neutral"
+    """Nothing to say: inconclusive, cancelled, skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """A mark on a commit. ``context`` tells it from others, such as ``mlci/wine-quality``; ``text`` is one
+    sentence, ``details`` more of them in Markdown, for forges that show them.
+    """
+
+    commit: str
+    context: str
+    mark: Mark
+    text: str
+    url: str = ""
+    details: str = ""
+    external_id: str = ""
+    """What the forge called it at the last time; empty: it has none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many requests are left until ``resets_at``."""
+
+    limit: int
+    remaining: int
+    resets_at: datetime
+
+
+class Forge(Protocol):
+    """The forge of the sources that name one. Thread-safe; every call may be repeated.
+
+    Raises SourceUnavailable when it does not answer or the quota is used up (``retry_after`` says for how
+    many seconds nothing need be tried), SourceRefused when it refuses: a revoked token, a repository that is
+    gone or renamed, a permission that lacks.
+    """
+
+    def pull(self, source: SourceSpec, number: int) -> PullRequest:
+        """An open pull request as it is now. NotFound when there is none."""
+
+    def may_write(self, source: SourceSpec, login: str) -> bool:
+        """Whether that user may push to the repository, and so may ask for runs by a comment."""
+
+    def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
+        """Put a mark on a commit, in place of an older one of the same context; what the forge calls it."""
+
+    def comment(self, source: SourceSpec, number: int, text: str) -> None:
+        """Answer under a pull request."""
+
+    def quota(self, source: SourceSpec) -> Quota | None:
+        """What the last answers told; None before the first."""
