@@ -181,9 +181,7 @@ def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> Ma
     return ManifestDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(
-            sorted(p for p in both if before[p].content != after[p].content)
-        ),
+        changed=tuple(sorted(p for p in both if before[p].content != after[p].content)),
         size_delta=sum(e.size for e in new) - sum(e.size for e in old),
     )
 
