@@ -13,6 +13,7 @@ from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
 from requests import Response
 from requests.exceptions import ConnectionError as NoConnection
 from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 from urllib3 import Retry, Timeout
 from urllib3.exceptions import HTTPError
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 _ANY = "http+docker://localhost"
 _NEVER_AGAIN: Final = Retry(0, read=False)
-_PLAIN: Final = frozenset({"params", "data", "headers", "timeout", "stream"})
-"""What may be said of a request that needs nothing of what requests can do."""
+_PLAIN: Final = frozenset({"params", "data", "json", "headers", "timeout", "stream", "allow_redirects"})
+"""What may be said of a request that needs nothing of what requests can do; the session's own methods say all
+of it.
+"""
 
 
 class UnixClient(APIClient):
@@ -63,7 +66,7 @@ class UnixClient(APIClient):
     def _sent(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # noqa: ANN401
         body = named.get("data")
         plain = body is None or isinstance(body, str | bytes | Iterator)
-        if rest or not plain or not named.keys() <= _PLAIN:
+        if rest or not plain or named.get("json") is not None or not named.keys() <= _PLAIN:
             return super().request(method, url, *rest, **named)
         target = url.removeprefix(self.base_url)
         if asked := {name: value for name, value in (named.get("params") or {}).items() if value is not None}:
@@ -87,6 +90,9 @@ class UnixClient(APIClient):
         except (HTTPError, OSError) as error:
             raise NoConnection(error) from error
         response = _answer(raw, url)
+        if response.is_redirect and named.get("allow_redirects"):
+            response.close()
+            return super().request(method, url, **named)
         if not named.get("stream"):
             # Read to its end, so that the connection is free for the next request.
             _ = response.content
@@ -103,6 +109,7 @@ def _answer(raw: BaseHTTPResponse, url: str) -> Response:
     response.status_code = raw.status
     response.headers = CaseInsensitiveDict(raw.headers)
     response.raw = raw
+    response.encoding = get_encoding_from_headers(response.headers)
     response.reason = raw.reason or ""
     response.url = url
     return response

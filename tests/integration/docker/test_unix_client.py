@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from docker import APIClient
 from docker.errors import APIError
-from requests.exceptions import RequestException
+from requests.exceptions import RequestException, TooManyRedirects
 
 from orchestrator.adapters.docker.clients import endpoint
 from orchestrator.adapters.docker.transport import OnePoolAdapter, UnixClient
@@ -92,6 +92,7 @@ CALLS: dict[str, Callable[[APIClient], object]] = {
     "stream": lambda c: (
         c.get(endpoint(c, "/info"), headers={"Accept-Encoding": "identity"}, stream=True).content
     ),
+    "look at a path": lambda c: c.head(endpoint(c, "/containers/mlci-a/archive"), params={"path": "/a"}),
     "delete": lambda c: c.delete(endpoint(c, "/containers/mlci-a"), params={"force": "1"}),
     "json goes by requests": lambda c: c.post(endpoint(c, "/auth"), json={"a": 1}),
 }
@@ -106,6 +107,31 @@ def test_the_same_goes_over_the_wire_as_by_docker_py(recorder: _Recorder, name: 
         client.close()
     by_docker_py, by_us = recorder.requests
     assert _parts(by_us) == _parts(by_docker_py)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if "requests" not in name])
+def test_plain_requests_do_without_requests(
+    recorder: _Recorder, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **named: object) -> None:
+        raise AssertionError(f"requests was asked for {args[1:]}")
+
+    monkeypatch.setattr("requests.Session.request", refuse)
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    CALLS[name](direct)
+    direct.close()
+    assert len(recorder.requests) == 1
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_who_is_sent_elsewhere_goes_there_as_with_docker_py(recorder: _Recorder, method: str) -> None:
+    recorder.answer = b"HTTP/1.1 301 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    for client in (_plain(recorder), UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)):
+        response = client.request(method.upper(), endpoint(client, "/info"), timeout=5, allow_redirects=False)
+        assert response.status_code == 301
+        with pytest.raises(TooManyRedirects):
+            client.request(method.upper(), endpoint(client, "/info"), timeout=5, allow_redirects=True)
+        client.close()
 
 
 def _parts(request: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
