@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.bootstrap.datasets import dataset_of
 from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
@@ -11,14 +12,13 @@ from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
+from orchestrator.config.models.source import Source
 from orchestrator.config.models.ssh import HostSsh
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
-from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.gate import Gate, OnInconclusive
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (
-    DatasetSpec,
     Execution,
     FolderImage,
     HostSpec,
@@ -29,6 +29,7 @@ from orchestrator.domain.pipeline import (
     Network,
     Pipeline,
     Protection,
+    PullRequestRules,
     RepositoryImage,
     Resources,
     RunnerSpec,
@@ -65,27 +66,14 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
     """A pipeline's file as the services see it, with its runner."""
     run = file.run
     branches = file.all_sources[0].branches
-    plain = [b for b in branches if not any(c in b for c in "*?[")]
+    plain = [b for b in branches if not any(c in b for c in "*?[!")]
     deploy = file.deploy_branches if file.deploy_branches is not None else tuple(plain[:1])
     limits = config.orchestrator.storage.limits
     return Pipeline(
         name=file.pipeline,
         project=file.project,
-        sources=tuple(
-            SourceSpec(s.title, s.git, tuple(s.branches), s.poll.total_seconds()) for s in file.all_sources
-        ),
-        datasets=tuple(
-            DatasetSpec(
-                name,
-                str(d.path),
-                DatasetRole(d.role),
-                d.poll.total_seconds(),
-                d.settle.total_seconds(),
-                tuple(d.include),
-                tuple(d.exclude),
-            )
-            for name, d in file.datasets.items()
-        ),
+        sources=tuple(source_of(source) for source in file.all_sources),
+        datasets=tuple(dataset_of(name, dataset) for name, dataset in file.datasets.items()),
         runner=runner_of(config.runners[run.runner]),
         execution=Execution(
             command=tuple(run.argv),
@@ -115,6 +103,28 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
             for trigger, actions in file.actions.by_trigger().items()
             for action in actions
         ),
+    )
+
+
+def source_of(source: Source) -> SourceSpec:
+    """A source as the services see it: without what it takes to log in."""
+    pulls = source.pulls
+    return SourceSpec(
+        source.title,
+        source.address(),
+        tuple(source.branches),
+        source.poll.total_seconds(),
+        github=source.github or "",
+        tags=tuple(source.tags),
+        pull_requests=None
+        if pulls is None
+        else PullRequestRules(tuple(pulls.bases), pulls.forks, pulls.drafts, tuple(pulls.trusted)),
+        paths=tuple(source.paths),
+        every_commit=source.every_commit,
+        settle=source.settle.total_seconds(),
+        min_interval=source.min_interval.total_seconds(),
+        submodules=source.submodules,
+        lfs=source.lfs,
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.adapters.vault.keys import KeyFile
 from orchestrator.config.interpolation import CREDENTIALS, Text, file_reader, resolve
+from orchestrator.config.problems import ItemPath
 from orchestrator.config.references import Stored
 from orchestrator.config.secret_sources import secret_texts
 from orchestrator.domain.errors import OrchestratorError, SecretMissing, StoreError
@@ -76,8 +77,8 @@ class KnownSecret:
     """What can be said of a secret without its value.
 
     ``origin`` is where its value comes from; ``stored`` its row in the store, also when an entry hides it;
-    ``used_by`` the pipelines that name it; ``places`` where orchestrator.yaml refers to the stored one, such
-    as ``email.password``; ``problem`` why it has no value now, with its ``remedy``.
+    ``used_by`` the pipelines that name it; ``places`` where the configuration refers to the stored one,
+    such as ``email.password``; ``problem`` why it has no value now, with its ``remedy``.
     """
 
     name: str
@@ -169,13 +170,20 @@ class ConfiguredSecrets:
         return found
 
     def places(self) -> dict[str, tuple[str, ...]]:
-        """Where orchestrator.yaml refers to stored secrets, by name."""
+        """Where the configuration refers to stored secrets, by name."""
         found: dict[str, tuple[str, ...]] = {}
-        for path, text in secret_texts(self._config.orchestrator):
+        for path, text in self._texts():
             for reference in text.references:
                 if reference.kind == "secret":
                     found[reference.name] = (*found.get(reference.name, ()), ".".join(map(str, path)))
         return found
+
+    def _texts(self) -> Iterator[tuple[ItemPath, Text]]:
+        """Every value of the configuration that may be a secret; of pipelines by their names."""
+        yield from secret_texts(self._config.orchestrator)
+        for name, file in self._config.pipelines.items():
+            for path, text in secret_texts(file):
+                yield ("pipelines", name, *path), text
 
     def warn(self) -> None:
         """Log which secrets that pipelines name have no value now: their runs cannot start."""
@@ -186,7 +194,7 @@ class ConfiguredSecrets:
 
     def learn(self) -> None:
         """Mask every secret there is from now on, as far as they can be read."""
-        for path, text in secret_texts(self._config.orchestrator):
+        for path, text in self._texts():
             if path[-1] != "username":
                 self._try(partial(self.value, text))
         self._try(self._learn_stored)

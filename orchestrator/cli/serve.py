@@ -68,7 +68,7 @@ def serve(host: str | None, port: int | None, log_format: Literal["text", "json"
 
 def _with_address(config: Configuration, host: str | None, port: int | None) -> Configuration:
     """The configuration as if its file said so. Raises InvalidInput for an address of the network."""
-    from orchestrator.config.models.orchestrator import is_loopback
+    from orchestrator.config.models.common import is_loopback
     from orchestrator.domain.errors import InvalidInput
 
     if host is not None and not is_loopback(host):

@@ -12,15 +12,16 @@ from typing import Final, Generic, TypeVar
 from orchestrator.config.database import holds_password
 from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.actions import DeployAction, EmailAction
-from orchestrator.config.models.common import Context, Model
+from orchestrator.config.models.common import Context, Model, is_loopback
+from orchestrator.config.models.dataset import FolderDataset
 from orchestrator.config.models.email import Email
-from orchestrator.config.models.orchestrator import OrchestratorFile, is_loopback
+from orchestrator.config.models.orchestrator import OrchestratorFile
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import RunnerFile
 from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, passphrase_told
 from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
 from orchestrator.config.references import Known, Stored, at, check_pipeline, check_runner, keys_at
-from orchestrator.config.secret_sources import check_sources
+from orchestrator.config.secret_sources import check_literals, check_secrets, check_sources
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_loader import MAX_BYTES, Document, read
 
@@ -112,6 +113,7 @@ def load(
     problems += _warnings(main, runners)
     if main.model is not None and main.document is not None:
         problems += check_sources(main.model, main.document, context, known.stored)
+    problems += _logins(pipelines, context, known.stored)
     problems += _unheard_errors(pipelines)
     if not pipelines:
         message = "there is no pipeline yet, so nothing will run"
@@ -286,6 +288,8 @@ def _state_in_datasets(
         if file.model is None or file.document is None:
             continue
         for name, dataset in file.model.datasets.items():
+            if not isinstance(dataset, FolderDataset):
+                continue
             real = Path(os.path.realpath(dataset.path))
             if real.is_relative_to(state) or state.is_relative_to(real):
                 message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
@@ -359,6 +363,16 @@ def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -
             position = file.document.value_position(("user",))
             message = "runs will be root inside their containers"
             yield Problem(file.document.file, position, message, "a user such as 1000:1000", "", "warning")
+
+
+def _logins(
+    pipelines: list[_File[PipelineFile]], context: Context, stored: Callable[[], Stored]
+) -> Iterator[Problem]:
+    """Tokens and passwords of pipelines' sources and datasets."""
+    for file in pipelines:
+        if file.model is not None and file.document is not None:
+            yield from check_secrets(file.model, file.document, context, stored)
+            yield from check_literals(file.model, file.document)
 
 
 def _unheard_errors(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:

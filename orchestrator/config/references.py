@@ -6,11 +6,11 @@ problems.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.config.models.pipeline import dataset_variable
+from orchestrator.config.models.source import source_title
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
 from orchestrator.config.yaml_loader import Document, Plain
 from orchestrator.domain.check import Comparison, parse_check
@@ -165,19 +165,12 @@ def _check_sources(document: Document) -> Iterator[Problem]:
     seen: set[str] = set()
     sources = at(document.data, "sources")
     for index in range(len(sources) if isinstance(sources, list) else 0):
-        title = _source_title(at(document.data, "sources", index))
+        title = source_title(at(document.data, "sources", index))
         if title and title in seen:
             yield document.problem(
                 ("sources", index), f'a second source is called "{title}"', "a name: of its own"
             )
         seen.add(title)
-
-
-def _source_title(source: Plain) -> str:
-    name, git = at(source, "name"), at(source, "git")
-    if isinstance(name, str):
-        return name
-    return re.split(r"[/:]", git.rstrip("/"))[-1].removesuffix(".git") if isinstance(git, str) else ""
 
 
 def _check_gate(document: Document) -> Iterator[Problem]:

@@ -3,38 +3,71 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from orchestrator.config.interpolation import Reference, Text
-from orchestrator.config.models.common import Context
+from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.orchestrator import OrchestratorFile
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
 from orchestrator.config.references import Stored
 from orchestrator.config.yaml_loader import Document
 
-
-def secret_texts(main: OrchestratorFile) -> Iterator[tuple[ItemPath, Text]]:
-    """Every value of the file that may be a secret, with its place; the database's address apart."""
-    for name, text in main.secrets.items():
-        yield ("secrets", name), text
-    if main.email is not None and main.email.password is not None:
-        yield ("email", "password"), main.email.password
-    for host, registry in main.registries.items():
-        yield ("registries", host, "username"), registry.username
-        yield ("registries", host, "password"), registry.password
+_PUBLIC: Final = ("username",)
+"""Keys that may hold a reference and are no secrets."""
 
 
-def check_sources(
-    main: OrchestratorFile, document: Document, context: Context, stored: Callable[[], Stored]
+def secret_texts(model: Model) -> Iterator[tuple[ItemPath, Text]]:
+    """Every value of a file that may be a secret, with its place; the database's address apart."""
+    for path, text in _texts((), model):
+        if path != ("storage", "database"):
+            yield path, text
+
+
+def _texts(path: ItemPath, value: object) -> Iterator[tuple[ItemPath, Text]]:
+    match value:
+        case Text():
+            yield path, value
+        case Model():
+            for name, field in type(value).model_fields.items():
+                yield from _texts((*path, field.alias or name), getattr(value, name))
+        case Mapping():
+            for key, item in value.items():
+                yield from _texts((*path, str(key)), item)
+        case tuple():
+            for index, item in enumerate(value):
+                yield from _texts((*path, index), item)
+
+
+def check_secrets(
+    model: Model, document: Document, context: Context, stored: Callable[[], Stored]
 ) -> Iterator[Problem]:
-    """Names that are not stored; files that others can read; entries that hide a stored secret."""
-    for path, text in secret_texts(main):
+    """Secrets that a file refers to: names that are not stored; files that others can read."""
+    for path, text in secret_texts(model):
         for reference in text.references:
             if reference.kind == "secret":
                 yield from _stored(document, path, reference, stored())
             if reference.kind == "file" and context.check_references:
                 yield from _exposed(document, path, context.base / Path(reference.name).expanduser())
+
+
+def check_literals(model: Model, document: Document) -> Iterator[Problem]:
+    """Secrets of a pipeline's file that are written in it."""
+    for path, text in secret_texts(model):
+        if text.is_literal and path[-1] not in _PUBLIC:
+            position = document.value_position(path)
+            message = f"the {path[-1]} is written in the file"
+            expected = "a reference to where it is kept"
+            reference = f"${{{{ env.{str(path[-1]).upper()} }}}}"
+            yield Problem(document.file, position, message, expected, reference, "warning")
+
+
+def check_sources(
+    main: OrchestratorFile, document: Document, context: Context, stored: Callable[[], Stored]
+) -> Iterator[Problem]:
+    """The same of orchestrator.yaml, and entries that hide a stored secret."""
+    yield from check_secrets(main, document, context, stored)
     if context.check_references and main.secrets:
         for name in sorted(main.secrets.keys() & (stored().names or ())):
             if Reference("secret", name) not in main.secrets[name].references:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,16 @@ class Context:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     check_paths: bool = False
     check_references: bool = False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing outside this machine is reached by that name or address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def context_of(info: ValidationInfo) -> Context:

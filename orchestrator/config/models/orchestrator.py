@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final
@@ -21,27 +20,19 @@ from orchestrator.config.models.common import (
     Size,
     Str,
     Variable,
+    is_loopback,
     parse_references,
     plain_text,
     wrong,
 )
 from orchestrator.config.models.email import Email
+from orchestrator.config.models.github import GitHub
 from orchestrator.config.models.machines import Host, Registry, RegistryHost, Server
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.hostpaths import why_not_mounted
 
 GIB: Final = 1 << 30
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nothing outside this machine is reached by that name or address."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class ArtifactLimits(Model):
@@ -174,7 +165,6 @@ class OrchestratorFile(Model):
     """config/orchestrator.yaml: where things are stored, served, mailed, executed and deployed."""
 
     later: ClassVar[Mapping[str, str]] = {
-        "github": "watch the repository as a plain git source",
         "grants": "",
         "users": "",
     }
@@ -188,6 +178,11 @@ class OrchestratorFile(Model):
     web: Web = Field(default=Web(), description="Pages, API and health endpoints.")
     email: Email | None = Field(
         default=None, description="How mail is sent; without it, pipelines cannot send any."
+    )
+    github: GitHub | None = Field(
+        default=None,
+        description="GitHub, or a GitHub Enterprise server. Without it, public repositories are watched by Git "
+        "alone: no pull requests, no statuses.",
     )
     hosts: Mapping[Name, Host] = Field(
         default_factory=_default_hosts,

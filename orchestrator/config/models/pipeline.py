@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
     Tag,
-    ValidationInfo,
     model_validator,
 )
 
@@ -23,155 +18,24 @@ from orchestrator.config.models.actions import Actions
 from orchestrator.config.models.common import (
     NOT_YET,
     Duration,
-    ExistingFolder,
     Inside,
     Items,
     Model,
     Name,
-    Pause,
     Size,
-    Str,
     Variable,
     Verbatim,
-    absolute,
-    context_of,
     kind_of,
-    near,
-    plain_text,
     wrong,
 )
+from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.gate import GateRules, MetricName, domain_check
+from orchestrator.config.models.source import Source
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.check import Check
 from orchestrator.domain.metrics import Direction, infer_direction
 
 GIB: Final = 1 << 30
-_SCHEMES: Final = ("https", "http", "ssh", "git", "file")
-_SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:(?!//)\S+")
-_PRIVATE: Final = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/etc", "/root/.ssh")
-
-
-def _git(value: Plain, info: ValidationInfo) -> str:
-    text = plain_text(value, info)
-    expected = "a URL (https://, ssh://, git@host:path) or the path of a local repository"
-    if not text or text.startswith("-") or "::" in text or any(ord(c) < 33 for c in text):
-        raise wrong(f'"{text}" is not a repository', expected)
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.scheme not in _SCHEMES:
-            raise wrong(f'"{parts.scheme}://" is not a way to reach a repository', expected)
-        if parts.password:
-            raise wrong(
-                "a password in a repository's address would be stored and shown",
-                "an address without it, and an SSH key or git's credential store for the orchestrator's user",
-            )
-        return text
-    if _SCP_FORM.fullmatch(text):
-        return text
-    context = context_of(info)
-    path = absolute(text, context.base)
-    if context.check_paths and not _is_repository(path):
-        what = "is not a git repository" if path.exists() else "does not exist"
-        raise wrong(
-            f"{path} {what}", expected + "; relative paths count from the configuration folder", near(path)
-        )
-    return str(path)
-
-
-def _is_repository(path: Path) -> bool:
-    return (path / ".git").exists() or ((path / "HEAD").is_file() and (path / "objects").is_dir())
-
-
-class Source(Model):
-    """A watched repository."""
-
-    later: ClassVar[Mapping[str, str]] = {
-        "github": "watch it as a plain git source: git: https://github.com/OWNER/NAME",
-        "pull_requests": "",
-        "paths": "",
-        "submodules": "",
-        "token": "",
-    }
-
-    git: Annotated[Str, BeforeValidator(_git)] = Field(
-        description="URL or path of the repository; a relative path counts from the configuration folder.",
-        examples=["https://github.com/acme/wine", "git@example.org:acme/wine.git", "../repository"],
-    )
-    name: Name | None = Field(
-        default=None,
-        description="Its name in listings; without it, the last part of its address.",
-        examples=["wine"],
-    )
-    branches: Annotated[Items[Verbatim], Field(min_length=1)] = Field(
-        default=("main",),
-        description="Branches to watch: names, or patterns with * and ?.",
-        examples=[["main", "release/*"]],
-    )
-    poll: Duration = Field(
-        default=timedelta(seconds=60), description="How often it is asked for new commits.", examples=["60s"]
-    )
-
-    @property
-    def title(self) -> str:
-        """The name, given or derived from the address."""
-        if self.name is not None:
-            return self.name
-        last = re.split(r"[/:]", self.git.rstrip("/"))[-1].removesuffix(".git")
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:63] or "source"
-
-
-def _dataset_path(value: Path) -> Path:
-    real = Path(os.path.realpath(value))
-    for candidate in (value, real):
-        if candidate == Path("/") or any(candidate.is_relative_to(folder) for folder in _PRIVATE):
-            raise wrong(
-                f"{candidate} belongs to the system, and its content would be given to every run",
-                "a folder that holds nothing but data",
-            )
-    return value
-
-
-def _no_remote_data(value: Plain) -> Plain:
-    if isinstance(value, str) and (found := re.match(r"([a-z0-9]+)(://|:)", value)):
-        raise wrong(f"data by {found.group(1)}: are {NOT_YET}", "the path of a local folder")
-    return value
-
-
-class Dataset(Model):
-    """Watched data in a local folder."""
-
-    later: ClassVar[Mapping[str, str]] = {
-        "url": "fetch the data into a folder and write path:",
-        "command": "",
-    }
-
-    path: Annotated[ExistingFolder, BeforeValidator(_no_remote_data)] = Field(
-        description="The folder; a relative path counts from the configuration folder.",
-        examples=["/data/wine"],
-    )
-    role: Literal["train", "evaluation"] = Field(
-        default="train",
-        description="train: learned from; evaluation: measured on, so that metrics from before a change "
-        "of it cannot be compared.",
-        examples=["train"],
-    )
-    poll: Duration = Field(
-        default=timedelta(seconds=30), description="How often it is looked at for changes.", examples=["30s"]
-    )
-    settle: Pause = Field(
-        default=timedelta(seconds=10),
-        description="How long it must be still before a change counts, lest half-written data be used.",
-        examples=["10s"],
-    )
-    include: Annotated[Items[Inside], Field(min_length=1)] = Field(
-        default=("**",), description="Files that count, as patterns.", examples=[["**"]]
-    )
-    exclude: Items[Inside] = Field(default=(), description="Files that do not count.", examples=[["*.tmp"]])
-
-    @model_validator(mode="after")
-    def _nothing_of_the_system(self) -> Dataset:
-        _dataset_path(self.path)
-        return self
 
 
 class Concurrency(Model):
@@ -352,8 +216,9 @@ class PipelineFile(Model):
     )
     deploy_branches: Items[Verbatim] | None = Field(
         default=None,
-        description="Branches whose runs may deploy and be baselines; without it, the default branch.",
-        examples=[["main"]],
+        description="Branches whose runs may deploy and be baselines, and tags as refs/tags/NAME; patterns "
+        "with * and ?. Without it, the default branch. Runs of pull requests never do.",
+        examples=[["main"], ["main", "refs/tags/v*"]],
     )
     run: Execution = Field(description="The training, and in what it executes.")
     replicates: Annotated[int, Field(ge=1, le=100), BeforeValidator(_replicates)] = Field(

@@ -371,10 +371,6 @@ def test_a_wrong_value_under_run_is_reported_where_it_stands(
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (
-            "source: {github: acme/wine}",
-            '2:10: "github" is not available in this version (watch it as a plain git source: git: https://github.com/OWNER/NAME)',
-        ),
         ("source: {git: ../nowhere}", "2:15: "),
         ("source: {git: ..}", "2:15: "),
         (
