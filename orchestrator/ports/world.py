@@ -108,13 +108,15 @@ class SourceControl(Protocol):
 class Listing:
     """A cheap look at a dataset.
 
-    ``signature`` changes when any name, size, time or inode does. ``size`` in bytes.
+    ``signature`` changes when any name, size, time or inode does. ``size`` in bytes. ``whole`` is False while
+    the dataset's marker says that it is being written: it has no version then.
     """
 
     signature: str
     files: int
     size: int
     newest: datetime | None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
