@@ -50,6 +50,18 @@ class Quota:
     resets_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What somebody wrote under a pull request. ``number`` is the pull request's."""
+
+    id: int
+    number: int
+    author: str
+    author_id: int
+    text: str
+    written_at: datetime
+
+
 class Forge(Protocol):
     """The forge of the sources that name one. Thread-safe; every call may be repeated.
 
@@ -66,6 +78,9 @@ class Forge(Protocol):
 
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
         """Put a mark on a commit, in place of an older one of the same context; what the forge calls it."""
+
+    def read_comment(self, source: SourceSpec, comment: int) -> Comment:
+        """A comment under a pull request, by its id, as it is now. NotFound when there is none."""
 
     def comment(self, source: SourceSpec, number: int, text: str) -> None:
         """Answer under a pull request."""

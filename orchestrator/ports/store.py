@@ -22,15 +22,15 @@ from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
+from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.queue import Queue
 from orchestrator.ports.records import (
     AttemptResult,
-    DataMove,
     DatasetWatch,
-    HeadMove,
     JournalEntry,
     Lease,
+    Move,
     NewAction,
     NewRun,
     OutboxMessage,
@@ -42,6 +42,7 @@ from orchestrator.ports.records import (
 )
 from orchestrator.ports.retention import Retention
 from orchestrator.ports.secrets import SecretRows
+from orchestrator.ports.watches import Occasions, Watches
 
 
 class Detection(Protocol):
@@ -80,7 +81,7 @@ class Runs(Protocol):
     """Runs with their changes."""
 
     def enqueue(
-        self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
+        self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime
     ) -> Run | None:
         """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start
         actions.
@@ -421,10 +422,25 @@ class Store(Protocol):
     def secrets(self) -> SecretRows: ...
 
     @property
+    def deliveries(self) -> Deliveries: ...
+
+    @property
+    def statuses(self) -> Statuses: ...
+
+    @property
+    def approvals(self) -> Approvals: ...
+
+    @property
     def journal(self) -> Journal: ...
 
     @property
     def retention(self) -> Retention: ...
+
+    @property
+    def watches(self) -> Watches: ...
+
+    @property
+    def occasions(self) -> Occasions: ...
 
     def was_lost(self, attempt_id: int) -> bool:
         """Whether only a database that was lost, and replaced by a backup, can have known that attempt."""

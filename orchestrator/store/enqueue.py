@@ -14,7 +14,17 @@ from orchestrator.domain.change import Cause
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.run import AttemptState, Purpose, RunState, seed_for
-from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun
+from orchestrator.ports.records import (
+    DataMove,
+    HeadMove,
+    Move,
+    NewAction,
+    NewRun,
+    ScheduleMove,
+    UpstreamMove,
+)
+from orchestrator.store.occasions import follow_run, serve_time
+from orchestrator.store.statuses import owe_status
 from orchestrator.store.tables import (
     ActionRow,
     AttemptRow,
@@ -42,7 +52,7 @@ _ATTEMPT = Once(AttemptRow)
 _ACTION = Once(ActionRow)
 
 
-def apply_moves(session: Session, pipeline: str, moves: Sequence[HeadMove | DataMove]) -> str:
+def apply_moves(session: Session, pipeline: str, moves: Sequence[Move]) -> str:
     """Move heads and return the key of the change that this is; TooLate when one is no longer where it was.
 
     The key names each move by its count, so that a commit that comes back is a change of its own.
@@ -51,16 +61,24 @@ def apply_moves(session: Session, pipeline: str, moves: Sequence[HeadMove | Data
     return " + ".join(_apply(session, pipeline, move) for move in sorted(moves, key=_order))
 
 
-def _order(move: HeadMove | DataMove) -> tuple[str, str, str]:
+def _order(move: Move) -> tuple[str, str, str]:
     match move:
+        case UpstreamMove():
+            return ("after", move.upstream, "")
+        case ScheduleMove():
+            return ("schedule", move.schedule, "")
         case HeadMove():
             return ("head", move.source, move.branch)
         case DataMove():
             return ("data", move.dataset, "")
 
 
-def _apply(session: Session, pipeline: str, move: HeadMove | DataMove) -> str:
+def _apply(session: Session, pipeline: str, move: Move) -> str:
     match move:
+        case UpstreamMove():
+            return follow_run(session, pipeline, move)
+        case ScheduleMove():
+            return serve_time(session, pipeline, move)
         case HeadMove(source, branch, old, new):
             here = (HeadRow.pipeline == pipeline, HeadRow.source == source, HeadRow.branch == branch)
             guarded = (
@@ -132,6 +150,7 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     for replicate in range(replicates):
         add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
     add_actions(session, run_id, new.start_actions, new.requested_by, at)
+    owe_status(session, run_id, new)
     return run_id
 
 

@@ -28,7 +28,7 @@ from orchestrator.domain.run import (
     Run,
     RunState,
 )
-from orchestrator.ports.records import DataMove, HeadMove, NewAction, NewRun, Standing
+from orchestrator.ports.records import Move, NewAction, NewRun, Standing
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
 from orchestrator.store.tables import (
@@ -61,7 +61,7 @@ class SqlRuns:
         self._remembering = threading.Lock()
 
     def enqueue(
-        self, new: NewRun | None, moves: Sequence[HeadMove | DataMove], pipeline: str, at: datetime
+        self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime
     ) -> Run | None:
         if new is not None and new.pipeline.name != pipeline:
             raise ValueError(f"moves of pipeline {pipeline} cannot make a run of {new.pipeline.name}")
@@ -71,13 +71,13 @@ class SqlRuns:
                 if new is None:
                     return None
                 run_id = add_run(session, new, key or f"manual {self._tokens()}", at)
-                return _get(session.connection(), run_id)
+                return run_of(session.connection(), run_id)
         except TooLate:
             return None
 
     def get(self, run_id: int) -> Run:
         with self._database.connected() as connection:
-            return _get(connection, run_id)
+            return run_of(connection, run_id)
 
     def find(self, reference: str) -> Run:
         match = _REFERENCE.fullmatch(reference.strip())
@@ -219,9 +219,9 @@ class SqlRuns:
                 record(session, at, who, f"run {run_id}", run_id, before.value, through.value)
             record(session, at, who, f"run {run_id}", run_id, way[-2].value, after.value, why)
             if after.final:
-                _cancel_queued(session, run_id, reason, who, at)
+                cancel_queued(session, run_id, reason, who, at)
             add_actions(session, run_id, actions, who, at)
-            return _get(session.connection(), run_id)
+            return run_of(session.connection(), run_id)
 
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         with self._database.writing() as session:
@@ -260,7 +260,8 @@ class SqlRuns:
             return connection.scalar(_CANCEL_REASON, {"id": run_id})
 
 
-def _cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
+def cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
+    """Cancel the attempts of a run that ends which nobody has begun."""
     queued = session.connection().scalars(_QUEUED_TRIES, {"run_id": run_id}).all()
     if not queued:
         return
@@ -344,7 +345,8 @@ def _fetch(connection: Connection, wanted: Select[Any]) -> list[Run]:
     return [_run(row) for row in connection.execute(wanted)]
 
 
-def _get(connection: Connection, run_id: int) -> Run:
+def run_of(connection: Connection, run_id: int) -> Run:
+    """A run as it is now. NotFound when there is none."""
     row = connection.execute(_ONE, {"id": run_id}).one_or_none()
     if row is None:
         raise _missing(connection, str(run_id), None, run_id)

@@ -9,19 +9,24 @@ from sqlalchemy import select
 from orchestrator.domain.errors import StoreError
 from orchestrator.store import migrations
 from orchestrator.store.actions import SqlActions
+from orchestrator.store.approvals import SqlApprovals
 from orchestrator.store.attempts import SqlAttempts
+from orchestrator.store.deliveries import SqlDeliveries
 from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
 from orchestrator.store.hosts import SqlHosts
 from orchestrator.store.journal import SqlJournal
+from orchestrator.store.occasions import SqlOccasions
 from orchestrator.store.queue import SqlQueue
 from orchestrator.store.retention import SqlRetention
 from orchestrator.store.runs import SqlRuns
 from orchestrator.store.secrets import SqlSecrets
 from orchestrator.store.servers import SqlServers
+from orchestrator.store.statuses import SqlStatuses
 from orchestrator.store.tables import LOST_ATTEMPTS, MetaRow, lost_ranges
 from orchestrator.store.transitions import Tokens, inserted
+from orchestrator.store.watches import SqlWatches
 
 
 def new_token() -> str:
@@ -43,8 +48,13 @@ class SqlStore:
         self._hosts = SqlHosts(database)
         self._queue = SqlQueue(database)
         self._secrets = SqlSecrets(database)
+        self._deliveries = SqlDeliveries(database)
+        self._statuses = SqlStatuses(database)
+        self._approvals = SqlApprovals(database)
         self._journal = SqlJournal(database)
         self._retention = SqlRetention(database)
+        self._watches = SqlWatches(database)
+        self._occasions = SqlOccasions(database)
         self._instance = _instance(database, tokens)
 
     @property
@@ -88,12 +98,32 @@ class SqlStore:
         return self._secrets
 
     @property
+    def deliveries(self) -> SqlDeliveries:
+        return self._deliveries
+
+    @property
+    def statuses(self) -> SqlStatuses:
+        return self._statuses
+
+    @property
+    def approvals(self) -> SqlApprovals:
+        return self._approvals
+
+    @property
     def journal(self) -> SqlJournal:
         return self._journal
 
     @property
     def retention(self) -> SqlRetention:
         return self._retention
+
+    @property
+    def watches(self) -> SqlWatches:
+        return self._watches
+
+    @property
+    def occasions(self) -> SqlOccasions:
+        return self._occasions
 
     def database_version(self) -> str:
         """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``."""

@@ -1,0 +1,83 @@
+"""Runs that wait for a person, and what was said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import insert, select, update
+
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.run import RUN_TRANSITIONS, Reason, Run, RunState, seed_for
+from orchestrator.ports.hooks import Decision, Ruling
+from orchestrator.ports.records import NewAction
+from orchestrator.store.engine import Database
+from orchestrator.store.enqueue import add_actions, add_attempt
+from orchestrator.store.runs import cancel_queued, run_of
+from orchestrator.store.tables import DecisionRow, RunRow
+from orchestrator.store.transitions import changed, record, require_legal
+
+_WAITS: Final = RunState.AWAITING_APPROVAL
+
+
+class SqlApprovals:
+    """Implements ``ports.hooks.Approvals``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def approve(
+        self, run_id: int, who: str, reason: str, at: datetime, actions: Sequence[NewAction] = ()
+    ) -> Run | None:
+        return self._decide(run_id, Ruling.APPROVED, who, reason, at, actions)
+
+    def reject(
+        self, run_id: int, who: str, reason: str, at: datetime, actions: Sequence[NewAction] = ()
+    ) -> Run | None:
+        return self._decide(run_id, Ruling.REJECTED, who, reason, at, actions)
+
+    def _decide(
+        self,
+        run_id: int,
+        ruling: Ruling,
+        who: str,
+        reason: str,
+        at: datetime,
+        actions: Sequence[NewAction],
+    ) -> Run | None:
+        after = RunState.QUEUED if ruling is Ruling.APPROVED else RunState.CANCELLED
+        require_legal(f"run {run_id}", RUN_TRANSITIONS, _WAITS, after)
+        told = f"{ruling.value} by {who}" + (f": {reason}" if reason else "")
+        values: dict[str, object] = {"state": after}
+        if after is RunState.CANCELLED:
+            values |= {"reason": Reason.CANCELLED_BY_PERSON, "message": told, "finished_at": at}
+        waiting = update(RunRow).where(RunRow.id == run_id, RunRow.state == _WAITS)
+        if after is RunState.QUEUED:
+            # Who asked for its end was heard first, whoever looks first.
+            waiting = waiting.where(RunRow.cancel_reason.is_(None))
+        with self._database.writing() as session:
+            if not changed(session, waiting.values(**values)):
+                if session.get(RunRow, run_id) is None:
+                    raise NotFound(f"there is no run {run_id}")
+                return None
+            said = {"run_id": run_id, "decision": ruling.value, "who": who, "reason": reason, "at": at}
+            session.connection().execute(insert(DecisionRow), said)
+            record(session, at, who, f"run {run_id}", run_id, _WAITS.value, after.value, told)
+            if after is RunState.CANCELLED:
+                cancel_queued(session, run_id, Reason.CANCELLED_BY_PERSON, who, at)
+            else:
+                seeds = select(RunRow.seed_run_id, RunRow.replicates).where(RunRow.id == run_id)
+                seed_run_id, replicates = session.execute(seeds).one()
+                for replicate in range(replicates):
+                    add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
+            add_actions(session, run_id, actions, who, at)
+            return run_of(session.connection(), run_id)
+
+    def decisions(self, run_id: int) -> Sequence[Decision]:
+        wanted = select(DecisionRow).where(DecisionRow.run_id == run_id).order_by(DecisionRow.id)
+        with self._database.reading() as session:
+            return [
+                Decision(row.run_id, Ruling(row.decision), row.who, row.reason, row.at)
+                for row in session.scalars(wanted)
+            ]

@@ -1,0 +1,75 @@
+"""Webhooks that were taken, and the comments that they told of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.ports.hooks import CommentSeen
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import DeliveryRow
+from orchestrator.store.transitions import Once, TooLate, changed
+
+_COMMENT: Final = "comment:"
+_WAITS: Final = "comment waits"
+_DEALT_WITH: Final = "comment dealt with"
+_ROW = Once(DeliveryRow)
+_COMMENTS = (
+    select(DeliveryRow.id, DeliveryRow.repository, DeliveryRow.received_at)
+    .where(DeliveryRow.event == _WAITS)
+    .order_by(DeliveryRow.received_at, DeliveryRow.id)
+)
+_LAST = select(func.max(DeliveryRow.received_at)).where(
+    func.lower(DeliveryRow.repository) == func.lower(bindparam("repository"))
+)
+
+
+class SqlDeliveries:
+    """Implements ``ports.hooks.Deliveries``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(
+        self, ids: Sequence[str], event: str, repository: str, at: datetime, comment: int | None = None
+    ) -> bool:
+        common = {"repository": repository, "received_at": at}
+        try:
+            with self._database.writing() as session:
+                for each in ids:
+                    _add_new(session, {"id": each, "event": event, **common})
+                if comment is not None:
+                    _ROW.add(session, {"id": f"{_COMMENT}{comment}", "event": _WAITS, **common})
+        except TooLate:
+            return False
+        return True
+
+    def last(self, repository: str) -> datetime | None:
+        with self._database.connected() as connection:
+            return connection.scalar(_LAST, {"repository": repository})
+
+    def comments(self) -> Sequence[CommentSeen]:
+        with self._database.connected() as connection:
+            return [
+                CommentSeen(int(row.id.removeprefix(_COMMENT)), row.repository, row.received_at)
+                for row in connection.execute(_COMMENTS)
+            ]
+
+    def dealt_with(self, comment: int) -> None:
+        done = update(DeliveryRow).where(DeliveryRow.id == f"{_COMMENT}{comment}").values(event=_DEALT_WITH)
+        with self._database.writing() as session:
+            changed(session, done)
+
+    def forget(self, before: datetime) -> int:
+        old = delete(DeliveryRow).where(DeliveryRow.received_at < before, DeliveryRow.event != _WAITS)
+        with self._database.writing() as session:
+            return changed(session, old)
+
+
+def _add_new(session: Session, values: Mapping[str, object]) -> None:
+    if not _ROW.add(session, values):
+        raise TooLate
