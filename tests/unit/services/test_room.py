@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,11 +161,30 @@ def creations(bench: Bench) -> int:
     return [call for call, _ in bench.engine.calls].count("create")
 
 
-def test_a_host_over_ssh_gets_no_run_before_its_room_was_measured(bench: Bench) -> None:
+@contextmanager
+def silent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The engine tells nothing of itself before the block ends."""
+    let_go, answer = threading.Event(), bench.engine.info
+
+    def hang() -> EngineInfo:
+        let_go.wait(30)
+        return answer()
+
+    monkeypatch.setattr(bench.engine, "info", hang)
+    try:
+        yield
+    finally:
+        let_go.set()
+
+
+def test_a_host_over_ssh_gets_no_run_before_its_room_was_measured(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.engine.script(df(98))
     room = bench.far()
-    assert room.why_not("local") == "free space at the engine local is not known: it is being measured"
-    assert room.host_lacks("local") is None, "that it is being measured is no lack of room"
+    with silent(bench, monkeypatch):
+        assert room.why_not("local") == "free space at the engine local is not known: it is being measured"
+        assert room.host_lacks("local") is None, "that it is being measured is no lack of room"
     wait_for_an_outcome(bench, room)
     assert (room.why_not("local") or "").startswith("98.0 MiB of 1000 MiB free")
 
@@ -190,21 +210,12 @@ def test_a_figure_of_a_host_over_ssh_that_is_too_old_is_renewed_before_a_run_goe
 
 
 def test_nobody_waits_for_a_host_over_ssh_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_go, answer = threading.Event(), bench.engine.info
-
-    def hang() -> EngineInfo:
-        let_go.wait(30)
-        return answer()
-
-    monkeypatch.setattr(bench.engine, "info", hang)
     room = bench.far()
-    try:
+    with silent(bench, monkeypatch):
         began = time.monotonic()
         for _ in range(3):
             assert "it is being measured" in (room.why_not("local") or "")
         assert time.monotonic() - began < 10
-    finally:
-        let_go.set()
     wait_for_an_outcome(bench, room)
 
 
