@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import BinaryIO
 
+from orchestrator.adapters.datasets.packing import moved, pack
 from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, scan, unreadable
 from orchestrator.domain.change import FileEntry
-from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable, DiskFull
+from orchestrator.domain.errors import DatasetMoved
 from orchestrator.domain.pipeline import DatasetSpec
-from orchestrator.domain.space import NO_ROOM
-from orchestrator.domain.text import escaped
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
 
@@ -61,32 +58,20 @@ class FolderDataset:
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
         """A plain tar of exactly these files and the folders that they need (0555)."""
-        total = sum(entry.size for entry in entries)
-        out = cast("BinaryIO", tempfile.TemporaryFile(dir=self._spool))  # noqa: SIM115 - the caller closes it
-        try:
-            done = 0
-            with (
-                _spooling(dataset, self._spool, total),
-                tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as archive,
-            ):
-                for folder in _folders(entries):
-                    archive.addfile(_header(folder, tarfile.DIRTYPE, 0o555))
-                for entry in sorted(entries, key=lambda e: e.path):
-                    _add(dataset, entry, archive)
-                    done += entry.size
-                    progress(ProgressEvent(f"packing dataset {dataset.name}", done, total, "bytes"))
-            out.seek(0)
-        except BaseException:
-            out.close()
-            raise
-        return out
+        return pack(
+            dataset,
+            entries,
+            self._spool,
+            lambda entry: _open(dataset, entry.path, _inside(dataset, entry.path)),
+            progress,
+        )
 
     def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
         """Bytes of a file."""
         file = _open(dataset, entry.path, _inside(dataset, entry.path))
         if os.fstat(file.fileno()).st_size != entry.size:
             file.close()
-            raise _moved(dataset, entry.path, "its size differs")
+            raise moved(dataset, entry.path, "its size differs")
         file.seek(offset)
         return io.BufferedReader(_Part(dataset, entry.path, file, size), _CHUNK)
 
@@ -101,7 +86,7 @@ class FolderDataset:
                 except OSError as error:
                     raise unreadable(dataset, error) from error
             if digest.hexdigest() != entry.sha256:
-                raise _moved(dataset, entry.path, "its content differs")
+                raise moved(dataset, entry.path, "its content differs")
 
 
 def _in_threads(work: Callable[[Seen], FileEntry], files: Sequence[Seen]) -> Iterator[FileEntry]:
@@ -127,27 +112,8 @@ def _hash(dataset: DatasetSpec, seen: Seen) -> FileEntry:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         if not seen.unchanged(os.fstat(file.fileno())):
-            raise _moved(dataset, seen.path, "it changed while it was read")
+            raise moved(dataset, seen.path, "it changed while it was read")
     return FileEntry(seen.path, seen.size, digest.hexdigest())
-
-
-class _Verified(io.RawIOBase):
-    """Hashes what is read of a file, and turns what the system says into our errors."""
-
-    def __init__(self, dataset: DatasetSpec, path: str, file: BinaryIO) -> None:
-        super().__init__()
-        self._dataset, self._path, self._file = dataset, path, file
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            data = self._file.read(size)
-        except OSError as error:
-            raise unreadable(self._dataset, error) from error
-        if not data and size:
-            raise _moved(self._dataset, self._path, "it is shorter")
-        self.digest.update(data)
-        return data
 
 
 class _Part(io.RawIOBase):
@@ -167,7 +133,7 @@ class _Part(io.RawIOBase):
         except OSError as error:
             raise unreadable(self._dataset, error) from error
         if not data and wanted:
-            raise _moved(self._dataset, self._path, "it is shorter")
+            raise moved(self._dataset, self._path, "it is shorter")
         buffer[: len(data)] = data
         self._left -= len(data)
         return len(data)
@@ -182,21 +148,8 @@ def _inside(dataset: DatasetSpec, path: str) -> str:
     root = os.path.realpath(dataset.path)
     real = os.path.realpath(Path(root, path))
     if os.path.commonpath((root, real)) != root:
-        raise _moved(dataset, path, "it leaves the folder")
+        raise moved(dataset, path, "it leaves the folder")
     return real
-
-
-def _add(dataset: DatasetSpec, entry: FileEntry, archive: tarfile.TarFile) -> None:
-    real = _inside(dataset, entry.path)
-    header = _header(entry.path, tarfile.REGTYPE, 0o444)
-    header.size = entry.size
-    with _reading(dataset, entry.path, real) as file:
-        content = _Verified(dataset, entry.path, file)
-        if os.fstat(file.fileno()).st_size != entry.size:
-            raise _moved(dataset, entry.path, "its size differs")
-        archive.addfile(header, cast("BinaryIO", content))
-        if content.digest.hexdigest() != entry.sha256:
-            raise _moved(dataset, entry.path, "its content differs")
 
 
 @contextmanager
@@ -211,42 +164,7 @@ def _open(dataset: DatasetSpec, path: str, real: str) -> BinaryIO:
     try:
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise _moved(dataset, path, "it is gone") from None
+        raise moved(dataset, path, "it is gone") from None
     except OSError as error:
         raise unreadable(dataset, error) from error
     return os.fdopen(descriptor, "rb")
-
-
-@contextmanager
-def _spooling(dataset: DatasetSpec, spool: Path | None, size: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            place = spool or tempfile.gettempdir()
-            raise DiskFull(
-                f"dataset {dataset.name}: its {size} bytes cannot be packed in {place}: {error.strerror}",
-                "free space there: on its way to a host the whole dataset lies there for a moment",
-            ) from error
-        raise DatasetUnavailable(
-            f"dataset {dataset.name}: cannot be packed: {error.strerror or error}",
-            "the folder for temporary files needs room for the whole dataset",
-        ) from error
-
-
-def _folders(entries: Sequence[FileEntry]) -> list[str]:
-    parents = {str(parent) for entry in entries for parent in PurePosixPath(entry.path).parents}
-    return sorted(parents - {"."})
-
-
-def _header(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.type, header.mode = kind, mode
-    return header
-
-
-def _moved(dataset: DatasetSpec, path: str, how: str) -> DatasetMoved:
-    return DatasetMoved(
-        f"dataset {dataset.name}: {escaped(path)} is not what it was: {how}",
-        "the version as it was cannot be had any more",
-    )
