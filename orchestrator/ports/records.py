@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from orchestrator.domain.action import ActionSpec, Trigger
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
@@ -75,6 +76,29 @@ class ScheduleMove:
     schedule: str
     before: datetime | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamMove:
+    """A run of another pipeline that this one follows, once."""
+
+    upstream: str
+    run_id: int
+
+
+Move: TypeAlias = HeadMove | DataMove | ScheduleMove | UpstreamMove
+"""What was seen, and makes a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRun:
+    """What has to be known of another pipeline's run to follow it."""
+
+    id: int
+    number: int
+    state: RunState
+    purpose: Purpose
+    branch: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.gate import Verdict
 from orchestrator.domain.gpu import Gpu
+from orchestrator.domain.manifest import Manifest
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
+from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.queue import Queue
@@ -73,16 +75,20 @@ class Detection(Protocol):
     def versions(self, dataset: DatasetSpec) -> Sequence[DatasetVersion]:
         """All stored versions, oldest first."""
 
-    def manifest(self, dataset: DatasetSpec, fingerprint: str) -> tuple[FileEntry, ...]:
-        """The files of a stored version. NotFound when it is not stored."""
+    def manifest(self, dataset: DatasetSpec, fingerprint: str) -> Manifest:
+        """The files of a stored version, by path. NotFound when it is not stored."""
+
+    def record_tables(self, dataset: DatasetSpec, fingerprint: str, tables: Mapping[str, TableFacts]) -> None:
+        """Store what files of a version, by path, look like as tables. Nothing when it is not stored."""
+
+    def tables(self, dataset: DatasetSpec, fingerprint: str) -> Mapping[str, TableFacts]:
+        """What is stored of the tables of a version, by path."""
 
 
 class Runs(Protocol):
     """Runs with their changes."""
 
-    def enqueue(
-        self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime
-    ) -> Run | None:
+    def enqueue(self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime) -> Run | None:
         """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start
         actions.
 

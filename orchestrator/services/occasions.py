@@ -1,0 +1,144 @@
+"""Runs that no change asks for: at the times of a schedule, and after another pipeline has passed.
+
+An occasion is written down as served in the transaction that enqueues its run, so that it makes one run
+whoever sees it, and none is lost while nobody looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import partial
+from typing import Final, Protocol
+
+from orchestrator.domain.change import PULLS, Cause
+from orchestrator.domain.pipeline import Pipeline, Schedule
+from orchestrator.domain.run import Purpose, Run, RunState
+from orchestrator.domain.schedule import due
+from orchestrator.ports.records import Move, ScheduleMove, UpstreamMove, UpstreamRun
+from orchestrator.ports.store import Store
+from orchestrator.ports.timetable import Timetable
+from orchestrator.ports.world import Clock
+from orchestrator.services.watches import HERE, Sight, Watch, server_of
+
+log = logging.getLogger(__name__)
+
+LONGEST_SLEEP: Final = 60.0
+"""Seconds after which a schedule is looked at all the same: clocks are set, and machines suspended."""
+FOLLOW: Final = 5.0
+"""Seconds between two looks at the runs of upstream pipelines."""
+UNSETTLED: Final = 5.0
+"""Seconds until another look when data were being written."""
+
+
+class Starter(Protocol):
+    """Enqueues runs of a pipeline's main branch, pinned to the data as they are."""
+
+    def start(self, pipeline: Pipeline, cause: Cause, moves: tuple[Move, ...], note: str) -> Run | None:
+        """The run; None when its data are being written, or somebody else served these moves.
+
+        Raises SourceError or DatasetError when it could not be found out what to run.
+        """
+
+
+class OccasionServer:
+    """Serves schedules and upstream runs. Thread-safe."""
+
+    def __init__(self, store: Store, timetable: Timetable, starter: Starter, clock: Clock) -> None:
+        self._store = store
+        self._timetable = timetable
+        self._starter = starter
+        self._clock = clock
+
+    def watches_of(self, pipeline: Pipeline) -> list[Watch]:
+        """The looks at the occasions of a pipeline."""
+        server = server_of(pipeline.sources[0].location) if pipeline.sources else HERE
+        found = []
+        if pipeline.schedules:
+            name = schedule_watch(pipeline.name)
+            look = partial(self.serve_times, pipeline)
+            found.append(Watch(name, look, LONGEST_SLEEP, server, pipeline.name))
+        if pipeline.after:
+            look = partial(self.follow, pipeline)
+            found.append(Watch(upstream_watch(pipeline.name), look, FOLLOW, server, pipeline.name))
+        return found
+
+    def serve_times(self, pipeline: Pipeline) -> Sight:
+        """Enqueue a run for each schedule of which a time has come."""
+        known = self._store.occasions.served(pipeline.name)
+        found, waits = False, [LONGEST_SLEEP]
+        for schedule in pipeline.schedules:
+            now = self._clock.now()
+            key = schedule_key(schedule)
+            if key not in known:
+                self._store.occasions.begin(pipeline.name, key, now)
+            served = known.get(key, now)
+            times = partial(self._timetable.times, schedule)
+            if (time := due(times, served, now)) is not None:
+                move = ScheduleMove(key, served, time.at)
+                if self._start(pipeline, Cause.SCHEDULE, move, time.note) is None:
+                    waits.append(UNSETTLED)
+                    continue
+                found = True
+            if (upcoming := next(iter(times(now)), None)) is not None:
+                waits.append((upcoming - now).total_seconds())
+        return Sight(found, min(waits))
+
+    def next_time(self, pipeline: Pipeline) -> datetime | None:
+        """When a schedule of it comes next; None: never."""
+        now = self._clock.now()
+        times = (next(iter(self._timetable.times(s, now)), None) for s in pipeline.schedules)
+        return min((time for time in times if time is not None), default=None)
+
+    def follow(self, pipeline: Pipeline) -> Sight:
+        """Enqueue a run for each run of an upstream pipeline that has passed."""
+        found = False
+        for upstream in pipeline.after:
+            mark = self._store.occasions.mark(pipeline.name, upstream)
+            runs = self._store.occasions.runs_above(upstream, mark)
+            if not runs:
+                continue
+            followed = self._store.occasions.followed(pipeline.name, upstream, mark)
+            dealt_with, contiguous = mark, True
+            for run in runs:
+                done = run.id in followed or not _may_count(run)
+                if not done and run.state is RunState.PASSED:
+                    move = UpstreamMove(upstream, run.id)
+                    note = f"after {upstream}#{run.number} passed"
+                    done = self._start(pipeline, Cause.UPSTREAM, move, note) is not None
+                    found = found or done
+                contiguous = contiguous and done
+                dealt_with = run.id if contiguous else dealt_with
+            if dealt_with > mark:
+                self._store.occasions.move_mark(pipeline.name, upstream, dealt_with)
+        return Sight(found)
+
+    def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | None:
+        run = self._starter.start(pipeline, cause, (move,), note)
+        if run is not None:
+            log.info("%s enqueued: %s", run.title, note)
+        return run
+
+
+def _may_count(run: UpstreamRun) -> bool:
+    """Whether a run has passed or may yet; no pull request starts another pipeline."""
+    return (
+        run.purpose is Purpose.TRAIN
+        and not run.branch.startswith(PULLS)
+        and (run.state is RunState.PASSED or not run.state.final)
+    )
+
+
+def schedule_key(schedule: Schedule) -> str:
+    """What a schedule is called in the database: another zone makes another schedule."""
+    return f"{schedule.cron} {schedule.zone}"
+
+
+def schedule_watch(pipeline: str) -> str:
+    """What the looks at a pipeline's schedules are called."""
+    return f"schedule {pipeline}"
+
+
+def upstream_watch(pipeline: str) -> str:
+    """What the looks at a pipeline's upstream runs are called."""
+    return f"after {pipeline}"

@@ -1,0 +1,106 @@
+"""Which times and which upstream runs were served, and how serving one is written down with its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.domain.run import RunState
+from orchestrator.ports.records import ScheduleMove, UpstreamMove, UpstreamRun
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import ChangeRow, RunRow, ScheduleRow, UpstreamRow
+from orchestrator.store.transitions import Once, TooLate, changed
+
+_SCHEDULE = Once(ScheduleRow)
+_UPSTREAM = Once(UpstreamRow)
+_UNFINISHED = tuple(state for state in RunState if not state.final)
+
+
+class SqlOccasions:
+    """Implements ``ports.watches.Occasions``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def served(self, pipeline: str) -> Mapping[str, datetime]:
+        with self._database.reading() as session:
+            rows = select(ScheduleRow.schedule, ScheduleRow.served).where(ScheduleRow.pipeline == pipeline)
+            return dict(session.execute(rows).all())
+
+    def begin(self, pipeline: str, schedule: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            _SCHEDULE.add(session, {"pipeline": pipeline, "schedule": schedule, "served": at})
+
+    def mark(self, pipeline: str, upstream: str) -> int:
+        here = select(UpstreamRow.run_id).where(
+            UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == upstream
+        )
+        with self._database.reading() as session:
+            known = session.scalar(here)
+        if known is not None:
+            return known
+        with self._database.writing() as session:
+            mine = RunRow.pipeline == upstream
+            first = session.scalar(select(func.min(RunRow.id)).where(mine, RunRow.state.in_(_UNFINISHED)))
+            last = session.scalar(select(func.max(RunRow.id)).where(mine)) or 0
+            start = last if first is None else first - 1
+            _UPSTREAM.add(session, {"pipeline": pipeline, "upstream": upstream, "run_id": start})
+            return session.scalars(here).one()
+
+    def move_mark(self, pipeline: str, upstream: str, run_id: int) -> None:
+        with self._database.writing() as session:
+            changed(
+                session,
+                update(UpstreamRow)
+                .where(
+                    UpstreamRow.pipeline == pipeline,
+                    UpstreamRow.upstream == upstream,
+                    UpstreamRow.run_id < run_id,
+                )
+                .values(run_id=run_id),
+            )
+
+    def runs_above(self, upstream: str, mark: int) -> Sequence[UpstreamRun]:
+        wanted = (
+            select(RunRow.id, RunRow.number, RunRow.state, RunRow.purpose, ChangeRow.branch)
+            .join(ChangeRow, ChangeRow.id == RunRow.change_id)
+            .where(RunRow.pipeline == upstream, RunRow.id > mark)
+            .order_by(RunRow.id)
+        )
+        with self._database.reading() as session:
+            return [UpstreamRun(*row) for row in session.execute(wanted)]
+
+    def followed(self, pipeline: str, upstream: str, mark: int) -> frozenset[int]:
+        begin = f"after {upstream}#"
+        wanted = select(ChangeRow.key).where(
+            ChangeRow.pipeline == pipeline, ChangeRow.key.startswith(begin, autoescape=True)
+        )
+        with self._database.reading() as session:
+            ids = (int(key.removeprefix(begin).split(" ", 1)[0]) for key in session.scalars(wanted))
+            return frozenset(number for number in ids if number > mark)
+
+
+def serve_time(session: Session, pipeline: str, move: ScheduleMove) -> str:
+    """Write down that a time is served, and return the change's key; TooLate when another was faster."""
+    here = (ScheduleRow.pipeline == pipeline, ScheduleRow.schedule == move.schedule)
+    served = update(ScheduleRow).where(*here, ScheduleRow.served == move.before).values(served=move.at)
+    first = {"pipeline": pipeline, "schedule": move.schedule, "served": move.at}
+    if not (_SCHEDULE.add(session, first) if move.before is None else changed(session, served)):
+        raise TooLate
+    return f"schedule {move.schedule}@{move.at:%Y-%m-%dT%H:%M}"
+
+
+def follow_run(session: Session, pipeline: str, move: UpstreamMove) -> str:
+    """Return the key of the change that an upstream run is; TooLate when there is such a change already."""
+    here = (UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == move.upstream)
+    # Writing the row as it is keeps others from the same question until this transaction ends.
+    if not changed(session, update(UpstreamRow).where(*here).values(run_id=UpstreamRow.run_id)):
+        raise TooLate
+    key = f"after {move.upstream}#{move.run_id}"
+    mine = or_(ChangeRow.key == key, ChangeRow.key.startswith(f"{key} ", autoescape=True))
+    if session.scalar(select(ChangeRow.id).where(ChangeRow.pipeline == pipeline, mine).limit(1)) is not None:
+        raise TooLate
+    return key
