@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.domain.errors import DatasetRefused
+from orchestrator.domain.errors import DatasetRefused, SecretMissing
 from orchestrator.domain.pipeline import DatasetSpec
 
 
@@ -34,8 +34,11 @@ Raises SecretMissing when a secret has no value.
 
 
 def access_to(dataset: DatasetSpec, accesses: Accesses) -> Access:
-    """The way to a dataset. Raises DatasetRefused when it left the configuration, and SecretMissing."""
-    found = accesses(dataset)
+    """The way to a dataset. DatasetRefused when it left the configuration, or a secret has no value."""
+    try:
+        found = accesses(dataset)
+    except SecretMissing as error:
+        raise DatasetRefused(f"dataset {dataset.name}: {error.message}", error.remedy) from error
     if found is None:
         raise DatasetRefused(
             f"dataset {dataset.name}: the configuration no longer says how {dataset.path} is reached",

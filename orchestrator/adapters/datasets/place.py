@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,11 +35,10 @@ whose identity is ``sha256:…``.
 class Place(Protocol):
     """One kind of place where data lie. Thread-safe.
 
-    Raises DatasetUnavailable when it cannot be found out, DatasetRefused when a person has to act first, and
-    SecretMissing.
+    Raises DatasetUnavailable when it cannot be found out, DatasetRefused when a person has to act first.
     """
 
-    def files(self, dataset: DatasetSpec, keep: Keep) -> Sequence[RemoteFile]:
+    def files(self, dataset: DatasetSpec, keep: Keep) -> Iterable[RemoteFile]:
         """All files; which of them count is not asked here. Contents are read only where nothing else tells
         them apart, and are given to ``keep`` then.
         """
