@@ -1,0 +1,423 @@
+"""What the stand-in knows: people, repositories with real Git behind them, pull requests, marks, comments."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+NOTHING = "0" * 40
+_GIT_ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "LC_ALL": "C",
+}
+
+
+def git(repository: Path, *arguments: str, told: bytes | None = None) -> str:
+    """Run git in a bare repository."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments],
+        input=told,
+        env=_GIT_ENVIRONMENT,
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def now() -> str:
+    """The time as the API writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class User:
+    """A person, an organisation or a bot. The id never changes."""
+
+    id: int
+    login: str
+    kind: str = "User"
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """What a push did to one ref."""
+
+    repository: Repository
+    ref: str
+    before: str
+    after: str
+    forced: bool
+    by: User
+
+
+@dataclass
+class Pull:
+    """A pull request."""
+
+    id: int
+    number: int
+    base: Repository
+    base_ref: str
+    head: Repository | None
+    head_ref: str
+    sha: str
+    author: User
+    title: str
+    draft: bool = False
+    state: str = "open"
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+    comments: list[Comment] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Comment:
+    id: int
+    number: int
+    author: User
+    body: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """A commit status, as it was set."""
+
+    id: int
+    sha: str
+    state: str
+    context: str
+    description: str | None
+    target_url: str | None
+    creator: User
+    created_at: str
+
+
+@dataclass
+class CheckRun:
+    """A check run, as it is now. ``history`` has each ``(status, conclusion)`` that it had."""
+
+    id: int
+    app_id: int
+    sha: str
+    name: str
+    status: str
+    conclusion: str | None = None
+    details_url: str | None = None
+    external_id: str = ""
+    title: str | None = None
+    summary: str | None = None
+    started_at: str = field(default_factory=now)
+    completed_at: str | None = None
+    history: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+class Repository:
+    """A repository. Its branches and tags are those of the bare one at ``path``, whoever writes there."""
+
+    def __init__(self, world: World, identity: int, owner: User, name: str, path: Path) -> None:
+        self.world = world
+        self.id = identity
+        self.owner = owner
+        self.name = name
+        self.path = path
+        self.private = False
+        self.default_branch = "main"
+        self.parent: Repository | None = None
+        self.permissions: dict[str, str] = {owner.login: "admin"}
+        self.created_at = now()
+        self.pulls: dict[int, Pull] = {}
+        self.statuses: list[Status] = []
+        self.checks: list[CheckRun] = []
+        self.comments: list[Comment] = []
+        self._numbers = itertools.count(1)
+        self._peeled: dict[str, str] = {}
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner.login}/{self.name}"
+
+    @property
+    def clone_url(self) -> str:
+        """Where real Git gets it."""
+        return f"{self.world.web_url}/{self.full_name}.git"
+
+    def refs(self, prefix: str = "refs/") -> dict[str, str]:
+        """What each ref below a prefix names: commits, and tags with a message of their own."""
+        found = dict(_packed(self.path))
+        for folder, _, names in os.walk(self.path / "refs"):
+            for name in names:
+                path = Path(folder, name)
+                if not name.endswith(".lock"):
+                    found[path.relative_to(self.path).as_posix()] = path.read_text().strip()
+        return {name: found[name] for name in sorted(found) if name.startswith(prefix)}
+
+    def branch(self, name: str) -> str:
+        """The commit of a branch."""
+        return self.refs("refs/heads/")[f"refs/heads/{name}"]
+
+    def peel(self, sha: str) -> str:
+        """The commit that a tag's object stands for, or the commit itself."""
+        if sha not in self._peeled:
+            self._peeled[sha] = git(self.path, "rev-parse", f"{sha}^{{commit}}").strip()
+        return self._peeled[sha]
+
+    def knows(self, sha: str) -> bool:
+        """Whether there is such a commit."""
+        try:
+            return git(self.path, "cat-file", "-t", sha).strip() == "commit"
+        except subprocess.CalledProcessError:
+            return False
+
+    def message(self, sha: str) -> str:
+        return git(self.path, "log", "-1", "--format=%B", sha).strip()
+
+    def push(
+        self,
+        branch: str = "main",
+        files: Mapping[str, str | bytes] | None = None,
+        *,
+        message: str = "Change something",
+        onto: str | None = None,
+        by: str = "",
+    ) -> str:
+        """Commit files onto a branch, which is made when it is not there, and tell; the commit.
+
+        ``onto`` is another commit to begin with: a force push. Of an empty text: without history.
+        """
+        ref = f"refs/heads/{branch}"
+        before = self.refs(ref).get(ref, NOTHING)
+        parent = before if onto is None else onto
+        person = self.world.user(by or self.owner.login)
+        stamp = next(self.world.seconds)
+        lines = [
+            f"commit {ref}\n".encode(),
+            f"committer {person.login} <{person.login}@example.org> {stamp} +0000\n".encode(),
+            _data(message.encode()),
+            b"" if parent in ("", NOTHING) else f"from {parent}\n".encode(),
+        ]
+        for path, content in (files or {"counter.txt": f"{stamp}\n"}).items():
+            lines += [f"M 100644 inline {path}\n".encode(), _data(_bytes(content))]
+        if parent in ("", NOTHING) and before != NOTHING:
+            git(self.path, "update-ref", "-d", ref)
+        git(self.path, "fast-import", "--quiet", "--force", told=b"".join(lines))
+        after = self.branch(branch)
+        self.world.moved([RefChange(self, ref, before, after, onto is not None, person)])
+        return after
+
+    def tag(self, name: str, commit: str, *, message: str = "", by: str = "") -> str:
+        """Tag a commit, and tell; with a message, the tag is an object of its own. What the ref names."""
+        ref = f"refs/tags/{name}"
+        if message:
+            who = ("-c", "user.name=Tagger", "-c", "user.email=tagger@example.org")
+            git(self.path, *who, "tag", "--annotate", "--force", "-m", message, name, commit)
+        else:
+            git(self.path, "update-ref", ref, commit)
+        sha = self.refs(ref)[ref]
+        person = self.world.user(by or self.owner.login)
+        self.world.moved([RefChange(self, ref, NOTHING, sha, False, person)])
+        return sha
+
+    def delete_branch(self, name: str, *, by: str = "") -> None:
+        ref = f"refs/heads/{name}"
+        before = self.refs(ref)[ref]
+        git(self.path, "update-ref", "-d", ref)
+        self.world.moved(
+            [RefChange(self, ref, before, NOTHING, False, self.world.user(by or self.owner.login))]
+        )
+
+    def fork(self, owner: str, name: str = "") -> Repository:
+        """A copy that belongs to somebody else."""
+        made = self.world.repository(f"{owner}/{name or self.name}", private=self.private)
+        git(made.path, "fetch", "--quiet", str(self.path), "+refs/heads/*:refs/heads/*")
+        made.parent = self
+        made.default_branch = self.default_branch
+        return made
+
+    def pull_request(
+        self,
+        branch: str,
+        *,
+        head: Repository | None = None,
+        base: str = "main",
+        by: str = "",
+        title: str = "",
+        draft: bool = False,
+    ) -> Pull:
+        """Open a pull request of a branch, of this repository or a fork, and tell."""
+        of = head or self
+        number = next(self._numbers)
+        author = self.world.user(by or of.owner.login)
+        pull = Pull(
+            self.world.identity(),
+            number,
+            self,
+            base,
+            of,
+            branch,
+            of.branch(branch),
+            author,
+            title or f"Merge {branch}",
+            draft,
+        )
+        self._bring(pull)
+        self.pulls[number] = pull
+        self.world.tell_pull("opened", pull, author)
+        return pull
+
+    def follow(self) -> None:
+        """Let pull requests follow their branches."""
+        for pull in self.pulls.values():
+            if pull.state != "open" or pull.head is None:
+                continue
+            now_there = pull.head.refs(f"refs/heads/{pull.head_ref}").get(f"refs/heads/{pull.head_ref}")
+            if now_there is not None and now_there != pull.sha:
+                pull.sha = now_there
+                pull.updated_at = now()
+                self._bring(pull)
+                self.world.tell_pull("synchronize", pull, pull.author)
+
+    def close(self, number: int, *, by: str = "") -> None:
+        """Close a pull request without merging, and tell."""
+        pull = self.pulls[number]
+        pull.state = "closed"
+        pull.updated_at = now()
+        self.world.tell_pull("closed", pull, self.world.user(by or self.owner.login))
+
+    def comment(self, number: int, body: str, *, by: str = "") -> Comment:
+        """Write under a pull request, and tell."""
+        person = self.world.user(by or self.owner.login)
+        made = Comment(self.world.identity(), number, person, body, now())
+        self.comments.append(made)
+        self.world.tell_comment(self.pulls[number], made)
+        return made
+
+    def status_of(self, commit: str) -> dict[str, str]:
+        """The present state of each context of a commit."""
+        return {status.context: status.state for status in self.statuses if status.sha == commit}
+
+    def checks_of(self, commit: str) -> dict[str, str | None]:
+        """The present conclusion of each check run of a commit, by name; its status while it has none."""
+        return {run.name: run.conclusion or run.status for run in self.checks if run.sha == commit}
+
+    def rename(self, full_name: str) -> None:
+        """Give it another name. The old one redirects, until somebody makes a repository of that name."""
+        self.world.rename(self, full_name)
+
+    def delete(self) -> None:
+        self.world.repositories.remove(self)
+
+    def _bring(self, pull: Pull) -> None:
+        source = (pull.head or self).path
+        git(
+            self.path,
+            "fetch",
+            "--quiet",
+            str(source),
+            f"+refs/heads/{pull.head_ref}:refs/pull/{pull.number}/head",
+        )
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _data(content: bytes) -> bytes:
+    return f"data {len(content)}\n".encode() + content + b"\n"
+
+
+def _packed(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        lines = (path / "packed-refs").read_text().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        if line[:1] not in ("#", "^"):
+            sha, _, name = line.partition(" ")
+            yield name, sha
+
+
+class World:
+    """Everything there is. Changes happen under ``lock``; whoever wants to know of them adds a listener."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.web_url = ""
+        self.lock = threading.RLock()
+        self.seconds = itertools.count(1_760_000_000)
+        self.users: dict[str, User] = {}
+        self.repositories: list[Repository] = []
+        self.former: dict[str, Repository] = {}
+        self.on_push: list[Callable[[RefChange], None]] = []
+        self.on_pull: list[Callable[[str, Pull, User], None]] = []
+        self.on_comment: list[Callable[[Pull, Comment], None]] = []
+        self._identities = itertools.count(1000)
+
+    def identity(self) -> int:
+        """A number that nothing else has."""
+        return next(self._identities)
+
+    def user(self, login: str, kind: str = "User") -> User:
+        """A person by login; made when new."""
+        with self.lock:
+            if login not in self.users:
+                self.users[login] = User(self.identity(), login, kind)
+            return self.users[login]
+
+    def repository(self, full_name: str, *, private: bool = False) -> Repository:
+        """Make an empty repository; its owner is made when new."""
+        owner, _, name = full_name.partition("/")
+        with self.lock:
+            identity = self.identity()
+            path = self.folder / f"{identity}.git"
+            path.mkdir(parents=True)
+            git(path, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
+            for key in ("uploadpack.allowAnySHA1InWant", "http.receivepack"):
+                git(path, "config", key, "true")
+            made = Repository(self, identity, self.user(owner), name, path)
+            made.private = private
+            self.repositories.append(made)
+            self.former.pop(full_name, None)
+            return made
+
+    def find(self, full_name: str) -> Repository | None:
+        """A repository by its present name."""
+        return next((r for r in self.repositories if r.full_name.lower() == full_name.lower()), None)
+
+    def by_id(self, identity: int) -> Repository | None:
+        return next((r for r in self.repositories if r.id == identity), None)
+
+    def moved_away(self, full_name: str) -> Repository | None:
+        """The repository that once had a name which nobody has now."""
+        return self.former.get(full_name)
+
+    def rename(self, repository: Repository, full_name: str) -> None:
+        with self.lock:
+            self.former[repository.full_name] = repository
+            owner, _, repository.name = full_name.partition("/")
+            repository.owner = self.user(owner)
+
+    def moved(self, changes: Iterable[RefChange]) -> None:
+        """Refs were moved: let pull requests follow, and tell."""
+        for change in changes:
+            for listener in self.on_push:
+                listener(change)
+            for repository in list(self.repositories):
+                if any(pull.head is change.repository for pull in repository.pulls.values()):
+                    repository.follow()
+
+    def tell_pull(self, action: str, pull: Pull, by: User) -> None:
+        for listener in self.on_pull:
+            listener(action, pull, by)
+
+    def tell_comment(self, pull: Pull, comment: Comment) -> None:
+        for listener in self.on_comment:
+            listener(pull, comment)
