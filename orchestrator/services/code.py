@@ -24,7 +24,7 @@ _KEPT: Final = 32
 _KEPT_BYTES: Final = 256 << 20
 _BLOCK: Final = 1 << 16
 
-_Key = tuple[str, str, int, int]
+_Key = tuple[str, bool, bool, str, int, int]
 
 
 class CodeTar:
@@ -115,7 +115,7 @@ class CodeArchives:
 
         The result raises what checking out raises.
         """
-        key = (source.location, commit, uid, gid)
+        key = (source.location, source.submodules, source.lfs, commit, uid, gid)
         with self._lock:
             known = self._made.get(key)
             if known is not None:
@@ -129,7 +129,7 @@ class CodeArchives:
         return coming
 
     def _make(self, key: _Key, source: SourceSpec, coming: Future[CodeTar]) -> None:
-        _, commit, uid, gid = key
+        *_, commit, uid, gid = key
         try:
             with self.checkout(source, commit) as folder:
                 made = self._pack(folder, uid, gid)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.git import GitCommand
-from orchestrator.adapters.git_process import Location
+from orchestrator.adapters.git.location import Location
 from orchestrator.domain.errors import RevisionGone, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from tests.support.git import GitRepository, run_git

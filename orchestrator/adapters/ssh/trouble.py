@@ -45,14 +45,17 @@ class Trouble:
         return kind(f"host {host}: {self.told}", self.remedy)
 
 
-def trouble_of(host: str, spec: SshSpec, said: str, trusted: Trusted = lambda name: ()) -> Trouble:
+def trouble_of(
+    host: str, spec: SshSpec, said: str, trusted: Trusted = lambda name: (), accept: str = ""
+) -> Trouble:
     """What ssh's words mean.
 
-    ``said`` is what it wrote to standard error; ``trusted`` tells the fingerprints trusted of a machine.
+    ``said`` is what it wrote to standard error; ``trusted`` tells the fingerprints trusted of a machine;
+    ``accept`` is the command that trusts its key, where it is not a host's.
     """
     where = str(spec)
     if "Host key verification failed" in said:
-        return _key_trouble(said, spec, f"orchestrator hosts trust {host}", trusted)
+        return _key_trouble(said, spec, accept or f"orchestrator hosts trust {host}", trusted)
     if "UNPROTECTED PRIVATE KEY FILE" in said:
         key = spec.identity_file or "the private key"
         return Trouble(f"others may read {key}, so ssh does not use it", f"chmod 600 {key}", refused=True)

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from orchestrator.adapters.git_process import REMOTE, GitFailed, GitTimeout, Location, run_git
+from orchestrator.adapters.git.location import REMOTE, Location
+from orchestrator.adapters.git.process import GitFailed, GitTimeout, run_git, run_git_raw
 from orchestrator.domain.errors import DiskFull, SourceUnavailable
 
 PINS: Final = "refs/mlci/"
@@ -42,6 +43,8 @@ class Mirror:
     def __init__(self, root: Path, location: Location, timeout: float) -> None:
         name = hashlib.sha256(location.url.encode()).hexdigest()[:16]
         self.path = root / name
+        self.large_files = root / f"{name}.lfs"
+        """Where Git LFS keeps what commits only point to."""
         self._lock_path = root / f"{name}.lock"
         self._location = location
         self._timeout = timeout
@@ -71,9 +74,13 @@ class Mirror:
         )
         (repository / ".git" / "shallow").write_text(f"{commit}\n")
 
-    def read(self, *arguments: str) -> str:
+    def read(self, *arguments: str, errors: str = "replace") -> str:
         """Run a git command that changes nothing. Raises GitFailed or GitTimeout."""
-        return run_git(["-C", str(self.path), *arguments], timeout=self._timeout)
+        return run_git(["-C", str(self.path), *arguments], timeout=self._timeout, errors=errors)
+
+    def read_raw(self, *arguments: str) -> bytes:
+        """As ``read``, for what is no text."""
+        return run_git_raw(["-C", str(self.path), *arguments], timeout=self._timeout)
 
     def find(self, abbreviated: str) -> str | None:
         """The commit that a hash or its beginning means; None when it means none or several."""
@@ -141,10 +148,15 @@ class MirrorChange:
                 leftover.unlink(missing_ok=True)
 
     def fetch(self, ref: str) -> bool:
-        """Bring a ref or commit of the remote, with its history; False when git could not."""
+        """Bring a ref or commit of the remote, with its history; False when it has none.
+
+        Raises GitTimeout, and GitFailed when the remote is in trouble.
+        """
         try:
             self._reach(*_FETCH, "--", REMOTE, ref)
-        except GitFailed:
+        except GitFailed as error:
+            if error.trouble is not None:
+                raise
             return False
         return True
 
