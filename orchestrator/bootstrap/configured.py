@@ -33,6 +33,7 @@ from orchestrator.domain.pipeline import (
     RepositoryImage,
     Resources,
     RunnerSpec,
+    Schedule,
     Setup,
     SourceSpec,
     SshSpec,
@@ -103,6 +104,8 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
             for trigger, actions in file.actions.by_trigger().items()
             for action in actions
         ),
+        schedules=tuple(Schedule(cron, file.timezone) for cron in dict.fromkeys(file.schedule)),
+        after=tuple(file.after),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, 
 from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
 from orchestrator.config.references import Known, Stored, at, check_pipeline, check_runner, keys_at
 from orchestrator.config.secret_sources import check_literals, check_secrets, check_sources
+from orchestrator.config.upstreams import check_upstreams
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_loader import MAX_BYTES, Document, read
 
@@ -107,6 +108,9 @@ def load(
     for pipeline in pipelines:
         if pipeline.document is not None:
             problems += check_pipeline(pipeline.document, known)
+    problems += check_upstreams(
+        [file.document for file in pipelines if file.document is not None], _names(pipelines, "pipeline")
+    )
     problems += _state_in_datasets(main, pipelines)
     problems += _shared_servers(pipelines)
     problems += _retained(main, pipelines)
@@ -255,20 +259,24 @@ def _look(
     return stored(_with_database(main.model, environ), base)
 
 
+def _names(files: Sequence[_File[M]], key: str) -> frozenset[str]:
+    """What files define. One that cannot be read is taken by its own name: its users are not to blame."""
+    found = (at(file.document.data, key) if file.document is not None else None for file in files)
+    return frozenset(
+        name if isinstance(name, str) else file.path.stem for name, file in zip(found, files, strict=True)
+    )
+
+
 def _known(
     main: _File[OrchestratorFile], runners: list[_File[RunnerFile]], stored: Callable[[], Stored]
 ) -> Known:
-    names: set[str] = set()
-    for file in runners:
-        # A runner that cannot be read is taken by the name of its file, so that its users are not blamed.
-        name = at(file.document.data, "runner") if file.document is not None else None
-        names.add(name if isinstance(name, str) else file.path.stem)
+    names = _names(runners, "runner")
     if main.document is None:
-        return Known(frozenset(names), None, None, None, stored, has_email=True)
+        return Known(names, None, None, None, stored, has_email=True)
     data = main.document.data
     hosts = at(data, "hosts")
     return Known(
-        frozenset(names),
+        names,
         hosts if isinstance(hosts, dict) else {"local": {}},
         keys_at(data, "servers"),
         keys_at(data, "secrets"),

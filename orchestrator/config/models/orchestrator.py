@@ -33,6 +33,8 @@ from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.hostpaths import why_not_mounted
 
 GIB: Final = 1 << 30
+SHORTEST_TOKEN: Final = 16
+"""Characters of a token that programs show."""
 
 
 class ArtifactLimits(Model):
@@ -116,6 +118,14 @@ def _http_url(value: Plain, info: ValidationInfo) -> str:
     return url.rstrip("/")
 
 
+def _long_enough(value: Plain) -> Plain:
+    if isinstance(value, str) and "${{" not in value and len(value) < SHORTEST_TOKEN:
+        raise wrong(
+            "this token can be guessed", f"at least {SHORTEST_TOKEN} characters, and a reference to them"
+        )
+    return value
+
+
 class Web(Model):
     """The pages, the API and the health endpoints of `orchestrator serve`."""
 
@@ -134,6 +144,12 @@ class Web(Model):
             "Without it, where the server listens.",
             examples=["https://ci.example.org"],
         )
+    )
+    trigger_token: Annotated[Secret | None, BeforeValidator(_long_enough)] = Field(
+        default=None,
+        description="What programs show to start runs by `POST /api/v1/pipelines/NAME/trigger`, at least 16 "
+        "characters; write a reference. Without it, nothing can be started that way.",
+        examples=["${{ env.TRIGGER_TOKEN }}"],
     )
 
 

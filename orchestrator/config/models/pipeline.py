@@ -31,6 +31,7 @@ from orchestrator.config.models.common import (
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.gate import GateRules, MetricName, domain_check
 from orchestrator.config.models.source import Source
+from orchestrator.config.models.triggers import Cron, Zone
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.check import Check
 from orchestrator.domain.metrics import Direction, infer_direction
@@ -182,7 +183,6 @@ class PipelineFile(Model):
     """config/pipelines/NAME.yaml: what to watch, how to train, how to judge, what to do next."""
 
     later: ClassVar[Mapping[str, str]] = {
-        "schedule": "start it by `orchestrator run`",
         "on": "write source: and datasets:",
         "baselines": "name a baseline in the check: best, previous, last_deployed, branch:NAME, run:ID",
         "plots": "name the files under artifacts:",
@@ -204,6 +204,24 @@ class PipelineFile(Model):
         default={},
         description="Watched data by name; a run finds NAME at $MLCI_DATA_NAME.",
         examples=[{"wine": {"path": "/data/wine"}}],
+    )
+    schedule: Items[Cron] = Field(
+        default=(),
+        description="Times at which it runs besides, each as five fields of cron: minute, hour, day of the "
+        "month, month, day of the week. Times that passed while no server was up make one run together.",
+        examples=[["0 3 * * 1"]],
+    )
+    timezone: Zone = Field(
+        default="UTC",
+        description="The time zone of `schedule`, by its name in the IANA's database. A time that clocks "
+        "leap over in spring comes right after the leap; one that they show twice in autumn comes once.",
+        examples=["Europe/Berlin"],
+    )
+    after: Items[Name] = Field(
+        default=(),
+        description="Pipelines after each passed run of which this one runs; runs of pull requests do not "
+        "count.",
+        examples=[["wine-features"]],
     )
     concurrency: Concurrency = Field(
         default=Concurrency(), description="What becomes of older runs, and how many go at the same time."
@@ -250,6 +268,13 @@ class PipelineFile(Model):
             raise wrong(
                 message, "source: {git: URL or path}, or sources: [...]", key="sources" if self.source else ""
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_zone_has_a_schedule(self) -> PipelineFile:
+        if self.timezone != "UTC" and not self.schedule:
+            message = "there is a time zone and no schedule that it is of"
+            raise wrong(message, 'schedule: ["0 3 * * 1"] beside it', key="timezone")
         return self
 
     @property

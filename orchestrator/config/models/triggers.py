@@ -32,8 +32,8 @@ def _cron(value: Plain) -> str:
     text = " ".join(text_of(value).split())
     if text.startswith("@"):
         raise wrong(f'"{text}" is not a schedule here', CRON_EXPECTED, _SHORTHANDS.get(text.lower(), ""))
-    if len(text.split(" ")) != _FIELDS:
-        raise wrong(f'"{text}" has {len(text.split())} fields', CRON_EXPECTED)
+    if (count := len(text.split())) != _FIELDS:
+        raise wrong(f'"{text}" has {count} field{"" if count == 1 else "s"}', CRON_EXPECTED)
     try:
         next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:

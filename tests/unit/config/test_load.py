@@ -265,7 +265,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ("artifacts: [/etc/passwd]", '4:13: "/etc/passwd" leaves its folder'),
         (
             "schedule: [x]",
-            '4:1: "schedule" is not available in this version (start it by `orchestrator run`)',
+            '4:12: "x" has 1 field; expected five fields: minute, hour,',
         ),
         ("on: {push: {}}", '4:1: "on" is not available in this version'),
         ("holdout: {}", '4:1: "holdout" is not available in this version; expected one of pipeline,'),
