@@ -77,6 +77,7 @@ from orchestrator.services.supply import ImageSupply
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from orchestrator.adapters.git import GitCommand
     from orchestrator.adapters.ssh import SshLinks
     from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
@@ -212,7 +213,7 @@ class Application:
         """The ways to hosts on other machines; each is made when it is first used."""
         from orchestrator.adapters.ssh import SshLinks
 
-        return SshLinks(self.state / "ssh" / "known_hosts", self.clock)
+        return SshLinks(self.host_keys, self.clock)
 
     @property
     def hosts(self) -> Sequence[HostSpec]:
@@ -280,9 +281,23 @@ class Application:
     @cached_property
     def sources(self) -> SourceControl:
         """Watched repositories, mirrored under the state folder."""
-        from orchestrator.adapters.git import GitCommand
+        return MaskedSources(self.git, self.masker, self.secrets)
 
-        return MaskedSources(GitCommand(self.state / "mirrors"), self.masker, self.secrets)
+    @cached_property
+    def git(self) -> GitCommand:
+        """Watched repositories by the git command, with the logins of the configuration."""
+        from orchestrator.adapters.git import GitCommand
+        from orchestrator.bootstrap.access import SourceAccess
+
+        files = self.config.pipelines.values()
+        configured = [(source.address(), source) for file in files for source in file.all_sources]
+        access = SourceAccess(configured, self.secrets.value)
+        return GitCommand(self.state / "mirrors", keys=self.host_keys, access=access)
+
+    @property
+    def host_keys(self) -> Path:
+        """The file of the host keys that are trusted, of hosts and of Git servers."""
+        return self.state / "ssh" / "known_hosts"
 
     @cached_property
     def datasets(self) -> DatasetSource:
