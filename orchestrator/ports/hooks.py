@@ -32,11 +32,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class CommentSeen:
-    """A comment that may ask for something; what it says is read from the forge."""
+    """A comment that may ask for something; what it says is read from the forge, at ``due``."""
 
     id: int
     repository: str
-    seen_at: datetime
+    due: datetime
 
 
 class Deliveries(Protocol):
@@ -57,8 +57,14 @@ class Deliveries(Protocol):
     def last(self, repository: str) -> datetime | None:
         """When the newest delivery of a repository was taken, or None."""
 
-    def comments(self) -> Sequence[CommentSeen]:
-        """The comments that nobody has dealt with, oldest first."""
+    def comments(self, at: datetime) -> Sequence[CommentSeen]:
+        """The comments that nobody has dealt with and whose time has come, oldest first."""
+
+    def claim(self, seen: CommentSeen, until: datetime) -> CommentSeen | None:
+        """The right to deal with a comment; it is due again at that time, unless it was dealt with.
+
+        None when somebody was faster.
+        """
 
     def dealt_with(self, comment: int) -> None:
         """A comment has had its answer, or deserves none."""

@@ -67,6 +67,16 @@ class NewRun:
     start_actions: tuple[NewAction, ...] = ()
     needs_approval: bool = False
     """Whether it waits for a person's approval before anything is done for it."""
+    supersede: bool = False
+    """Whether older runs of the same source and branch that have not ended are asked to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was decided of something that was seen, for people to read: a line of the journal."""
+
+    subject: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,14 @@ class UpstreamMove:
     run_id: int
 
 
-Move: TypeAlias = HeadMove | DataMove | ScheduleMove | UpstreamMove
+@dataclass(frozen=True, slots=True)
+class CommentMove:
+    """A comment under a pull request that asks for a run: of each pipeline one, however often it is read."""
+
+    comment: int
+
+
+Move: TypeAlias = HeadMove | DataMove | ScheduleMove | UpstreamMove | CommentMove
 """What was seen, and makes a change."""
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.ports.hooks import CommentSeen
+from orchestrator.ports.records import CommentMove
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import DeliveryRow
+from orchestrator.store.tables import ChangeRow, DeliveryRow
 from orchestrator.store.transitions import Once, TooLate, changed
 
 _COMMENT: Final = "comment:"
@@ -20,11 +21,12 @@ _DEALT_WITH: Final = "comment dealt with"
 _ROW = Once(DeliveryRow)
 _COMMENTS = (
     select(DeliveryRow.id, DeliveryRow.repository, DeliveryRow.received_at)
-    .where(DeliveryRow.event == _WAITS)
+    .where(DeliveryRow.event == _WAITS, DeliveryRow.received_at <= bindparam("at"))
     .order_by(DeliveryRow.received_at, DeliveryRow.id)
 )
 _LAST = select(func.max(DeliveryRow.received_at)).where(
-    func.lower(DeliveryRow.repository) == func.lower(bindparam("repository"))
+    func.lower(DeliveryRow.repository) == func.lower(bindparam("repository")),
+    ~DeliveryRow.id.startswith(_COMMENT, autoescape=True),
 )
 
 
@@ -52,12 +54,20 @@ class SqlDeliveries:
         with self._database.connected() as connection:
             return connection.scalar(_LAST, {"repository": repository})
 
-    def comments(self) -> Sequence[CommentSeen]:
+    def comments(self, at: datetime) -> Sequence[CommentSeen]:
+        # Of a comment that waits, the time is when it is due.
         with self._database.connected() as connection:
             return [
                 CommentSeen(int(row.id.removeprefix(_COMMENT)), row.repository, row.received_at)
-                for row in connection.execute(_COMMENTS)
+                for row in connection.execute(_COMMENTS, {"at": at})
             ]
+
+    def claim(self, seen: CommentSeen, until: datetime) -> CommentSeen | None:
+        mine = (DeliveryRow.id == f"{_COMMENT}{seen.id}", DeliveryRow.event == _WAITS)
+        guarded = update(DeliveryRow).where(*mine, DeliveryRow.received_at == seen.due)
+        with self._database.writing() as session:
+            taken = changed(session, guarded.values(received_at=until))
+        return CommentSeen(seen.id, seen.repository, until) if taken else None
 
     def dealt_with(self, comment: int) -> None:
         done = update(DeliveryRow).where(DeliveryRow.id == f"{_COMMENT}{comment}").values(event=_DEALT_WITH)
@@ -68,6 +78,15 @@ class SqlDeliveries:
         old = delete(DeliveryRow).where(DeliveryRow.received_at < before, DeliveryRow.event != _WAITS)
         with self._database.writing() as session:
             return changed(session, old)
+
+
+def heed_comment(session: Session, pipeline: str, move: CommentMove) -> str:
+    """The key of the change that a comment asks for; TooLate when it was made already."""
+    key = f"comment {move.comment}"
+    same = or_(ChangeRow.key == key, ChangeRow.key.startswith(f"{key} + ", autoescape=True))
+    if session.scalar(select(exists().where(ChangeRow.pipeline == pipeline, same))):
+        raise TooLate
+    return key
 
 
 def _add_new(session: Session, values: Mapping[str, object]) -> None:

@@ -1,0 +1,270 @@
+"""Comments under pull requests that ask for something: ``/mlci run``, ``/mlci approve``, ``/mlci reject``.
+
+A webhook only says that there is a comment. Who wrote it, what it says and whether that person may write to
+the repository is asked from the forge. Of a fork's commits nothing runs because of a comment that does not
+name what it lets go: it approves the commits that waited when it was written, or the one that it names.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from orchestrator.domain.change import PullRequest
+from orchestrator.domain.errors import (
+    DatasetError,
+    NotFound,
+    OrchestratorError,
+    RevisionGone,
+    SourceUnavailable,
+)
+from orchestrator.domain.markdown import plain
+from orchestrator.domain.pipeline import Pipeline, SourceSpec
+from orchestrator.domain.run import Purpose, Run, RunState, backoff
+from orchestrator.domain.text import clean
+from orchestrator.ports.forge import Comment, Forge
+from orchestrator.ports.hooks import CommentSeen
+from orchestrator.ports.records import CommentMove
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock
+from orchestrator.services.approve import Approver
+
+log = logging.getLogger(__name__)
+
+USAGE = (
+    "`/mlci run [PIPELINE]` runs this pull request once more, `/mlci approve [COMMIT]` lets it run, "
+    "`/mlci reject [COMMIT]` ends what waits."
+)
+_CLAIM = timedelta(minutes=5)
+_OBEYED_FOR = timedelta(hours=24)
+"""An older comment is not obeyed: what it was written about has gone on."""
+_KEPT_FOR = timedelta(days=30)
+_TIDY_EVERY = timedelta(hours=1)
+_LONGEST_PAUSE = timedelta(minutes=15)
+_MOST_TRIES = 100
+_LINE = re.compile(
+    r"^/mlci(?:[ \t]+(?P<verb>[a-z]+)(?:[ \t]+(?P<argument>\S{1,200}))?)?[ \t]*\r?$", re.MULTILINE
+)
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+
+
+class RunsPulls(Protocol):
+    """What makes runs of pull requests."""
+
+    def run_pull(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        pull: PullRequest,
+        who: str,
+        asked: CommentMove,
+        approved: bool = False,
+    ) -> Run | None:
+        """A run of a pull request because somebody asks for one; None when that comment has had its run.
+
+        ``approved``: its commit was let go by a person before. Raises SourceError or DatasetError.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A comment of somebody who may write, and those that watch its repository."""
+
+    comment: Comment
+    pull: PullRequest
+    argument: str
+    watching: Sequence[tuple[Pipeline, SourceSpec]]
+
+    @property
+    def who(self) -> str:
+        return f"github:{self.comment.author}"
+
+
+class Comments:
+    """Obeys comments. One thread.
+
+    ``watching`` are all pipelines with their sources; those of other repositories do not matter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        forge: Forge,
+        runner: RunsPulls,
+        watching: Callable[[], Iterable[tuple[Pipeline, SourceSpec]]],
+        clock: Clock,
+        url: str,
+        stopping: threading.Event,
+    ) -> None:
+        self._store = store
+        self._forge = forge
+        self._runner = runner
+        self._watching = watching
+        self._approver = Approver(store, clock)
+        self._clock = clock
+        self._url = url.rstrip("/")
+        self._stopping = stopping
+        self._tries: dict[int, int] = {}
+        self._tidied: datetime | None = None
+
+    def tick(self) -> int:
+        """Obey the comments that are due; how many that were."""
+        now = self._clock.now()
+        if self._tidied is None or now - self._tidied >= _TIDY_EVERY:
+            self._tidied = now
+            self._store.deliveries.forget(now - _KEPT_FOR)
+        done = 0
+        for seen in self._store.deliveries.comments(now):
+            if self._stopping.is_set():
+                break
+            claimed = self._store.deliveries.claim(seen, now + _CLAIM)
+            if claimed is not None:
+                self._heed(claimed)
+                done += 1
+        return done
+
+    def _heed(self, seen: CommentSeen) -> None:
+        wanted = seen.repository.casefold()
+        watching = [each for each in self._watching() if each[1].github.casefold() == wanted]
+        try:
+            if watching:
+                self._obey(seen, watching)
+        except (SourceUnavailable, DatasetError) as error:
+            if self._put_off(seen, error):
+                return
+        except (NotFound, RevisionGone) as error:
+            log.info("%s: comment %d: %s", seen.repository, seen.id, error)
+        self._tries.pop(seen.id, None)
+        self._store.deliveries.dealt_with(seen.id)
+
+    def _put_off(self, seen: CommentSeen, error: OrchestratorError) -> bool:
+        tries = self._tries[seen.id] = self._tries.get(seen.id, 0) + 1
+        told = f"a comment cannot be obeyed: {error}"
+        if tries == 1 or tries > _MOST_TRIES:
+            log.warning("%s: comment %d: %s", seen.repository, seen.id, told)
+            self._note(seen.repository, told)
+        if tries > _MOST_TRIES:
+            return False
+        wanted = error.retry_after if isinstance(error, SourceUnavailable) else None
+        pause = min(max(backoff(tries), timedelta(seconds=wanted or 0)), _LONGEST_PAUSE)
+        self._store.deliveries.claim(seen, self._clock.now() + pause)
+        return True
+
+    def _obey(self, seen: CommentSeen, watching: Sequence[tuple[Pipeline, SourceSpec]]) -> None:
+        source = watching[0][1]
+        comment = self._forge.read_comment(source, seen.id)
+        line = _LINE.search(comment.text)
+        if line is None or self._clock.now() - comment.written_at > _OBEYED_FOR:
+            return
+        if not self._forge.may_write(source, comment.author):
+            # No answer: whoever may comment could make us write as much as they like.
+            self._note(seen.repository, f"{clean(comment.author)} may not write, and asked: {clean(line[0])}")
+            return
+        asked = _Asked(comment, self._forge.pull(source, comment.number), line["argument"] or "", watching)
+        match line["verb"]:
+            case "run":
+                answers = self._run(asked)
+            case "approve":
+                answers = self._decide(asked, self._approver.approve, "goes")
+            case "reject":
+                answers = self._decide(asked, self._approver.reject, "has ended")
+            case _:
+                answers = [USAGE]
+        if answers:
+            self._answer(source, comment, answers)
+
+    def _run(self, asked: _Asked) -> list[str]:
+        found = [
+            (pipeline, source)
+            for pipeline, source in asked.watching
+            if source.pull_requests is not None and asked.argument in ("", pipeline.name)
+        ]
+        if not found:
+            named = f"called {plain(asked.argument)} " if asked.argument else ""
+            return [f"No pipeline {named}runs pull requests of this repository."]
+        answers: list[str] = []
+        for pipeline, source in found:
+            before = self._runs_of(asked, pipeline)
+            open_ones = [run for run in before if not run.state.final]
+            if open_ones:
+                answers += [self._open(run) for run in open_ones if not _asked_by(run, asked)]
+                continue
+            # It went once, so somebody let it, or nobody had to.
+            approved = any(run.started_at is not None for run in before)
+            move = CommentMove(asked.comment.id)
+            run = self._runner.run_pull(pipeline, source, asked.pull, asked.who, move, approved)
+            if run is not None:
+                answers.append(self._open(run))
+        return answers
+
+    def _runs_of(self, asked: _Asked, pipeline: Pipeline) -> list[Run]:
+        """The runs of the pull request's newest commit."""
+        return [
+            run
+            for run in self._runs(asked, pipeline)
+            if run.change.revision.commit == asked.pull.commit and run.purpose is Purpose.TRAIN
+        ]
+
+    def _runs(self, asked: _Asked, pipeline: Pipeline, states: Sequence[RunState] = ()) -> list[Run]:
+        wanted = asked.watching[0][1].github.casefold()
+        found = []
+        for run in self._store.runs.listing(pipeline.name, states, branch=asked.pull.ref):
+            # The same name may have stood for another repository when it was enqueued.
+            source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
+            if source is not None and source.github.casefold() == wanted:
+                found.append(run)
+        return found
+
+    def _open(self, run: Run) -> str:
+        if run.state is RunState.AWAITING_APPROVAL:
+            return f"{self._named(run)} waits for approval: `/mlci approve {run.change.revision.short}`"
+        return f"{self._named(run)} is {run.state.value}: commit {run.change.revision.short}"
+
+    def _decide(self, asked: _Asked, decide: Callable[[Run, str], Run | None], became: str) -> list[str]:
+        if asked.argument and not _COMMIT.fullmatch(asked.argument):
+            return [f"{plain(asked.argument)} is not a commit: its first 7 or more digits are expected."]
+        waiting = {
+            run.id: run
+            for pipeline, _ in asked.watching
+            for run in self._runs(asked, pipeline, (RunState.AWAITING_APPROVAL,))
+        }
+        answers = []
+        for run in waiting.values():
+            commit = run.change.revision.commit
+            if asked.argument:
+                meant = commit.startswith(asked.argument)
+            else:
+                meant = run.created_at <= asked.comment.written_at
+            if meant and decide(run, asked.who) is not None:
+                answers.append(f"{self._named(run)} {became}: commit {run.change.revision.short}")
+            elif not meant and not asked.argument:
+                answers.append(
+                    f"{self._named(run)} came after that comment was written: "
+                    f"`/mlci approve {run.change.revision.short}`"
+                )
+        return answers or ["No run of this pull request waits for approval."]
+
+    def _named(self, run: Run) -> str:
+        name = f"`{run.pipeline}#{run.number}`"
+        return f"[{name}]({self._url}/runs/{run.id})" if self._url else name
+
+    def _answer(self, source: SourceSpec, comment: Comment, answers: Sequence[str]) -> None:
+        text = answers[0] if len(answers) == 1 else "\n".join(f"- {answer}" for answer in answers)
+        try:
+            self._forge.comment(source, comment.number, text)
+        except (SourceUnavailable, NotFound) as error:
+            # What was asked for was done, and shows on the commit.
+            log.warning("%s: comment %d was obeyed, but not answered: %s", source.github, comment.id, error)
+
+    def _note(self, repository: str, told: str) -> None:
+        self._store.journal.note("", f"repository {repository}", told, self._clock.now())
+
+
+def _asked_by(run: Run, asked: _Asked) -> bool:
+    """Whether this very comment has made that run, before we were interrupted."""
+    return run.change.key.partition(" + ")[0] == f"comment {asked.comment.id}"

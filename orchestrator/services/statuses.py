@@ -1,0 +1,225 @@
+"""Marks on commits: what a forge is told of each run, until it knows.
+
+A run owes one mark, whose row is written with the run. What the row says was told last is compared with the
+state that the run is in: states in between may be skipped, the last one never is. Telling is repeated until
+the forge has answered, so that it may be told the same twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestrator.domain.errors import NotFound, RevisionGone, SourceRefused, SourceUnavailable
+from orchestrator.domain.markdown import plain, shortened, table
+from orchestrator.domain.pipeline import SourceSpec
+from orchestrator.domain.report import Report
+from orchestrator.domain.run import Run, RunState, backoff
+from orchestrator.ports.forge import CommitStatus, Forge, Mark
+from orchestrator.ports.records import OwedStatus
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock
+from orchestrator.services.report import ReportBuilder
+
+log = logging.getLogger(__name__)
+
+TEXT_LENGTH = 140
+"""Characters that the shortest forges show of a mark's sentence."""
+CONFIGURATION = "mlci/configuration"
+"""The context of marks about a repository's own configuration."""
+_CLAIM = timedelta(minutes=3)
+_REFUSED = timedelta(minutes=5)
+"""How long a forge that refuses is left alone: a person has to act first."""
+_GIVEN_UP_AFTER = timedelta(days=2)
+_PROBLEMS_SHOWN = 20
+_REMEMBERED = 1000
+
+_MARKS = {
+    RunState.AWAITING_APPROVAL: Mark.PENDING,
+    RunState.QUEUED: Mark.PENDING,
+    RunState.RUNNING: Mark.RUNNING,
+    RunState.EVALUATING: Mark.RUNNING,
+    RunState.PASSED: Mark.SUCCESS,
+    RunState.REJECTED: Mark.FAILURE,
+    RunState.FAILED: Mark.FAILURE,
+    RunState.ERRORED: Mark.ERROR,
+    RunState.INCONCLUSIVE: Mark.NEUTRAL,
+    RunState.CANCELLED: Mark.NEUTRAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A repository whose forge could not be told anything."""
+
+    told: str
+    tries: int
+    until: datetime
+
+
+class StatusTeller:
+    """Tells forges where runs stand. One thread; any thread may tell of configurations."""
+
+    def __init__(
+        self,
+        store: Store,
+        forge: Forge,
+        reports: ReportBuilder,
+        clock: Clock,
+        url: str,
+        stopping: threading.Event,
+    ) -> None:
+        self._store = store
+        self._forge = forge
+        self._reports = reports
+        self._clock = clock
+        self._url = url.rstrip("/")
+        self._stopping = stopping
+        self._troubles: dict[str, _Trouble] = {}
+        self._configurations: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def tick(self) -> int:
+        """Tell what is due now; how much that was."""
+        done = 0
+        due = self._store.statuses.due(self._clock.now())
+        # What failed before comes last, so that one commit which a forge does not take holds up no other.
+        for owed in sorted(due, key=lambda each: each.tries):
+            if self._stopping.is_set():
+                break
+            done += self._tell(owed)
+        return done
+
+    def tell_configuration(self, source: SourceSpec, commit: str, problems: Sequence[str]) -> None:
+        """Show on a commit what is wrong with the configuration in it, or that nothing is wrong any more.
+
+        To be called at each look: what was told already is not told again. Raises SourceUnavailable.
+        """
+        key, now = (source.github, commit), tuple(problems)
+        before = self._configurations.get(key)
+        if before == now or (before is None and not now):
+            return
+        count = "1 mistake" if len(now) == 1 else f"{len(now)} mistakes"
+        text = f"{count}: {now[0]}" if now else "the mistakes are gone"
+        shown = [f"- {plain(problem)}" for problem in now[:_PROBLEMS_SHOWN]]
+        if len(now) > len(shown):
+            shown.append(f"- and {len(now) - len(shown)} more")
+        status = CommitStatus(
+            commit,
+            CONFIGURATION,
+            Mark.FAILURE if now else Mark.SUCCESS,
+            shortened(text, TEXT_LENGTH),
+            details="\n".join(shown),
+        )
+        self._forge.set_status(source, status)
+        self._configurations[key] = now
+        while len(self._configurations) > _REMEMBERED:
+            self._configurations.pop(next(iter(self._configurations)))
+
+    def _tell(self, owed: OwedStatus) -> int:
+        run = self._store.runs.get(owed.run_id)
+        source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
+        now = self._clock.now()
+        trouble = self._troubles.get(source.github) if source else None
+        if trouble is not None and now < trouble.until:
+            return 0
+        claimed = self._store.statuses.claim(owed, now, now + _CLAIM)
+        if claimed is None:
+            return 0
+        state = RunState.RUNNING if run.state is RunState.EVALUATING else run.state
+        if source is None or (not self._store.statuses.newest(run) and not owed.external_id):
+            # A later run speaks for that commit.
+            self._store.statuses.told(claimed, state.value, owed.external_id)
+            return 0
+        try:
+            external_id = self._forge.set_status(source, self._status(run, claimed))
+        except (RevisionGone, NotFound) as error:
+            self._give_up(claimed, run, state, str(error))
+        except SourceUnavailable as error:
+            self._put_off(claimed, run, state, source, error)
+        else:
+            self._store.statuses.told(claimed, state.value, external_id)
+            if self._troubles.pop(source.github, None) is not None:
+                self._note(source, "statuses are taken again")
+        return 1
+
+    def _put_off(
+        self, claimed: OwedStatus, run: Run, state: RunState, source: SourceSpec, error: SourceUnavailable
+    ) -> None:
+        now = self._clock.now()
+        before = self._troubles.get(source.github)
+        tries = before.tries + 1 if before else 1
+        pause = max(backoff(tries), timedelta(seconds=error.retry_after or 0))
+        if isinstance(error, SourceRefused):
+            pause = max(pause, _REFUSED)
+        told = f"statuses cannot be set: {error}"
+        self._troubles[source.github] = _Trouble(told, tries, now + pause)
+        if before is None or before.told != told:
+            self._note(source, told)
+        if run.finished_at is not None and now - run.finished_at > _GIVEN_UP_AFTER:
+            self._give_up(claimed, run, state, str(error))
+        else:
+            self._store.statuses.postpone(claimed, now + pause, str(error))
+
+    def _give_up(self, claimed: OwedStatus, run: Run, state: RunState, error: str) -> None:
+        self._store.statuses.give_up(claimed, state.value, error)
+        told = f"the commit's status {claimed.context} is given up: {error}"
+        log.error("%s: %s", run.title, told)
+        self._store.journal.note("", f"run {run.id}", told, self._clock.now())
+
+    def _note(self, source: SourceSpec, told: str) -> None:
+        log.warning("%s: %s", source.github, told)
+        self._store.journal.note("", f"repository {source.github}", told, self._clock.now())
+
+    def _status(self, run: Run, claimed: OwedStatus) -> CommitStatus:
+        text, details = self._words(run)
+        return CommitStatus(
+            run.change.revision.commit,
+            claimed.context,
+            _MARKS[run.state],
+            shortened(text, TEXT_LENGTH),
+            f"{self._url}/runs/{run.id}" if self._url else "",
+            details,
+            claimed.external_id,
+        )
+
+    def _words(self, run: Run) -> tuple[str, str]:
+        match run.state:
+            case RunState.AWAITING_APPROVAL:
+                short = run.change.revision.short
+                return f"waits for approval: /mlci approve {short}", APPROVING.format(commit=short)
+            case RunState.QUEUED:
+                return f"{run.title} waits for its turn", ""
+            case RunState.RUNNING | RunState.EVALUATING:
+                return f"{run.title} runs", ""
+            case _:
+                report = self._reports.build(run)
+                return f"{report.label}: {report.key_metric or report.headline}", details_of(report)
+
+
+APPROVING = (
+    "The commits come from somebody who may not write to this repository, so nothing is done for them before "
+    "somebody who may has looked at them. Then a comment with `/mlci approve {commit}` lets this commit run, "
+    "without secrets and without deploying."
+)
+
+
+def details_of(report: Report) -> str:
+    """A report in Markdown, as it stands beside a commit.
+
+    The log is not part of it: more people see a commit than may read what a run has printed.
+    """
+    checks = [(check.outcome.value, check.check, check.sentence) for check in report.checks]
+    metrics = [(m.name, f"{m.value} {m.unit}".strip(), m.baseline, m.difference) for m in report.metrics]
+    notes = [report.headline]
+    notes += [f"Likely cause: {report.likely_cause}"] if report.likely_cause else []
+    notes += [f"What changed: {report.what_changed}"] if report.what_changed else []
+    parts = [
+        *(plain(note) for note in notes),
+        table(("outcome", "check", "evidence"), checks),
+        table(("metric", "value", plain(report.baseline_title) or "baseline", "difference"), metrics),
+        "\n".join(f"- {plain(warning)}" for warning in report.warnings[:_PROBLEMS_SHOWN]),
+    ]
+    return "\n\n".join(part for part in parts if part)
