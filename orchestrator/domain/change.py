@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -173,17 +173,38 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def diff_manifests(old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]) -> ManifestDiff:
-    """Compare two manifests by path and content hash."""
-    before = {entry.path: entry for entry in old}
-    after = {entry.path: entry for entry in new}
-    both = before.keys() & after.keys()
-    return ManifestDiff(
-        added=tuple(sorted(after.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(p for p in both if before[p].content != after[p].content)),
-        size_delta=sum(e.size for e in new) - sum(e.size for e in old),
-    )
+def diff_manifests(old: Sequence[FileEntry], new: Sequence[FileEntry]) -> ManifestDiff:
+    """Compare two manifests by path and content. Both are in the order of their paths, or are put in it."""
+    added: list[str] = []
+    removed: list[str] = []
+    changed: list[str] = []
+    delta = 0
+    after = iter(_in_order(new))
+    now = next(after, None)
+    for was in _in_order(old):
+        while now is not None and now.path < was.path:
+            added.append(now.path)
+            delta += now.size
+            now = next(after, None)
+        if now is None or now.path != was.path:
+            removed.append(was.path)
+            delta -= was.size
+            continue
+        if was.content != now.content:
+            changed.append(now.path)
+        delta += now.size - was.size
+        now = next(after, None)
+    while now is not None:
+        added.append(now.path)
+        delta += now.size
+        now = next(after, None)
+    return ManifestDiff(tuple(added), tuple(removed), tuple(changed), delta)
+
+
+def _in_order(entries: Sequence[FileEntry]) -> Sequence[FileEntry]:
+    if isinstance(entries, tuple | list):
+        return sorted(entries, key=lambda entry: entry.path)
+    return entries
 
 
 @dataclass(frozen=True, slots=True)

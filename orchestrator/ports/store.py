@@ -41,6 +41,7 @@ from orchestrator.ports.records import (
     StagedVolume,
     Standing,
     StoredArtifact,
+    Told,
 )
 from orchestrator.ports.retention import Retention
 from orchestrator.ports.secrets import SecretRows
@@ -88,13 +89,22 @@ class Detection(Protocol):
 class Runs(Protocol):
     """Runs with their changes."""
 
-    def enqueue(self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime) -> Run | None:
-        """Record moves and, when ``new`` is given, the Change, the Run (QUEUED), its attempts and start
-        actions.
+    def enqueue(
+        self,
+        new: NewRun | None,
+        moves: Sequence[Move],
+        pipeline: str,
+        at: datetime,
+        told: Sequence[Told] = (),
+    ) -> Run | None:
+        """Record moves and, when ``new`` is given, the Change, the Run, its attempts and start actions.
 
-        All in one transaction, guarded by what each move says was there before: when any of it is no longer
-        so, somebody else saw the move first; nothing is written and None returned. None is returned as well,
-        with the moves written, when ``new`` is None.
+        The run is QUEUED, or AWAITING_APPROVAL, and then without attempts and actions. Runs of the same
+        branch that still await approval end with it, as those of a pull request do that is gone.
+
+        All in one transaction with the lines that tell of it, guarded by what each move says was there
+        before: when any of it is no longer so, somebody else saw the move first; nothing is written and None
+        returned. None is returned as well, with the moves written, when ``new`` is None.
         """
 
     def get(self, run_id: int) -> Run:

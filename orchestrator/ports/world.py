@@ -127,7 +127,7 @@ class Snapshot:
     """
 
     fingerprint: str
-    entries: tuple[FileEntry, ...]
+    entries: Sequence[FileEntry]
     listing: Listing
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound, StoreUnavailable
+from orchestrator.domain.manifest import Manifest, ManifestPart, manifest_of
 from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.records import DatasetWatch
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import DataHeadRow, DatasetVersionRow, DatasetWatchRow, HeadRow, ManifestRow
+from orchestrator.store.tables import (
+    DataHeadRow,
+    DatasetVersionRow,
+    DatasetWatchRow,
+    HeadRow,
+    ManifestPartRow,
+    ManifestRow,
+    VersionTableRow,
+)
 from orchestrator.store.transitions import inserted, put
 
 _NUMBERING_TRIES = 10
@@ -65,7 +75,8 @@ class SqlDetection:
     def record_version(
         self, dataset: DatasetSpec, fingerprint: str, entries: Sequence[FileEntry], at: datetime
     ) -> DatasetVersion:
-        plain = [to_plain(entry) for entry in entries]
+        manifest = manifest_of(entries)
+        size = sum(entry.size for entry in manifest)
         with self._database.writing() as session:
             # Another process may take the number first, where writers are not one after the other.
             for _ in range(_NUMBERING_TRIES):
@@ -80,12 +91,14 @@ class SqlDetection:
                     dataset_key=dataset.key,
                     number=(last or 0) + 1,
                     fingerprint=fingerprint,
-                    files=len(entries),
-                    size=sum(entry.size for entry in entries),
+                    files=len(manifest),
+                    size=size,
                     created_at=at,
                 )
                 if inserted(session, row):
-                    session.add(ManifestRow(version_id=row.id, entries=plain))
+                    for number, part in enumerate(manifest.parts):
+                        values = {"version_id": row.id, "part": number, "files": part.files}
+                        session.execute(insert(ManifestPartRow), values | {"content": part.content})
                     return _version(dataset, row)
         raise StoreUnavailable(f"no number could be had for a version of {dataset.name}", "ask again")
 
@@ -103,18 +116,40 @@ class SqlDetection:
             )
             return [_version(dataset, row) for row in rows]
 
-    def manifest(self, dataset: DatasetSpec, fingerprint: str) -> tuple[FileEntry, ...]:
+    def manifest(self, dataset: DatasetSpec, fingerprint: str) -> Manifest:
         with self._database.reading() as session:
-            plain = session.scalar(
-                select(ManifestRow.entries)
-                .join(DatasetVersionRow, DatasetVersionRow.id == ManifestRow.version_id)
+            version = _row(session, dataset, fingerprint)
+            if version is None:
+                raise NotFound(f"no version {fingerprint[:8]} of dataset {dataset.name} is stored")
+            parts = session.execute(
+                select(ManifestPartRow.files, ManifestPartRow.content)
+                .where(ManifestPartRow.version_id == version.id)
+                .order_by(ManifestPartRow.part)
+            ).all()
+            if parts or not version.files:
+                return Manifest(ManifestPart(files, content) for files, content in parts)
+            plain = session.scalar(select(ManifestRow.entries).where(ManifestRow.version_id == version.id))
+        return manifest_of(from_plain(FileEntry, entry) for entry in plain or ())
+
+    def tables(self, dataset: DatasetSpec, fingerprint: str) -> Mapping[str, TableFacts]:
+        with self._database.reading() as session:
+            rows = session.execute(
+                select(VersionTableRow.path, VersionTableRow.facts)
+                .join(DatasetVersionRow, DatasetVersionRow.id == VersionTableRow.version_id)
                 .where(
                     DatasetVersionRow.dataset_key == dataset.key, DatasetVersionRow.fingerprint == fingerprint
                 )
+                .order_by(VersionTableRow.path)
             )
-        if plain is None:
-            raise NotFound(f"no version {fingerprint[:8]} of dataset {dataset.name} is stored")
-        return tuple(from_plain(FileEntry, entry) for entry in plain)
+            return {path: from_plain(TableFacts, facts) for path, facts in rows}
+
+    def record_tables(self, dataset: DatasetSpec, fingerprint: str, tables: Mapping[str, TableFacts]) -> None:
+        with self._database.writing() as session:
+            version = _row(session, dataset, fingerprint)
+            if version is None:
+                return
+            for path, facts in tables.items():
+                put(session, VersionTableRow(version_id=version.id, path=path, facts=to_plain(facts)))
 
 
 def _row(session: Session, dataset: DatasetSpec, fingerprint: str) -> DatasetVersionRow | None:

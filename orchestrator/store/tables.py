@@ -152,8 +152,29 @@ class DatasetVersionRow(Base):
     created_at: Mapped[datetime]
 
 
+class ManifestPartRow(Base):
+    """Some of the files of a dataset version, packed as in ``domain.manifest``."""
+
+    __tablename__ = "manifest_parts"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True)
+    files: Mapped[int]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class VersionTableRow(Base):
+    """What a table looked like that is a file of a dataset version."""
+
+    __tablename__ = "version_tables"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("dataset_versions.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    facts: Mapped[Plain] = mapped_column(JSON)
+
+
 class ManifestRow(Base):
-    """The files of a dataset version: apart, because it can be large."""
+    """The files of a dataset version that an older release stored: all of them at once."""
 
     __tablename__ = "manifests"
 

@@ -5,56 +5,101 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator.adapters.datasets.hashing import CHUNK, Algorithm, hashed, opened, read_into
+from orchestrator.adapters.datasets.index import HashIndex
 from orchestrator.adapters.datasets.packing import moved, pack
-from orchestrator.adapters.datasets.scan import Seen, fingerprint_of, listing_of, scan, unreadable
+from orchestrator.adapters.datasets.scan import Walk, look_at, same_files, unreadable
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved
+from orchestrator.domain.manifest import ManifestWriter
 from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
 
-_CHUNK = 1 << 20
-_THREADS = min(4, os.cpu_count() or 1)
-
 
 class FolderDataset:
-    """The DatasetSource of local folders. Archives are spooled in ``spool`` (None: the system's folder)."""
+    """The DatasetSource of local folders.
 
-    def __init__(self, spool: Path | None = None) -> None:
+    Archives are spooled in ``spool`` (None: the system's folder). ``index`` is a folder that remembers what
+    was hashed, so that only what changed is read again (None: nothing is remembered).
+    """
+
+    def __init__(
+        self, spool: Path | None = None, index: Path | None = None, algorithm: Algorithm = Algorithm.SHA256
+    ) -> None:
         self._spool = spool
+        self._index = index
+        self._algorithm = algorithm
 
     def look(self, dataset: DatasetSpec) -> Listing:
-        """List without reading contents; see :func:`scan` for what counts."""
-        return listing_of(scan(dataset))
+        """List without reading contents; see :class:`Walk` for what counts."""
+        return look_at(dataset)
 
     def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
-        """Hash the contents; DatasetMoved when a file changes meanwhile, or one comes or goes."""
-        files = scan(dataset)
-        listing = listing_of(files)
-        entries: list[FileEntry] = []
+        """Hash what changed; DatasetMoved when a file changes meanwhile, or one comes or goes.
+
+        Versions of a dataset are told apart by the kind of hash that its first one has.
+        """
+        algorithm = Algorithm.SHA256 if known and not known[0].identity else self._algorithm
+        total = look_at(dataset).size
         done = 0
-        for entry in _in_threads(lambda seen: _hash(dataset, seen), files):
-            entries.append(entry)
-            done += entry.size
-            progress(ProgressEvent(f"hashing dataset {dataset.name}", done, listing.size, "bytes"))
-        if listing_of(scan(dataset)).signature != listing.signature:
-            raise DatasetMoved(
-                f"dataset {dataset.name}: files changed while they were read", "it is read again"
-            )
-        return Snapshot(fingerprint_of(entries), tuple(entries), listing)
+
+        def told(size: int) -> None:
+            nonlocal done
+            done += size
+            progress(ProgressEvent(f"hashing dataset {dataset.name}", done, total, "bytes"))
+
+        index = None if self._index is None else HashIndex(self._index / dataset.key, algorithm)
+        before = index.known() if index is not None else None
+        writer = index.writer() if index is not None else None
+        listed_at, walk = time.time_ns(), Walk(dataset)
+        manifest, fingerprint = ManifestWriter(), hashlib.sha256()
+        try:
+            for block, digests in hashed(
+                dataset, iter(walk), walk.root, before.digest if before else _unknown, algorithm, told
+            ):
+                lines: list[str] = []
+                for seen, digest in zip(block.files, digests, strict=True):
+                    entry = _entry(block.prefix + seen.name, seen.size, digest, algorithm)
+                    manifest.add(entry)
+                    lines.append(f"{entry.path}\t{entry.size}\t{entry.content}\n")
+                fingerprint.update("".join(lines).encode())
+                if writer is not None:
+                    writer.add(block, digests, listed_at)
+            listing = walk.listing()
+            if not same_files(look_at(dataset), listing):
+                raise DatasetMoved(
+                    f"dataset {dataset.name}: files changed while they were read", "it is read again"
+                )
+            if writer is not None:
+                writer.finish()
+        finally:
+            if before is not None:
+                before.close()
+            if writer is not None:
+                writer.drop()
+        return Snapshot(fingerprint.hexdigest(), manifest.manifest(), listing)
 
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
     ) -> tuple[FileEntry, ...]:
-        """The files are here already."""
-        return tuple(entries)
+        """The files are here already; their SHA-256 is found where the version was made by another hash."""
+        total, done = sum(entry.size for entry in entries), 0
+        buffer = memoryview(bytearray(CHUNK))
+        found: list[FileEntry] = []
+        for entry in entries:
+            if not entry.sha256:
+                entry = _with_sha256(dataset, entry, buffer)
+                done += entry.size
+                progress(ProgressEvent(f"reading dataset {dataset.name}", done, total, "bytes"))
+            found.append(entry)
+        return tuple(found)
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
         """A plain tar of exactly these files and the folders that they need (0555)."""
@@ -62,18 +107,18 @@ class FolderDataset:
             dataset,
             entries,
             self._spool,
-            lambda entry: _open(dataset, entry.path, _inside(dataset, entry.path)),
+            lambda entry: opened(dataset, entry.path, _inside(dataset, entry.path)),
             progress,
         )
 
     def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
         """Bytes of a file."""
-        file = _open(dataset, entry.path, _inside(dataset, entry.path))
+        file = opened(dataset, entry.path, _inside(dataset, entry.path))
         if os.fstat(file.fileno()).st_size != entry.size:
             file.close()
             raise moved(dataset, entry.path, "its size differs")
         file.seek(offset)
-        return io.BufferedReader(_Part(dataset, entry.path, file, size), _CHUNK)
+        return io.BufferedReader(_Part(dataset, entry.path, file, size), CHUNK)
 
     def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
         """Hash these files again."""
@@ -81,7 +126,7 @@ class FolderDataset:
             digest = hashlib.sha256()
             with _reading(dataset, entry.path, _inside(dataset, entry.path)) as file:
                 try:
-                    while chunk := file.read(_CHUNK):
+                    while chunk := file.read(CHUNK):
                         digest.update(chunk)
                 except OSError as error:
                     raise unreadable(dataset, error) from error
@@ -89,31 +134,26 @@ class FolderDataset:
                 raise moved(dataset, entry.path, "its content differs")
 
 
-def _in_threads(work: Callable[[Seen], FileEntry], files: Sequence[Seen]) -> Iterator[FileEntry]:
-    """The results in order. After a failure no further file is begun."""
-    given_up = threading.Event()
-
-    def unless_given_up(seen: Seen) -> FileEntry | None:
-        return None if given_up.is_set() else work(seen)
-
-    with ThreadPoolExecutor(_THREADS, "hash") as pool:
-        try:
-            for entry in pool.map(unless_given_up, files):
-                if entry is not None:
-                    yield entry
-        finally:
-            given_up.set()
+def _unknown(path: str, seen: object) -> None:
+    return None
 
 
-def _hash(dataset: DatasetSpec, seen: Seen) -> FileEntry:
-    digest = hashlib.sha256()
-    with _reading(dataset, seen.path, seen.real) as file:
-        if seen.unchanged(os.fstat(file.fileno())):
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        if not seen.unchanged(os.fstat(file.fileno())):
-            raise moved(dataset, seen.path, "it changed while it was read")
-    return FileEntry(seen.path, seen.size, digest.hexdigest())
+def _entry(path: str, size: int, digest: bytes, algorithm: Algorithm) -> FileEntry:
+    if algorithm is Algorithm.SHA256:
+        return FileEntry(path, size, digest.hex())
+    return FileEntry(path, size, "", f"{algorithm.value}:{digest.hex()}")
+
+
+def _with_sha256(dataset: DatasetSpec, entry: FileEntry, buffer: memoryview) -> FileEntry:
+    kind, _, expected = entry.identity.partition(":")
+    plain, named = hashlib.sha256(), Algorithm(kind).new()
+    with opened(dataset, entry.path, _inside(dataset, entry.path), buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != entry.size:
+            raise moved(dataset, entry.path, "its size differs")
+        read_into(dataset, file, buffer, entry.size, plain, named)
+    if named.digest().hex() != expected:
+        raise moved(dataset, entry.path, "its content differs")
+    return FileEntry(entry.path, entry.size, plain.hexdigest(), entry.identity)
 
 
 class _Part(io.RawIOBase):
@@ -155,16 +195,5 @@ def _inside(dataset: DatasetSpec, path: str) -> str:
 @contextmanager
 def _reading(dataset: DatasetSpec, path: str, real: str) -> Iterator[BinaryIO]:
     """A file that was listed, for as long as the block lasts."""
-    with _open(dataset, path, real) as file:
+    with opened(dataset, path, real) as file:
         yield file
-
-
-def _open(dataset: DatasetSpec, path: str, real: str) -> BinaryIO:
-    """Open a file that was listed; one that is gone, or has become something else, has moved."""
-    try:
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        raise moved(dataset, path, "it is gone") from None
-    except OSError as error:
-        raise unreadable(dataset, error) from error
-    return os.fdopen(descriptor, "rb")
