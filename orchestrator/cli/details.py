@@ -12,6 +12,7 @@ from orchestrator.cli.artifacts import kept
 from orchestrator.cli.output import Column, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import done_now, reference
+from orchestrator.domain.change import PullRequest
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.domain.text import clean
@@ -30,7 +31,10 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     for reason in waiting:
         screen.print(Text(f"waits: {clean(reason)}", style="cyan"))
     _heading(screen, "change")
-    print_table(("", Column("", fold=True)), [*_facts(run), *_asked_to_end(app, run)])
+    print_table(
+        ("", Column("", fold=True)),
+        [*_facts(run), *_decisions(app, run), *_asked_to_end(app, run), *_marks(app, run)],
+    )
     _heading(screen, "attempts")
     columns = (
         "replicate",
@@ -94,6 +98,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("purpose", "" if run.purpose.value == "train" else run.purpose.value),
         ("repeats", f"run {run.rerun_of}" if run.rerun_of else ""),
         ("source", revision.source),
+        ("pull request", _pull(revision.pull)),
         ("commit", revision.commit),
         ("author", f"{revision.author} <{revision.author_email}>" if revision.author else ""),
         *(("data", text) for text in data),
@@ -114,6 +119,26 @@ def _asked_to_end(app: Application, run: Run) -> Iterator[tuple[str, str]]:
         e.at for e in app.store.journal.of_run(run.id) if e.who == run.cancel_requested_by and not e.after
     )
     yield "asked to end", f"{stamp(next(asked, None))} by {run.cancel_requested_by}".strip()
+
+
+def _pull(pull: PullRequest | None) -> str:
+    if pull is None:
+        return ""
+    where = f" from {pull.repository}" if pull.fork and pull.repository else ""
+    return f"{pull.number} by {pull.author} (id {pull.author_id}){where} into {pull.base}"
+
+
+def _decisions(app: Application, run: Run) -> Iterator[tuple[str, str]]:
+    for decision in app.store.approvals.decisions(run.id):
+        told = f"{stamp(decision.at)} by {decision.who}"
+        yield decision.ruling.value, f"{told}: {decision.reason}" if decision.reason else told
+
+
+def _marks(app: Application, run: Run) -> Iterator[tuple[str, str]]:
+    """What the forge was told, and why it was not."""
+    for mark in app.store.statuses.of_run(run.id):
+        told = f"{mark.context}: {mark.sent.replace('_', ' ') or 'not told yet'}"
+        yield "status", f"{told}; {mark.last_error}" if mark.last_error else told
 
 
 def _attempt_row(attempt: Attempt) -> tuple[str, ...]:

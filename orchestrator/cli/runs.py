@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.approve import approve, reject
 from orchestrator.cli.complete import pipeline_names, run_references
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
@@ -16,6 +17,10 @@ from orchestrator.domain.run import RunState
 @global_options
 def runs() -> None:
     """List, show, follow, cancel and repeat runs. REF is a run's id, or PIPELINE#NUMBER."""
+
+
+runs.add_command(approve)
+runs.add_command(reject)
 
 
 def _reference_argument() -> click.Argument:
@@ -141,7 +146,8 @@ def cancel(ref: str) -> int:
         if not app.store.runs.request_cancel(run.id, who(), Reason.CANCELLED_BY_PERSON, app.clock.now()):
             say(f"{reference(run)} has ended already: {app.store.runs.get(run.id).state.value}")
             return PASSED
-        if run.state is RunState.QUEUED and not app.live_servers():
+        not_begun = run.state in (RunState.QUEUED, RunState.AWAITING_APPROVAL)
+        if not_begun and not app.live_servers():
             clear_after(app, app.evaluator.advance(app.store.runs.get(run.id)))
             say(f"{reference(run)} cancelled")
         elif app.live_servers():

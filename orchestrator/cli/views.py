@@ -153,6 +153,8 @@ def full_json(app: Application, run: Run, waits: Sequence[str], journal: bool = 
         "attempts": [_attempt_json(app, attempt) for attempt in attempts],
         "actions": to_plain(store.actions.of_run(run.id)),
         "deployments": to_plain(store.deployments.of_run(run.id)),
+        "decisions": to_plain(store.approvals.decisions(run.id)),
+        "statuses": to_plain(store.statuses.of_run(run.id)),
         "mails": [_mail_json(mail) for mail in store.actions.outbox_of_run(run.id)],
         "warnings": list(report.warnings),
         "likely_cause": report.likely_cause,

@@ -160,6 +160,8 @@ class Report:
     standing: tuple[str, ...] = ()
     """Of a run that has not ended: what is being done now, and why it waits."""
     trend: Trend | None = None
+    approved_by: str = ""
+    """Who let it go, when it waited for somebody."""
 
     @property
     def label(self) -> str:

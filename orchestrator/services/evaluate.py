@@ -108,7 +108,8 @@ class Evaluator:
 
         Raises LeaseLost when somebody else was faster.
         """
-        if run.state is RunState.QUEUED and run.cancel_requested_by:
+        not_begun = run.state in (RunState.QUEUED, RunState.AWAITING_APPROVAL)
+        if not_begun and run.cancel_requested_by:
             return self._end(run, RunState.CANCELLED, self._cancel_reason(run), "cancelled before it started")
         if run.state is RunState.RUNNING:
             return self._advance_running(run)

@@ -24,6 +24,7 @@ from orchestrator.domain.report import (
     word_for,
 )
 from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries
+from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
 from orchestrator.services.evaluate import measured
@@ -80,7 +81,12 @@ class ReportBuilder:
             duration=_duration(run),
             host=", ".join(sorted({a.host for a in attempts if a.host})),
             url=f"{self._url}/runs/{run.id}" if self._url else "",
+            approved_by=self._approved_by(run),
         )
+
+    def _approved_by(self, run: Run) -> str:
+        decisions = self._store.approvals.decisions(run.id)
+        return next((each.who for each in decisions if each.ruling is Ruling.APPROVED), "")
 
     def _baseline(self, run: Run, checks: Sequence[CheckResult]) -> Run | None:
         """What the tables compare this run with: its first check's baseline, else the pass before it."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.domain.report import format_duration
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Run, RunState, latest_tries
+from orchestrator.domain.text import clean
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles
 from orchestrator.services.choose import Chooser
@@ -60,6 +61,10 @@ def waiting(
     """
     if run.state.final:
         return []
+    if run.state is RunState.AWAITING_APPROVAL:
+        pull = run.change.revision.pull
+        whose = f", because {clean(pull.author) or 'its author'} is not among the trusted" if pull else ""
+        return [f"somebody has to approve it{whose}: orchestrator runs approve {run.pipeline}#{run.number}"]
     reasons: list[str] = []
     attempts = store.attempts.of_run(run.id)
     queued = [a for a in attempts if a.state is AttemptState.QUEUED]

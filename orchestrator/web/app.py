@@ -30,6 +30,7 @@ _PORT = re.compile(r":[0-9]*\Z")
 _HIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters and marks that reverse the reading: pages are fetched on terminals, too."""
 _TONES = {
+    RunState.AWAITING_APPROVAL: "unsure",
     RunState.PASSED: "good",
     RunState.REJECTED: "bad",
     RunState.FAILED: "bad",

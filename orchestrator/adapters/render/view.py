@@ -213,6 +213,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Author", revision.author),
         ("Cause", run.change.cause.value.replace("_", " ")),
         ("Asked for by", run.change.requested_by),
+        ("Approved by", report.approved_by),
         ("Data", data),
         ("Replicates", str(run.replicates) if run.replicates > 1 else ""),
         ("Host", report.host),
