@@ -120,7 +120,7 @@ def scan(name: str) -> int:
     from orchestrator.cli.output import count, print_json, say
     from orchestrator.domain.codec import to_plain
     from orchestrator.domain.report import format_size
-    from orchestrator.services.detect import Unsettled
+    from orchestrator.services.pinning import Unsettled
 
     settings = this()
     with settings.application() as app:

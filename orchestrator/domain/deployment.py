@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from orchestrator.domain.change import Cause
+from orchestrator.domain.change import PULLS, TAGS, Cause
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose, Run, RunState
 
@@ -96,14 +96,27 @@ def release_name(run: Run, now: datetime) -> str:
 RELEASE_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9]+")
 """What a release folder of ours is called; nothing else under ``releases/`` is ever removed."""
 
-_DEPLOYING_CAUSES = frozenset({Cause.FIRST_SIGHT, Cause.PUSH, Cause.DATA, Cause.MANUAL, Cause.RERUN})
+_DEPLOYING_CAUSES = frozenset(
+    {
+        Cause.FIRST_SIGHT,
+        Cause.PUSH,
+        Cause.TAG,
+        Cause.DATA,
+        Cause.SCHEDULE,
+        Cause.UPSTREAM,
+        Cause.TRIGGER,
+        Cause.MANUAL,
+        Cause.RERUN,
+    }
+)
 
 
 def why_not_trusted(run: Run, pipeline: Pipeline) -> str | None:
     """Why a run may neither deploy nor serve as a baseline, or None when it may.
 
-    It must have been caused by a push, a data change, a schedule or a person, on one of the pipeline's
-    ``deploy_branches``.
+    It must have been caused by a push, a tag, a data change, an occasion or a person, on one of the
+    pipeline's ``deploy_branches``. A pull request's commit is on none of them, whatever they name; a tag's is
+    only where they name ``refs/tags/…``.
     """
     return why_not_trusted_with(run.change.cause, run.purpose, run.change.revision.branch, pipeline)
 
@@ -112,10 +125,19 @@ def why_not_trusted_with(cause: Cause, purpose: Purpose, branch: str, pipeline: 
     """As :func:`why_not_trusted`, of a run of which only this is known."""
     if cause not in _DEPLOYING_CAUSES and purpose is not Purpose.BASELINE:
         return f"a run caused by {cause.value} never deploys"
-    if not any(fnmatch.fnmatchcase(branch, pattern) for pattern in pipeline.deploy_branches):
+    if pipeline.untrusted or branch.startswith(PULLS):
+        return "code from a pull request is never deployed"
+    if not any(_allows(pattern, branch) for pattern in pipeline.deploy_branches):
         allowed = ", ".join(pipeline.deploy_branches) or "none"
         return f"branch {branch} is not one of the deploy_branches ({allowed})"
     return None
+
+
+def _allows(pattern: str, branch: str) -> bool:
+    # "*" means all branches: neither what is on none of them, nor a tag.
+    if not branch or (branch.startswith("refs/") and not pattern.startswith(TAGS)):
+        return False
+    return fnmatch.fnmatchcase(branch, pattern)
 
 
 def why_not_deploy(run: Run, pipeline: Pipeline) -> str | None:

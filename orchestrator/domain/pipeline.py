@@ -12,12 +12,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.action import ActionSpec, Trigger
-from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.change import DatasetRole, PullRequest
 from orchestrator.domain.gate import Gate
+from orchestrator.domain.globs import last_decides
 from orchestrator.domain.metrics import Direction, infer_direction
 from orchestrator.domain.space import NO_RESERVE, Reserve
 
 GIB = 1 << 30
+
+
+def _named(name: str, rules: Sequence[str]) -> bool:
+    return last_decides(rules, lambda pattern: fnmatch.fnmatchcase(name, pattern))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class PullRequestRules:
 class SourceSpec:
     """A watched repository.
 
-    ``location`` is a URL or an absolute path; ``branches`` and ``tags`` are names or fnmatch patterns.
+    ``location`` is a URL or an absolute path; ``branches`` and ``tags`` are names or fnmatch patterns, ``!``
+    before those that do not count, the last that fits decides.
     """
 
     name: str
@@ -62,8 +68,21 @@ class SourceSpec:
     lfs: bool = False
 
     def watches(self, branch: str) -> bool:
-        """Whether a push to that branch matters."""
-        return any(fnmatch.fnmatchcase(branch, pattern) for pattern in self.branches)
+        """Whether a push to that branch matters. A branch that is called like a tag's full name never does:
+        it would be taken for the tag.
+        """
+        return not branch.startswith("refs/") and _named(branch, self.branches)
+
+    def watches_tag(self, tag: str) -> bool:
+        """Whether a tag of that short name matters."""
+        return bool(self.tags) and _named(tag, self.tags)
+
+    def watches_pull(self, pull: PullRequest) -> bool:
+        """Whether a pull request matters."""
+        rules = self.pull_requests
+        if rules is None or (pull.fork and not rules.forks) or (pull.draft and not rules.drafts):
+            return False
+        return _named(pull.base, rules.bases) if rules.bases else self.watches(pull.base)
 
 
 class DatasetKind(StrEnum):

@@ -10,28 +10,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import TypeAlias
 
 from orchestrator.domain.action import Trigger
-from orchestrator.domain.change import Cause, DatasetVersion, Revision
-from orchestrator.domain.errors import NotFound, RevisionGone
+from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
+from orchestrator.domain.errors import DatasetError, NotFound, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
-from orchestrator.domain.run import Purpose, Reason, Run, RunState
-from orchestrator.ports.progress import ProgressEvent
-from orchestrator.ports.records import DataMove, DatasetWatch, HeadMove, NewAction, NewRun
+from orchestrator.domain.run import Purpose, Run, RunState
+from orchestrator.domain.trigger import cause_of, needs_approval, pipeline_for
+from orchestrator.ports.records import HeadMove, Move, NewAction, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
+from orchestrator.services.heads import Bursts, Head, adopted, branches_of, gone, main_of, watched
+from orchestrator.services.moves import Moves, Step
+from orchestrator.services.pinning import Pins, Unsettled
 
 log = logging.getLogger(__name__)
 
+Definition: TypeAlias = Callable[[Revision], Pipeline | str]
+"""The pipeline as it is at a commit, or why there is none there."""
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A dataset that is being written: it has no version to pin now."""
-
-    dataset: str
+_ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 
 
 def start_actions(pipeline: Pipeline) -> tuple[NewAction, ...]:
@@ -49,34 +51,52 @@ class Detector:
     def __init__(self, store: Store, sources: SourceControl, datasets: DatasetSource, clock: Clock) -> None:
         self._store = store
         self._sources = sources
-        self._datasets = datasets
+        self._pins = Pins(store, datasets, clock)
+        self._moves = Moves(sources)
+        self._bursts = Bursts()
         self._clock = clock
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._again: dict[str, float] = {}
 
-    def poll_source(self, pipeline: Pipeline, source: SourceSpec) -> list[Run]:
-        """Look at a source's branches and enqueue a run for each that moved.
+    def poll_source(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        define: Definition | None = None,
+        refs: Refs | None = None,
+    ) -> list[Run]:
+        """Look at a source's refs and enqueue a run for each that moved and counts.
 
-        The first sight of a repository makes one run, of its default branch if that is watched. Raises
-        SourceError or DatasetError when it could not be found out; nothing is lost then, the next poll sees
-        the same.
+        The first sight of a repository makes one run, of its default branch if that is watched. ``define``
+        says what the pipeline is at a commit, where that depends on the commit; ``refs`` is what somebody saw
+        a moment ago. Raises SourceError or DatasetError when it could not be found out; nothing is lost then,
+        the next poll sees the same.
         """
-        with self._locks[f"{pipeline.name}/{source.name}"]:
-            heads = {b: c for b, c in self._sources.heads(source).items() if source.watches(b)}
+        name = _name(pipeline, source)
+        with self._locks[name]:
+            self._again.pop(name, None)
+            look = refs if refs is not None else self._sources.refs(source)
+            heads = watched(source, look)
             seen = self._store.detection.heads(pipeline.name, source.name)
-            if heads == seen:
-                return []
-            if not seen:
-                return self._first_sight(pipeline, source, heads)
-            runs = []
-            for branch in sorted(heads):
-                if heads[branch] != seen.get(branch):
-                    run = self._pushed(pipeline, source, branch, seen.get(branch), heads[branch])
-                    runs += [run] if run else []
-            gone = [HeadMove(source.name, b, seen[b], None) for b in sorted(seen.keys() - heads.keys())]
-            if gone:
-                self._store.runs.enqueue(None, gone, pipeline.name, self._clock.now())
-                log.info("%s: branches gone: %s", source.name, ", ".join(move.branch for move in gone))
+            if moves := adopted(source, seen, heads):
+                self._record(pipeline, source, moves, _adopted(moves))
+                seen = self._store.detection.heads(pipeline.name, source.name)
+            runs: list[Run] = []
+            if not branches_of(seen):
+                runs += self._first_sight(pipeline, source, heads, look.default, define)
+            moved = [
+                head
+                for ref, head in sorted(heads.items())
+                if head.commit != seen.get(ref) and (branches_of(seen) or not head.is_branch)
+            ]
+            runs += self._all_moved(pipeline, source, look, moved, seen, define)
+            if left := gone(source, seen, heads):
+                self._record(pipeline, source, left, [_gone(move.branch, look) for move in left])
             return runs
+
+    def again(self, pipeline: Pipeline, source: SourceSpec) -> float | None:
+        """In how many seconds what the last poll left waiting may be ripe; None: nothing waits."""
+        return self._again.get(_name(pipeline, source))
 
     def scan_dataset(self, pipeline: Pipeline, dataset: DatasetSpec) -> list[Run]:
         """Look at a dataset and enqueue a run when it became a new version. Raises DatasetError."""
@@ -91,11 +111,16 @@ class Detector:
         if place is None:
             return []
         source, branch, commit = place
-        pinned = self._pin(pipeline)
-        if isinstance(pinned, Unsettled):
+        pinned = self._pins.now(pipeline)
+        if isinstance(pinned, Unsettled) or not self._pins.moves(pipeline, pinned):
             return []
-        run = self._enqueue(pipeline, Cause.DATA, self._revision(source, branch, commit), pinned, [])
+        revision = self._sources.fetch(source, commit, branch)
+        run = self._enqueue(pipeline, source, Cause.DATA, revision, pinned, [])
         return [run] if run else []
+
+    def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
+        """The dataset's version now; a new one is stored once nothing has changed for the settle time."""
+        return self._pins.refresh(dataset)
 
     def run_now(
         self,
@@ -106,8 +131,10 @@ class Detector:
         replicates: int | None = None,
         rerun_of: Run | None = None,
         priority: int | None = None,
+        cause: Cause | None = None,
+        note: str = "",
     ) -> Run:
-        """Enqueue a run because a person wants one, of a ref or of the branch that is deployed.
+        """Enqueue a run because a person or a program wants one, of a ref or of the branch that is deployed.
 
         Raises SourceError, DatasetError, or NotFound when there is no such ref.
         """
@@ -117,97 +144,94 @@ class Detector:
             revision = rerun_of.change.revision
         else:
             revision = self._sources.resolve(source, ref or self._default_branch(pipeline, source))
-        pinned = self._pin(pipeline)
-        if isinstance(pinned, Unsettled):
-            # A person asked for a run of what is there; waiting for the settle time would be a surprise.
-            pinned = tuple(self._version_now(dataset) for dataset in pipeline.datasets)
-        run = self._store.runs.enqueue(
+        pipeline = pipeline_for(pipeline, revision.pull)
+        return self._asked_for(
             NewRun(
                 pipeline,
-                Cause.RERUN if rerun_of else Cause.MANUAL,
+                cause or (Cause.RERUN if rerun_of else Cause.MANUAL),
                 revision,
-                pinned,
+                # Who asks wants a run of what is there; waiting for the settle time would be a surprise.
+                self._pins.anyhow(pipeline),
                 rerun_of=rerun_of.id if rerun_of else None,
+                note=note,
                 requested_by=who,
                 host_wish=host,
                 priority=priority,
                 replicates=replicates,
                 start_actions=start_actions(pipeline),
-            ),
-            (),
-            pipeline.name,
-            self._clock.now(),
-        )
-        if run is None:
-            raise NotFound(f"pipeline {pipeline.name}: the run could not be enqueued", "try again")
-        return run
-
-    def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
-        """The dataset's version now; a new one is stored once nothing has changed for the settle time.
-
-        Contents are hashed only when the listing differs from the one that the last version was made from.
-        """
-        with self._locks[f"data/{dataset.key}"]:
-            listing = self._datasets.look(dataset)
-            watch = self._store.detection.dataset_watch(dataset)
-            now = self._clock.now()
-            if watch and watch.fingerprint and watch.signature == listing.signature:
-                version = self._store.detection.version(dataset, watch.fingerprint)
-                if version is not None:
-                    return version
-            settle = timedelta(seconds=dataset.settle)
-            still = listing.newest is not None and timedelta(0) <= now - listing.newest >= settle
-            if watch and watch.pending == listing.signature and watch.pending_since:
-                still = still or now - watch.pending_since >= settle
-            if not still and dataset.settle > 0:
-                if not (watch and watch.pending == listing.signature):
-                    signature, fingerprint = (watch.signature, watch.fingerprint) if watch else ("", None)
-                    self._store.detection.save_dataset_watch(
-                        dataset, DatasetWatch(signature, fingerprint, listing.signature, now)
-                    )
-                return Unsettled(dataset.name)
-            return self._version_now(dataset)
-
-    def _version_now(self, dataset: DatasetSpec) -> DatasetVersion:
-        watch = self._store.detection.dataset_watch(dataset)
-        known = (
-            self._store.detection.manifest(dataset, watch.fingerprint) if watch and watch.fingerprint else ()
-        )
-        snapshot = self._datasets.snapshot(dataset, known, _ignore)
-        version = self._store.detection.record_version(
-            dataset, snapshot.fingerprint, snapshot.entries, self._clock.now()
-        )
-        self._store.detection.save_dataset_watch(
-            dataset, DatasetWatch(snapshot.listing.signature, snapshot.fingerprint)
-        )
-        return version
-
-    def _pin(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...] | Unsettled:
-        versions: list[DatasetVersion] = []
-        for dataset in pipeline.datasets:
-            version = self.refresh(dataset)
-            if isinstance(version, Unsettled):
-                log.info("%s: waiting for dataset %s to settle", pipeline.name, version.dataset)
-                return version
-            versions.append(version)
-        return tuple(versions)
-
-    def _first_sight(self, pipeline: Pipeline, source: SourceSpec, heads: Mapping[str, str]) -> list[Run]:
-        if not heads:
-            return []
-        branch = _main_of(heads, self._sources.default_branch(source))
-        pinned = self._pin(pipeline)
-        if isinstance(pinned, Unsettled):
-            return []
-        moves = [HeadMove(source.name, b, None, heads[b]) for b in sorted(heads)]
-        if self._was_run(pipeline, branch, heads[branch], pinned):
-            # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
-            self._store.runs.enqueue(
-                None, [*moves, *self._data_moves(pipeline, pinned)], pipeline.name, self._clock.now()
             )
+        )
+
+    def run_pull(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        pull: PullRequest,
+        who: str,
+        note: str = "",
+        moves: Sequence[Move] = (),
+    ) -> Run | None:
+        """Enqueue a run of a pull request because somebody who may approve it wants one.
+
+        A run of it that waits for approval ends with that. None when somebody else was faster with what
+        ``moves`` record. Raises SourceError or DatasetError.
+        """
+        revision = replace(self._sources.fetch(source, pull.commit, pull.ref), pull=pull)
+        pipeline = pipeline_for(pipeline, pull)
+        new = NewRun(
+            pipeline,
+            Cause.MANUAL,
+            revision,
+            self._pins.anyhow(pipeline),
+            note=note,
+            requested_by=who,
+            start_actions=start_actions(pipeline),
+        )
+        return self._store.runs.enqueue(new, moves, pipeline.name, self._clock.now())
+
+    def run_due(
+        self, pipeline: Pipeline, cause: Cause, moves: Sequence[Move], note: str, ref: str | None = None
+    ) -> Run | None:
+        """Enqueue a run because an occasion has come, which ``moves`` record: of a ref, or of the branch that
+        is deployed.
+
+        None when a dataset is being written, so that the occasion has to wait, and when somebody else was
+        faster. Raises SourceError or DatasetError.
+        """
+        source = pipeline.sources[0]
+        pinned = self._pins.now(pipeline)
+        if isinstance(pinned, Unsettled):
+            return None
+        revision = self._sources.resolve(source, ref or self._default_branch(pipeline, source))
+        return self._enqueue(pipeline, source, cause, revision, pinned, moves, note)
+
+    def _first_sight(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        heads: Mapping[str, Head],
+        default: str | None,
+        define: Definition | None,
+    ) -> list[Run]:
+        branches = {ref: head for ref, head in heads.items() if head.is_branch}
+        if not branches:
             return []
-        revision = self._revision(source, branch, heads[branch])
-        run = self._enqueue(pipeline, Cause.FIRST_SIGHT, revision, pinned, moves)
+        branch = main_of(branches, default)
+        moves: list[Move] = [HeadMove(source.name, b, None, branches[b].commit) for b in sorted(branches)]
+        revision = self._sources.fetch(source, branches[branch].commit, branch)
+        defined = define(revision) if define is not None else pipeline
+        if isinstance(defined, str):
+            self._record(pipeline, source, moves, [f"{branch}: no run of {revision.short}: {defined}"])
+            return []
+        pinned = self._pins.now(defined)
+        if isinstance(pinned, Unsettled):
+            self._wait(pipeline, source, pinned.again)
+            return []
+        if self._was_run(pipeline, branch, revision.commit, pinned):
+            # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
+            self._record(pipeline, source, [*moves, *self._pins.moves(pipeline, pinned)], [])
+            return []
+        run = self._enqueue(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
 
     def _was_run(
@@ -222,106 +246,188 @@ class Detector:
             for run in self._store.runs.listing(pipeline.name, branch=branch, limit=20)
         )
 
-    def _data_moves(self, pipeline: Pipeline, pinned: Sequence[DatasetVersion]) -> list[DataMove]:
-        known = self._store.detection.data_heads(pipeline.name)
-        return [
-            DataMove(version.dataset, known.get(version.dataset), version.fingerprint)
-            for version in pinned
-            if known.get(version.dataset) != version.fingerprint
-        ]
+    def _all_moved(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        refs: Refs,
+        heads: Sequence[Head],
+        seen: Mapping[str, str],
+        define: Definition | None,
+    ) -> list[Run]:
+        """What becomes of the heads that moved, each apart: what one of them lacks keeps up no other."""
+        runs: list[Run] = []
+        waiting: set[str] = set()
+        trouble: SourceError | None = None
+        for head in heads:
+            wait = self._bursts.wait(pipeline.name, source, head, self._clock.monotonic())
+            wait = wait or self._too_soon(pipeline, source, head)
+            try:
+                if wait > 0 or (wait := self._moved(pipeline, source, refs, head, seen, define, runs)) > 0:
+                    waiting.add(head.ref)
+                    self._wait(pipeline, source, wait)
+            except RevisionGone:
+                log.info("%s: %s moved on while it was fetched", _name(pipeline, source), head.ref)
+            except SourceError as error:
+                waiting.add(head.ref)
+                trouble = trouble or error
+            except DatasetError:
+                self._bursts.keep(pipeline.name, source, {h.ref for h in heads})
+                raise
+        self._bursts.keep(pipeline.name, source, waiting)
+        if trouble is not None:
+            raise trouble
+        return runs
 
-    def _pushed(
-        self, pipeline: Pipeline, source: SourceSpec, branch: str, old: str | None, new: str
-    ) -> Run | None:
-        pinned = self._pin(pipeline)
-        if isinstance(pinned, Unsettled):
-            return None
-        try:
-            revision = self._sources.fetch(source, new, branch)
-        except RevisionGone:
-            log.info(
-                "%s: %s moved on while it was fetched; the next poll sees its new head", source.name, branch
-            )
-            return None
-        rewritten = old is not None and not self._sources.is_ancestor(source, old, new)
-        note = f"the history of {branch} was rewritten" if rewritten else ""
-        moves = [HeadMove(source.name, branch, old, new)]
-        return self._enqueue(pipeline, Cause.PUSH, revision, pinned, moves, note)
+    def _moved(
+        self,
+        pipeline: Pipeline,
+        source: SourceSpec,
+        refs: Refs,
+        head: Head,
+        seen: Mapping[str, str],
+        define: Definition | None,
+        runs: list[Run],
+    ) -> float:
+        """Take the steps of a head, and add the runs that come of them; seconds to wait before the rest."""
+        before = seen.get(head.ref)
+        for step in self._moves.steps(source, refs, head, before):
+            move = HeadMove(source.name, head.ref, before, step.commit)
+            made = self._defined(pipeline, step, head, define)
+            if isinstance(made, str):
+                self._record(pipeline, source, [move], [f"{head.ref}: no run: {made}"])
+            else:
+                of, revision = made
+                pinned = self._pins.now(of)
+                if isinstance(pinned, Unsettled):
+                    return pinned.again
+                run = self._enqueue(
+                    of, source, cause_of(head.ref), revision, pinned, [move], step.note, pull=head.pull
+                )
+                if run is None:
+                    return 0.0
+                runs.append(run)
+            before = step.commit
+        return 0.0
+
+    def _defined(
+        self, pipeline: Pipeline, step: Step, head: Head, define: Definition | None
+    ) -> tuple[Pipeline, Revision] | str:
+        """The pipeline and the revision that a step runs, or why it runs none."""
+        if step.revision is None:
+            return step.why_not
+        revision = replace(step.revision, pull=head.pull) if head.pull is not None else step.revision
+        defined = define(revision) if define is not None else pipeline
+        return defined if isinstance(defined, str) else (pipeline_for(defined, head.pull), revision)
+
+    def _too_soon(self, pipeline: Pipeline, source: SourceSpec, head: Head) -> float:
+        """Seconds until a branch may have its next run."""
+        if source.min_interval <= 0:
+            return 0.0
+        for run in self._store.runs.listing(pipeline.name, branch=head.ref, limit=20):
+            mine = run.purpose is Purpose.TRAIN and run.change.revision.source == source.name
+            if mine and run.change.cause not in _ASKED_FOR:
+                next_one = run.created_at + timedelta(seconds=source.min_interval)
+                return max((next_one - self._clock.now()).total_seconds(), 0.0)
+        return 0.0
+
+    def _wait(self, pipeline: Pipeline, source: SourceSpec, seconds: float) -> None:
+        name = _name(pipeline, source)
+        self._again[name] = min(seconds, self._again.get(name, seconds))
+
+    def _record(
+        self, pipeline: Pipeline, source: SourceSpec, moves: Sequence[Move], lines: Sequence[str]
+    ) -> None:
+        """Let heads move without a run, and tell why."""
+        subject = f"source {_name(pipeline, source)}"
+        told = [Told(subject, line) for line in lines]
+        if moves:
+            self._store.runs.enqueue(None, moves, pipeline.name, self._clock.now(), told)
+        for line in lines:
+            log.info("%s: %s", subject, line)
 
     def _enqueue(
         self,
         pipeline: Pipeline,
+        source: SourceSpec,
         cause: Cause,
         revision: Revision,
         pinned: Sequence[DatasetVersion],
-        heads: Sequence[HeadMove],
+        moves: Sequence[Move],
         note: str = "",
+        pull: PullRequest | None = None,
     ) -> Run | None:
-        data = self._data_moves(pipeline, pinned)
-        if cause is Cause.DATA and not data:
-            return None
-        run = self._store.runs.enqueue(
-            NewRun(
-                pipeline, cause, revision, tuple(pinned), note=note, start_actions=start_actions(pipeline)
-            ),
-            [*heads, *data],
-            pipeline.name,
-            self._clock.now(),
+        rules = source.pull_requests
+        waits = pull is not None and needs_approval(pull, rules.trusted if rules else ())
+        new = NewRun(
+            pipeline,
+            cause,
+            revision,
+            tuple(pinned),
+            note=note,
+            start_actions=start_actions(pipeline),
+            needs_approval=waits,
+            # Where each commit is to have its run, the next one is no reason to end it.
+            supersede=pipeline.cancel_in_progress and not source.every_commit,
         )
+        data = self._pins.moves(pipeline, pinned)
+        run = self._store.runs.enqueue(new, [*moves, *data], pipeline.name, self._clock.now())
         if run is not None:
             log.info("%s enqueued: %s of %s at %s", run.title, cause.value, revision.branch, revision.short)
-            if pipeline.cancel_in_progress:
-                self._supersede(run)
         return run
 
-    def _supersede(self, newer: Run) -> None:
-        for run in self._store.runs.unfinished():
-            if (
-                run.id < newer.id
-                and run.pipeline == newer.pipeline
-                and run.purpose is Purpose.TRAIN
-                and run.change.revision.branch == newer.change.revision.branch
-            ):
-                self._store.runs.request_cancel(run.id, newer.title, Reason.SUPERSEDED, self._clock.now())
-
-    def _revision(self, source: SourceSpec, branch: str, commit: str) -> Revision:
-        return self._sources.fetch(source, commit, branch)
+    def _asked_for(self, new: NewRun) -> Run:
+        run = self._store.runs.enqueue(new, (), new.pipeline.name, self._clock.now())
+        if run is None:
+            raise NotFound(f"pipeline {new.pipeline.name}: the run could not be enqueued", "try again")
+        return run
 
     def _trained_branch(self, pipeline: Pipeline) -> tuple[SourceSpec, str, str] | None:
         """Where a data change trains: the first source's first deployed branch that was seen, else its main
         one.
         """
         for source in pipeline.sources:
-            seen = self._store.detection.heads(pipeline.name, source.name)
+            seen = branches_of(self._store.detection.heads(pipeline.name, source.name))
             for branch in pipeline.deploy_branches:
                 if branch in seen:
                     return source, branch, seen[branch]
             if seen:
-                branch = _main_of(seen, self._sources.default_branch(source))
+                branch = main_of(seen, self._sources.default_branch(source))
                 return source, branch, seen[branch]
         return None
 
     def _default_branch(self, pipeline: Pipeline, source: SourceSpec) -> str:
-        heads = self._sources.heads(source)
-        watched = {b: c for b, c in heads.items() if source.watches(b)}
-        if not watched:
+        refs = self._sources.refs(source)
+        branches = {b: c for b, c in refs.branches.items() if source.watches(b)}
+        if not branches:
             raise NotFound(
                 f"{source.location} has no branch that {pipeline.name} watches"
                 f" ({', '.join(source.branches)})",
-                f"its branches are: {', '.join(sorted(heads)) or 'none'}",
+                f"its branches are: {', '.join(sorted(refs.branches)) or 'none'}",
             )
         for branch in pipeline.deploy_branches:
-            if branch in watched:
+            if branch in branches:
                 return branch
-        return _main_of(watched, self._sources.default_branch(source))
+        return main_of(branches, refs.default)
 
 
-def _main_of(heads: Mapping[str, str], default: str | None) -> str:
-    for branch in (default, "main", "master"):
-        if branch is not None and branch in heads:
-            return branch
-    return sorted(heads)[0]
+def _name(pipeline: Pipeline, source: SourceSpec) -> str:
+    return f"{pipeline.name}/{source.name}"
 
 
-def _ignore(_: ProgressEvent) -> None:
-    return None
+def _adopted(moves: Sequence[HeadMove]) -> list[str]:
+    """Which tags and pull requests were there already when they were watched first."""
+    refs = [move.branch for move in moves if not move.branch.endswith("/")]
+    if not refs:
+        return []
+    shown = ", ".join(refs[:5]) + (f" and {len(refs) - 5} more" if len(refs) > 5 else "")
+    return [f"no runs of what was there before it was watched: {shown}"]
+
+
+def _gone(ref: str, refs: Refs) -> str:
+    if ref.startswith(PULLS):
+        number = ref.removeprefix(PULLS).partition("/")[0]
+        known = any(pull.ref == ref for pull in refs.pulls)
+        return f"pull request {number} is {'not watched any more' if known else 'closed'}"
+    known = ref in refs.branches or ref.removeprefix("refs/tags/") in refs.tags
+    return f"{ref} is {'not watched any more' if known else 'gone'}"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import Insert, Row, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState, action_key
-from orchestrator.domain.change import Cause
+from orchestrator.domain.change import PULLS, Cause
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.run import AttemptState, Purpose, RunState, seed_for
+from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for
 from orchestrator.ports.records import (
+    CommentMove,
     DataMove,
     HeadMove,
     Move,
@@ -23,6 +24,7 @@ from orchestrator.ports.records import (
     ScheduleMove,
     UpstreamMove,
 )
+from orchestrator.store.deliveries import heed_comment
 from orchestrator.store.occasions import follow_run, serve_time
 from orchestrator.store.statuses import owe_status
 from orchestrator.store.tables import (
@@ -48,21 +50,60 @@ _COUNTER = Once(PipelineRow)
 _LAST_NUMBER = select(PipelineRow.last_number).where(PipelineRow.name == bindparam("pipeline"))
 _RUN = insert(RunRow)
 _SET_ORIGIN = update(RunRow).where(RunRow.id == bindparam("run_id"))
+_UNFINISHED = tuple(state for state in RunState if not state.final)
+_OLDER = (
+    select(RunRow.id, RunRow.state)
+    .join(ChangeRow, ChangeRow.id == RunRow.change_id)
+    .where(
+        RunRow.pipeline == bindparam("pipeline"),
+        RunRow.state.in_(_UNFINISHED),
+        RunRow.purpose == Purpose.TRAIN,
+        ChangeRow.branch == bindparam("branch"),
+        ChangeRow.revision["source"].as_string() == bindparam("source"),
+    )
+    .order_by(RunRow.id)
+)
+_END_WAITING = (
+    update(RunRow)
+    .where(RunRow.id == bindparam("run_id"), RunRow.state == RunState.AWAITING_APPROVAL)
+    .values(
+        state=RunState.CANCELLED,
+        reason=Reason.SUPERSEDED,
+        message=bindparam("why"),
+        finished_at=bindparam("at"),
+    )
+)
+_ASK_TO_END = (
+    update(RunRow)
+    .where(RunRow.id == bindparam("run_id"), RunRow.state.in_(_UNFINISHED), RunRow.cancel_reason.is_(None))
+    .values(cancel_requested_by=bindparam("who"), cancel_reason=Reason.SUPERSEDED)
+)
 _ATTEMPT = Once(AttemptRow)
 _ACTION = Once(ActionRow)
 
 
-def apply_moves(session: Session, pipeline: str, moves: Sequence[Move]) -> str:
+WATCHER: Final = "watcher"
+"""Who tells what was decided of what was seen."""
+
+
+def apply_moves(session: Session, pipeline: str, moves: Sequence[Move], at: datetime) -> str:
     """Move heads and return the key of the change that this is; TooLate when one is no longer where it was.
 
     The key names each move by its count, so that a commit that comes back is a change of its own.
     """
     # One order for everybody: two servers with the same moves wait for each other instead of both failing.
-    return " + ".join(_apply(session, pipeline, move) for move in sorted(moves, key=_order))
+    key = " + ".join(_apply(session, pipeline, move) for move in sorted(moves, key=_order))
+    for move in moves:
+        if isinstance(move, HeadMove) and move.new is None and move.branch.startswith(PULLS):
+            older = _older(session, pipeline, move.source, move.branch)
+            _end_waiting(session, older, "the pull request is closed", at)
+    return key
 
 
 def _order(move: Move) -> tuple[str, str, str]:
     match move:
+        case CommentMove():
+            return ("", str(move.comment), "")
         case UpstreamMove():
             return ("after", move.upstream, "")
         case ScheduleMove():
@@ -75,6 +116,8 @@ def _order(move: Move) -> tuple[str, str, str]:
 
 def _apply(session: Session, pipeline: str, move: Move) -> str:
     match move:
+        case CommentMove():
+            return heed_comment(session, pipeline, move)
         case UpstreamMove():
             return follow_run(session, pipeline, move)
         case ScheduleMove():
@@ -124,15 +167,18 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     )
     connection.execute(_SET_RANK, {"change_id": change_id, "rank": _rank(session, new, change_id)})
     replicates = new.replicates or pipeline.replicates
+    state = RunState.AWAITING_APPROVAL if new.needs_approval else RunState.QUEUED
+    number = _next_number(session, pipeline.name)
+    older = _older(session, pipeline.name, new.revision.source, new.revision.branch)
     run_id = _add(
         session,
         _RUN,
         {
-            "number": _next_number(session, pipeline.name),
+            "number": number,
             "pipeline": pipeline.name,
             "project": pipeline.project,
             "purpose": new.purpose,
-            "state": RunState.QUEUED,
+            "state": state,
             "change_id": change_id,
             "created_at": at,
             "replicates": replicates,
@@ -146,12 +192,40 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     seed_run_id = _seed_run_id(session, new, run_id)
     origin = {"seed_run_id": seed_run_id, "rerun_of": new.rerun_of}
     connection.execute(_SET_ORIGIN, {"run_id": run_id, **origin})
-    record(session, at, new.requested_by, f"run {run_id}", run_id, "", RunState.QUEUED.value, new.cause.value)
-    for replicate in range(replicates):
-        add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
-    add_actions(session, run_id, new.start_actions, new.requested_by, at)
+    record(session, at, new.requested_by, f"run {run_id}", run_id, "", state.value, new.cause.value)
+    if state is RunState.QUEUED:
+        for replicate in range(replicates):
+            add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
+        add_actions(session, run_id, new.start_actions, new.requested_by, at)
+    if new.purpose is Purpose.TRAIN:
+        title = f"{pipeline.name} #{number}"
+        _end_waiting(session, older, f"{title} came after it", at)
+        if new.supersede:
+            _ask_to_end(session, older, title, at)
     owe_status(session, run_id, new)
     return run_id
+
+
+def _older(session: Session, pipeline: str, source: str, branch: str) -> list[tuple[int, RunState]]:
+    """The runs of a branch that have not ended, with their states."""
+    wanted = {"pipeline": pipeline, "source": source, "branch": branch}
+    return [(row.id, row.state) for row in session.connection().execute(_OLDER, wanted)]
+
+
+def _end_waiting(session: Session, runs: Sequence[tuple[int, RunState]], why: str, at: datetime) -> None:
+    """What nobody has approved yet is not to be approved any more."""
+    waits, ended = RunState.AWAITING_APPROVAL, RunState.CANCELLED
+    for run_id, state in runs:
+        if state is waits and changed(session, _END_WAITING, {"run_id": run_id, "why": why, "at": at}):
+            told = f"{Reason.SUPERSEDED.value}: {why}"
+            record(session, at, WATCHER, f"run {run_id}", run_id, waits.value, ended.value, told)
+
+
+def _ask_to_end(session: Session, runs: Sequence[tuple[int, RunState]], who: str, at: datetime) -> None:
+    for run_id, _ in runs:
+        if changed(session, _ASK_TO_END, {"run_id": run_id, "who": who}):
+            what = f"asked to end: {Reason.SUPERSEDED.value}"
+            record(session, at, who, f"run {run_id}", run_id, "", "", what)
 
 
 def _add(session: Session, statement: Insert, values: Mapping[str, object]) -> int:

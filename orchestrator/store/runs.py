@@ -28,9 +28,9 @@ from orchestrator.domain.run import (
     Run,
     RunState,
 )
-from orchestrator.ports.records import Move, NewAction, NewRun, Standing
+from orchestrator.ports.records import Move, NewAction, NewRun, Standing, Told
 from orchestrator.store.engine import Database
-from orchestrator.store.enqueue import add_actions, add_attempt, add_run, apply_moves
+from orchestrator.store.enqueue import WATCHER, add_actions, add_attempt, add_run, apply_moves
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
@@ -61,13 +61,20 @@ class SqlRuns:
         self._remembering = threading.Lock()
 
     def enqueue(
-        self, new: NewRun | None, moves: Sequence[Move], pipeline: str, at: datetime
+        self,
+        new: NewRun | None,
+        moves: Sequence[Move],
+        pipeline: str,
+        at: datetime,
+        told: Sequence[Told] = (),
     ) -> Run | None:
         if new is not None and new.pipeline.name != pipeline:
             raise ValueError(f"moves of pipeline {pipeline} cannot make a run of {new.pipeline.name}")
         try:
             with self._database.writing() as session:
-                key = apply_moves(session, pipeline, moves)
+                key = apply_moves(session, pipeline, moves, at)
+                for line in told:
+                    record(session, at, WATCHER, line.subject, None, "", "", line.text)
                 if new is None:
                     return None
                 run_id = add_run(session, new, key or f"manual {self._tokens()}", at)

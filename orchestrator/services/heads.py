@@ -1,0 +1,142 @@
+"""Heads: which of a repository's refs are watched, which of them moved, and when a move is ripe for a run."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.change import PULLS, TAGS, PullRequest, Refs
+from orchestrator.domain.pipeline import SourceSpec
+from orchestrator.ports.records import HeadMove
+
+LONGEST_BURST: Final = 30.0
+"""A branch that is never still runs after so many settle times all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A watched ref and its commit: a branch by its plain name, a tag or a pull request by its full one."""
+
+    ref: str
+    commit: str
+    pull: PullRequest | None = None
+
+    @property
+    def is_branch(self) -> bool:
+        return _is_branch(self.ref)
+
+
+def watched(source: SourceSpec, refs: Refs) -> dict[str, Head]:
+    """The refs of a source that matter."""
+    heads = [Head(name, commit) for name, commit in refs.branches.items() if source.watches(name)]
+    heads += [Head(f"{TAGS}{name}", commit) for name, commit in refs.tags.items() if source.watches_tag(name)]
+    heads += [Head(pull.ref, pull.commit, pull) for pull in refs.pulls if source.watches_pull(pull)]
+    return {head.ref: head for head in heads}
+
+
+def branches_of(seen: Mapping[str, str]) -> dict[str, str]:
+    """Of the refs that were seen, the branches."""
+    return {ref: commit for ref, commit in seen.items() if _is_branch(ref)}
+
+
+def _is_branch(ref: str) -> bool:
+    return not ref.startswith((TAGS, PULLS))
+
+
+def marks(source: SourceSpec) -> dict[str, str]:
+    """What stands for the rules by which tags and pull requests are watched, as heads of their own.
+
+    No ref can have such a name. With other rules come refs that are new to us and to nobody else.
+    """
+    found = {}
+    if source.tags:
+        found[TAGS] = _digest(*source.tags)
+    if (rules := source.pull_requests) is not None:
+        bases = rules.bases or source.branches
+        found[PULLS] = _digest(str(rules.forks), str(rules.drafts), *bases)
+    return found
+
+
+def adopted(source: SourceSpec, seen: Mapping[str, str], heads: Mapping[str, Head]) -> list[HeadMove]:
+    """The moves by which tags and pull requests that were there before anybody watched them become known.
+
+    Nothing runs because of them: they are not new, only the rule is by which they are watched.
+    """
+    moves: list[HeadMove] = []
+    for prefix, digest in marks(source).items():
+        if seen.get(prefix) != digest:
+            moves.append(HeadMove(source.name, prefix, seen.get(prefix), digest))
+            moves += [
+                HeadMove(source.name, ref, None, heads[ref].commit)
+                for ref in sorted(heads)
+                if ref.startswith(prefix) and ref not in seen
+            ]
+    return moves
+
+
+def gone(source: SourceSpec, seen: Mapping[str, str], heads: Collection[str]) -> list[HeadMove]:
+    """The moves of refs that are not there any more, or not watched."""
+    kept = marks(source)
+    return [
+        HeadMove(source.name, ref, seen[ref], None)
+        for ref in sorted(seen)
+        if ref not in heads and ref not in kept
+    ]
+
+
+def main_of(branches: Iterable[str], default: str | None) -> str:
+    """The branch that stands for a repository: what its HEAD names, else main or master, else the first."""
+    known = set(branches)
+    for branch in (default, "main", "master"):
+        if branch is not None and branch in known:
+            return branch
+    return min(known)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    commit: str
+    since: float
+    first: float
+
+
+class Bursts:
+    """Remembers since when a ref has been still. Thread-safe.
+
+    Only in memory: a server that starts anew begins to wait anew, and forgets nothing but the waiting.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], dict[str, _Seen]] = {}
+
+    def wait(self, pipeline: str, source: SourceSpec, head: Head, now: float) -> float:
+        """Seconds until a move of this head may run; 0: it may. Tags do not burst. ``now`` is monotonic."""
+        if source.settle <= 0 or head.ref.startswith(TAGS):
+            return 0.0
+        with self._lock:
+            mine = self._seen.setdefault((pipeline, source.name), {})
+            before = mine.get(head.ref)
+            if before is None:
+                before = mine[head.ref] = _Seen(head.commit, now, now)
+            elif before.commit != head.commit:
+                before = mine[head.ref] = _Seen(head.commit, now, before.first)
+        ripe = min(before.since + source.settle, before.first + LONGEST_BURST * source.settle)
+        return max(ripe - now, 0.0)
+
+    def keep(self, pipeline: str, source: SourceSpec, refs: Collection[str]) -> None:
+        """Forget all refs of a source but these, which still wait."""
+        with self._lock:
+            mine = self._seen.get((pipeline, source.name), {})
+            kept = {ref: seen for ref, seen in mine.items() if ref in refs}
+            if kept:
+                self._seen[pipeline, source.name] = kept
+            else:
+                self._seen.pop((pipeline, source.name), None)

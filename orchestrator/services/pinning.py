@@ -1,0 +1,137 @@
+"""Pinning: which version of each dataset a run made now is to use, and when data are whole enough for one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestrator.domain.change import DatasetVersion, FileEntry
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline
+from orchestrator.ports.progress import ProgressEvent
+from orchestrator.ports.records import DataMove, DatasetWatch
+from orchestrator.ports.store import Store
+from orchestrator.ports.world import Clock, DatasetSource, Listing, Snapshot
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A dataset that is being written: it has no version to pin now. Another look in so many seconds."""
+
+    dataset: str
+    again: float = 0.0
+
+
+class Pins:
+    """Looks at datasets and says which versions they are. Thread-safe."""
+
+    def __init__(self, store: Store, datasets: DatasetSource, clock: Clock) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._clock = clock
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def now(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...] | Unsettled:
+        """A version of each dataset of a pipeline. Raises DatasetError."""
+        versions: list[DatasetVersion] = []
+        for dataset in pipeline.datasets:
+            version = self.refresh(dataset)
+            if isinstance(version, Unsettled):
+                log.info("%s: waiting for dataset %s to settle", pipeline.name, version.dataset)
+                return version
+            versions.append(version)
+        return tuple(versions)
+
+    def anyhow(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...]:
+        """The same, without waiting for what is being written. Raises DatasetError."""
+        settled = self.now(pipeline)
+        if not isinstance(settled, Unsettled):
+            return settled
+        return tuple(self._version_now(dataset) for dataset in pipeline.datasets)
+
+    def moves(self, pipeline: Pipeline, pinned: Sequence[DatasetVersion]) -> list[DataMove]:
+        """Which of these versions are news to a pipeline."""
+        known = self._store.detection.data_heads(pipeline.name)
+        return [
+            DataMove(version.dataset, known.get(version.dataset), version.fingerprint)
+            for version in pinned
+            if known.get(version.dataset) != version.fingerprint
+        ]
+
+    def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
+        """The dataset's version now; a new one is stored once nothing has changed for the settle time.
+
+        With a marker, once the marker is there. Contents are hashed only when the listing differs from the
+        one that the last version was made from.
+        """
+        with self._locks[dataset.key]:
+            listing = self._datasets.look(dataset)
+            watch = self._store.detection.dataset_watch(dataset)
+            now = self._clock.now()
+            if watch and watch.fingerprint and watch.signature == listing.signature:
+                version = self._store.detection.version(dataset, watch.fingerprint)
+                if version is not None:
+                    return version
+            wait = _wait(dataset, listing, watch, now)
+            if wait > 0:
+                self._remember(dataset, watch, listing.signature, now)
+                return Unsettled(dataset.name, wait)
+            snapshot = self._snapshot(dataset, watch)
+            if dataset.settle > 0 and snapshot.listing.signature != listing.signature:
+                # It moved on while it was hashed: what was still a moment ago is so no longer.
+                self._remember(dataset, watch, snapshot.listing.signature, self._clock.now())
+                return Unsettled(dataset.name, dataset.settle)
+            return self._record(dataset, snapshot)
+
+    def _remember(
+        self, dataset: DatasetSpec, watch: DatasetWatch | None, signature: str, since: datetime
+    ) -> None:
+        if watch and watch.pending == signature:
+            return
+        before, fingerprint = (watch.signature, watch.fingerprint) if watch else ("", None)
+        self._store.detection.save_dataset_watch(dataset, DatasetWatch(before, fingerprint, signature, since))
+
+    def _version_now(self, dataset: DatasetSpec) -> DatasetVersion:
+        with self._locks[dataset.key]:
+            return self._record(
+                dataset, self._snapshot(dataset, self._store.detection.dataset_watch(dataset))
+            )
+
+    def _snapshot(self, dataset: DatasetSpec, watch: DatasetWatch | None) -> Snapshot:
+        known: Sequence[FileEntry] = ()
+        if watch and watch.fingerprint:
+            known = self._store.detection.manifest(dataset, watch.fingerprint)
+        return self._datasets.snapshot(dataset, known, _ignore)
+
+    def _record(self, dataset: DatasetSpec, snapshot: Snapshot) -> DatasetVersion:
+        version = self._store.detection.record_version(
+            dataset, snapshot.fingerprint, snapshot.entries, self._clock.now()
+        )
+        self._store.detection.save_dataset_watch(
+            dataset, DatasetWatch(snapshot.listing.signature, snapshot.fingerprint)
+        )
+        return version
+
+
+def _wait(dataset: DatasetSpec, listing: Listing, watch: DatasetWatch | None, now: datetime) -> float:
+    """Seconds until the data may be whole; 0: they are."""
+    if not listing.whole:
+        return max(dataset.settle, 1.0)
+    if dataset.marker or dataset.settle <= 0:
+        return 0.0
+    settle = timedelta(seconds=dataset.settle)
+    waits = [settle]
+    if listing.newest is not None and now >= listing.newest:
+        waits.append(listing.newest + settle - now)
+    if watch and watch.pending == listing.signature and watch.pending_since:
+        waits.append(watch.pending_since + settle - now)
+    return max(min(waits).total_seconds(), 0.0)
+
+
+def _ignore(_: ProgressEvent) -> None:
+    return None
