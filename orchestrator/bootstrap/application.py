@@ -50,6 +50,7 @@ from orchestrator.ports.world import (
 )
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
+from orchestrator.services.approve import Approver
 from orchestrator.services.base_image import BaseImage
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.choose import Chooser
@@ -81,8 +82,10 @@ if TYPE_CHECKING:
     from orchestrator.adapters.ssh import SshLinks
     from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
+    from orchestrator.services.occasions import OccasionServer
     from orchestrator.services.retain import Retainer
     from orchestrator.services.retain_hosts import HostKeeper
+    from orchestrator.services.watches import Looks
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
@@ -357,6 +360,25 @@ class Application:
         return Detector(self.store, self.sources, self.datasets, self.clock)
 
     @cached_property
+    def looks(self) -> Looks:
+        """Looks at what is watched, and remembers how that went."""
+        from orchestrator.bootstrap.watching import looks_of
+
+        return looks_of(self)
+
+    @cached_property
+    def occasions(self) -> OccasionServer:
+        """Serves schedules and upstream runs."""
+        from orchestrator.bootstrap.watching import occasions_of
+
+        return occasions_of(self)
+
+    @cached_property
+    def approver(self) -> Approver:
+        """Carries out what people say of runs that wait for them."""
+        return Approver(self.store, self.clock)
+
+    @cached_property
     def planner(self) -> Planner:
         """Says what would run."""
         return Planner(self.store, self.sources, self.datasets, self.clock)
@@ -528,7 +550,8 @@ class Application:
         ``url`` is where it answers.
         """
         from orchestrator.bootstrap.hostsfile import HostsFile
-        from orchestrator.scheduler import Service, Watcher
+        from orchestrator.bootstrap.watching import watcher_of
+        from orchestrator.scheduler import Service
         from orchestrator.services.retain_tick import RetainTick
 
         stopping = threading.Event()
@@ -539,9 +562,7 @@ class Application:
         def wake() -> None:
             service.wake()
 
-        watcher = Watcher(self.detector, self.store, self.clock, wake)
-        for pipeline in self.pipelines.values():
-            watcher.watch(pipeline)
+        watcher = watcher_of(self, wake)
         service = Service(
             store=self.store,
             clock=self.clock,

@@ -7,6 +7,7 @@ whoever sees it, and none is lost while nobody looks.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
@@ -34,7 +35,7 @@ UNSETTLED: Final = 5.0
 class Starter(Protocol):
     """Enqueues runs of a pipeline's main branch, pinned to the data as they are."""
 
-    def start(self, pipeline: Pipeline, cause: Cause, moves: tuple[Move, ...], note: str) -> Run | None:
+    def run_due(self, pipeline: Pipeline, cause: Cause, moves: Sequence[Move], note: str) -> Run | None:
         """The run; None when its data are being written, or somebody else served these moves.
 
         Raises SourceError or DatasetError when it could not be found out what to run.
@@ -114,7 +115,7 @@ class OccasionServer:
         return Sight(found)
 
     def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | None:
-        run = self._starter.start(pipeline, cause, (move,), note)
+        run = self._starter.run_due(pipeline, cause, (move,), note)
         if run is not None:
             log.info("%s enqueued: %s", run.title, note)
         return run

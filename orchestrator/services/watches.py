@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 _SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>\[[^\]]+\]|[^@/:]+):")
 HERE: Final = ""
-"""The server of what lies on this machine."""
+DATA_HERE: Final = "the data on this machine"
+"""The servers of what lies on this machine: repositories do not wait for the hashing of data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,8 @@ def watches_of(pipeline: Pipeline, detector: Detector, note: Callable[[SourceSpe
     """The looks at a pipeline's sources and datasets. ``note`` says what else to know of a source."""
 
     def poll(source: SourceSpec) -> Sight:
-        return Sight(bool(detector.poll_source(pipeline, source)))
+        found = bool(detector.poll_source(pipeline, source))
+        return Sight(found, detector.again(pipeline, source))
 
     def scan(dataset: DatasetSpec) -> Sight:
         return Sight(bool(detector.scan_dataset(pipeline, dataset)))
@@ -197,7 +199,7 @@ def watches_of(pipeline: Pipeline, detector: Detector, note: Callable[[SourceSpe
                 dataset_watch(pipeline.name, dataset.name),
                 partial(scan, dataset),
                 dataset.poll,
-                HERE if dataset.kind is DatasetKind.FOLDER else server_of(dataset.path),
+                DATA_HERE if dataset.kind is DatasetKind.FOLDER else server_of(dataset.path),
                 pipeline.name,
             )
             for dataset in pipeline.datasets
@@ -213,6 +215,18 @@ def source_watch(pipeline: str, source: str) -> str:
 def dataset_watch(pipeline: str, dataset: str) -> str:
     """What the looks at a dataset are called."""
     return f"dataset {pipeline}/{dataset}"
+
+
+def asks_for(watch: Watch, repository: str) -> bool:
+    """Whether it looks at the repository ``owner/name`` of a forge."""
+    if watch.source is None:
+        return False
+    wanted = repository.casefold()
+    if watch.source.github:
+        return watch.source.github.casefold() == wanted
+    return re.split(r"[/:]", watch.source.location.casefold().removesuffix(".git").rstrip("/"))[
+        -2:
+    ] == wanted.split("/")
 
 
 def server_of(address: str) -> str:

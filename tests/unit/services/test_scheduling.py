@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 import pytest
@@ -11,65 +10,10 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.scheduler import Loop, Service, Watcher
 from orchestrator.services.reach import Reach
+from orchestrator.services.watches import Looks, watches_of
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, pipeline
-
-
-def notes(world: World) -> list[str]:
-    return [e.reason for e in reversed(world.store.journal.latest()) if e.who == "watcher"]
-
-
-def test_a_problem_is_said_once_and_its_end_too(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    watched = pipeline()
-    woken: list[int] = []
-    watcher = Watcher(world.detector, world.store, world.clock, lambda: woken.append(1))
-    name = "source wine/repo"
-    world.sources.down = True
-    with caplog.at_level(logging.INFO):
-        for _ in range(3):
-            watcher._poll(name, watched, watched.sources[0])
-        assert watcher.problems == {name: "/repo does not answer"}
-        world.sources.down = False
-        for _ in range(2):
-            watcher._poll(name, watched, watched.sources[0])
-    assert watcher.problems == {}
-    assert notes(world) == ["/repo does not answer", "answers again"]
-    assert [r.message for r in caplog.records if name in r.message] == [
-        f"{name}: /repo does not answer",
-        f"{name}: answers again",
-    ]
-    assert woken == [1]
-
-
-def test_a_problem_that_cannot_be_written_down_stops_no_watching(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def note(*args: object) -> None:
-        raise StoreUnavailable("locked")
-
-    monkeypatch.setattr(world.store.journal, "note", note)
-    world.sources.down = True
-    watched = pipeline()
-    watcher = Watcher(world.detector, world.store, world.clock, lambda: None)
-    watcher._poll("source", watched, watched.sources[0])
-    assert watcher.problems == {"source": "/repo does not answer"}
-
-
-def test_a_defect_in_one_look_is_logged_and_the_next_look_happens(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def heads(source: SourceSpec) -> dict[str, str]:
-        raise KeyError(source.name)
-
-    watched = pipeline()
-    watcher = Watcher(world.detector, world.store, world.clock, lambda: None)
-    with monkeypatch.context() as patch:
-        patch.setattr(world.sources, "heads", heads)
-        watcher._poll("source", watched, watched.sources[0])
-    assert "defect" in caplog.text
-    watcher._poll("source", watched, watched.sources[0])
-    assert len(world.store.runs.listing()) == 1
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("locked"), ZeroDivisionError()])
@@ -103,7 +47,7 @@ def test_a_loop_that_is_woken_does_not_wait(world: World) -> None:
 
 def service_of(world: World) -> Service:
     made: list[Service] = []
-    watcher = Watcher(world.detector, world.store, world.clock, lambda: made[0].wake())
+    watcher = Watcher(Looks(world.store, world.clock, lambda: 0.0), lambda: made[0].wake())
     made.append(
         Service(
             world.store,
@@ -128,7 +72,8 @@ def test_a_service_takes_a_push_to_its_end_by_itself(world: World) -> None:
     assert service.healthy is False
     service.start()
     try:
-        service.watcher._poll("source", watched, watched.sources[0])
+        for watch in watches_of(watched, world.detector, lambda source: ""):
+            service.watcher.add(watch)
         wait_until(lambda: [r for r in world.store.runs.listing() if r.state.final], "the run to end")
         wait_until(lambda: service.healthy, "all threads to turn")
         assert [row.owner for row in world.store.servers.all()] == ["me"]
@@ -152,7 +97,8 @@ def test_a_stopping_service_lets_go_of_its_runs_although_a_repository_does_not_a
     run = world.first_run(watched)
     service = service_of(world)
     monkeypatch.setattr(world.sources, "heads", heads)
-    service.watcher.watch(watched)
+    for watch in watches_of(watched, world.detector, lambda source: ""):
+        service.watcher.add(watch)
     service.start()
     stopper = threading.Thread(target=service.stop)
     try:
