@@ -118,7 +118,7 @@ class Images:
             if isinstance(error, Refused) and error.status == NOT_FOUND:
                 raise ImageNotFound(f"{self._clients.url} has no image {name}") from error
             raise
-        return archive_stream(client, response, what)
+        return archive_stream(response, what, client)
 
     def load(self, chunks: Iterator[bytes], what: str) -> None:
         """Have the images of a stream that :meth:`export` of another engine gave."""

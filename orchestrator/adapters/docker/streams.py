@@ -178,11 +178,11 @@ class LogLines:
 
 
 class _Body(io.RawIOBase):
-    def __init__(self, client: APIClient, response: Response, what: str) -> None:
+    def __init__(self, response: Response, what: str, client: APIClient | None) -> None:
         super().__init__()
-        self._client = client
         self._response = response
         self._what = what
+        self._client = client
 
     def readable(self) -> bool:
         return True
@@ -196,10 +196,14 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._response.close()
-            self._client.close()
+            if self._client is not None:
+                self._client.close()
         super().close()
 
 
-def archive_stream(client: APIClient, response: Response, what: str) -> io.BufferedReader:
-    """A file over a response's body. EngineUnavailable when it breaks off; closing ends the transfer."""
-    return io.BufferedReader(_Body(client, response, what), _CHUNK)
+def archive_stream(response: Response, what: str, client: APIClient | None = None) -> io.BufferedReader:
+    """A file over a response's body. EngineUnavailable when it breaks off; closing ends the transfer.
+
+    Closes ``client`` with it.
+    """
+    return io.BufferedReader(_Body(response, what, client), _CHUNK)

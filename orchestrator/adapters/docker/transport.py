@@ -20,9 +20,12 @@ from urllib3.exceptions import HTTPError
 from orchestrator.adapters.docker.errors import way_ended
 
 if TYPE_CHECKING:
+    from urllib3._base_connection import BaseHTTPConnection
     from urllib3.response import BaseHTTPResponse
 
 _ANY = "http+docker://localhost"
+_IDLE: Final = 16
+"""So many idle connections are kept for later."""
 _NEVER_AGAIN: Final = Retry(0, read=False)
 _PLAIN: Final = frozenset({"params", "data", "json", "headers", "timeout", "stream", "allow_redirects"})
 """What may be said of a request that needs nothing of what requests can do; the session's own methods say all
@@ -36,7 +39,8 @@ class UnixClient(APIClient):
     To prepare a request for a proxy, cookies, redirects and passwords, none of which a socket has, takes
     requests three times as long as all the rest. Answers are those of requests.
     ``ready`` is called before each connection, and may raise; ``over`` is what an engine on another machine
-    is reached over, for people.
+    is reached over, for people. With ``sockets`` its connections are those of other clients too, in any
+    threads, and closing this one leaves them open.
     """
 
     def __init__(
@@ -46,13 +50,19 @@ class UnixClient(APIClient):
         timeout: float,
         ready: Callable[[], None] | None = None,
         over: str = "",
+        sockets: OnePoolAdapter | None = None,
     ) -> None:
         # docker-py annotates whole seconds; every layer below it takes a float.
         super().__init__(url, version=version, timeout=timeout)  # type: ignore[arg-type]
-        self._socket = OnePoolAdapter(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
-        self._socket.ready = ready
+        self._socket = sockets or OnePoolAdapter.to(url, timeout, ready)
+        self._shares = sockets is not None
         self._over = over
         self.mount("http+docker://", self._socket)
+
+    def close(self) -> None:
+        """Free idle connections, unless others have them too."""
+        if not self._shares:
+            super().close()
 
     def request(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # type: ignore[override]  # noqa: ANN401 - passed on as they come
         """Send a request; raises what requests would, or WayEnded."""
@@ -116,9 +126,19 @@ def _answer(raw: BaseHTTPResponse, url: str) -> Response:
 
 
 class OnePoolAdapter(UnixHTTPAdapter):
-    """One pool, where docker-py has one for each URL, with a connection for each thing looked at."""
+    """One pool, where docker-py has one for each URL, with a connection for each thing looked at.
+
+    Thread-safe. ``ready`` is called before each connection, and may raise.
+    """
 
     ready: Callable[[], None] | None = None
+
+    @classmethod
+    def to(cls, url: str, timeout: float, ready: Callable[[], None] | None = None) -> OnePoolAdapter:
+        """For a socket such as ``unix:///run/docker.sock``."""
+        made = cls(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
+        made.ready = ready
+        return made
 
     def get_connection(
         self, url: str | bytes, proxies: Mapping[str, str] | None = None
@@ -127,13 +147,20 @@ class OnePoolAdapter(UnixHTTPAdapter):
         with self.pools.lock:
             pool: UnixHTTPConnectionPool | None = self.pools.get(_ANY)
             if pool is None:
-                pool = self.pools[_ANY] = _Pool(_ANY, self.socket_path, self.timeout)
+                pool = self.pools[_ANY] = _Pool(_ANY, self.socket_path, self.timeout, _IDLE)
                 pool.ready = self.ready
         return pool
 
 
 class _Pool(UnixHTTPConnectionPool):
     ready: Callable[[], None] | None = None
+
+    def _put_conn(self, conn: BaseHTTPConnection | None) -> None:
+        # Too many of them are nothing to warn of: so many were busy at once.
+        if conn is not None and self.pool is not None and self.pool.full():
+            conn.close()
+        else:
+            super()._put_conn(conn)
 
     def _new_conn(self) -> UnixHTTPConnection:  # type: ignore[override]  # as docker-py's own does
         made = _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type]  # wants int

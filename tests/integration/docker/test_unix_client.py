@@ -12,7 +12,7 @@ from docker import APIClient
 from docker.errors import APIError
 from requests.exceptions import RequestException, TooManyRedirects
 
-from orchestrator.adapters.docker.clients import endpoint
+from orchestrator.adapters.docker.clients import Clients, endpoint
 from orchestrator.adapters.docker.transport import OnePoolAdapter, UnixClient
 
 _VERSION = "1.41"
@@ -26,6 +26,7 @@ class _Recorder(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: Path) -> None:
         self.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"Id":"abc"}'
         self.requests: list[bytes] = []
+        self.connections = 0
         super().__init__(str(path), _Handler)
 
 
@@ -33,6 +34,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Recorder
 
     def handle(self) -> None:
+        self.server.connections += 1
         while head := self._head():
             self.server.requests.append(head + self._body(head.lower()))
             self.wfile.write(self.server.answer)
@@ -132,6 +134,42 @@ def test_who_is_sent_elsewhere_goes_there_as_with_docker_py(recorder: _Recorder,
         with pytest.raises(TooManyRedirects):
             client.request(method.upper(), endpoint(client, "/info"), timeout=5, allow_redirects=True)
         client.close()
+
+
+def test_connections_outlive_the_threads_that_made_them(recorder: _Recorder) -> None:
+    clients = Clients(f"unix://{recorder.server_address}", 5)
+    recorder.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}'
+
+    def ask() -> None:
+        clients.control().inspect_container("mlci-a")
+        clients.control().close()
+
+    clients.control()
+    before = recorder.connections
+    for _ in range(5):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    assert recorder.connections - before == 1
+    clients.close()
+    ask()
+    assert recorder.connections - before == 2
+    clients.close()
+
+
+def test_more_connections_than_are_kept_close_without_a_word(
+    recorder: _Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    sockets = OnePoolAdapter.to(f"unix://{recorder.server_address}", 5)
+    client = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5, sockets=sockets)
+    under_way = [client.get(endpoint(client, "/info"), stream=True) for _ in range(40)]
+    for response in under_way:
+        assert response.content
+    assert recorder.connections == 40
+    assert client.inspect_container("mlci-a") == {"Id": "abc"}
+    assert recorder.connections == 40
+    assert not caplog.records
+    sockets.close()
 
 
 def _parts(request: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
