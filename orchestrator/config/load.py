@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from orchestrator.config.database import holds_password
+from orchestrator.config.grants import check_grants
 from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.actions import DeployAction, EmailAction
 from orchestrator.config.models.common import Context, Model, is_loopback
@@ -117,9 +118,16 @@ def load(
     problems += _warnings(main, runners)
     if main.model is not None and main.document is not None:
         problems += check_sources(main.model, main.document, context, known.stored)
+        problems += check_grants(
+            main.model,
+            main.document,
+            known.runners or (),
+            _names(pipelines, "pipeline"),
+            known.stored,
+        )
     problems += _logins(pipelines, context, known.stored)
     problems += _unheard_errors(pipelines)
-    if not pipelines:
+    if not pipelines and not (main.model is not None and main.model.repositories):
         message = "there is no pipeline yet, so nothing will run"
         place = folder / "pipelines"
         problems.append(
@@ -292,17 +300,17 @@ def _state_in_datasets(
     if main.model is None:
         return
     state = Path(os.path.realpath(main.model.storage.path))
-    for file in pipelines:
-        if file.model is None or file.document is None:
-            continue
-        for name, dataset in file.model.datasets.items():
-            if not isinstance(dataset, FolderDataset):
+    holders: list[tuple[Document | None, Mapping[str, object]]] = [(main.document, main.model.datasets)]
+    holders += [(file.document, file.model.datasets) for file in pipelines if file.model is not None]
+    for document, datasets in holders:
+        for name, dataset in datasets.items():
+            if document is None or not isinstance(dataset, FolderDataset):
                 continue
             real = Path(os.path.realpath(dataset.path))
             if real.is_relative_to(state) or state.is_relative_to(real):
                 message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
                 expected = "a folder apart from storage.path"
-                yield file.document.problem(("datasets", name, "path"), message, expected)
+                yield document.problem(("datasets", name, "path"), message, expected)
 
 
 def _retained(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:

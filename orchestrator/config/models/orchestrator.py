@@ -20,14 +20,17 @@ from orchestrator.config.models.common import (
     Size,
     Str,
     Variable,
+    Verbatim,
     is_loopback,
     parse_references,
     plain_text,
     wrong,
 )
+from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.email import Email
 from orchestrator.config.models.github import GitHub
 from orchestrator.config.models.machines import Host, Registry, RegistryHost, Server
+from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.hostpaths import why_not_mounted
@@ -181,7 +184,6 @@ class OrchestratorFile(Model):
     """config/orchestrator.yaml: where things are stored, served, mailed, executed and deployed."""
 
     later: ClassVar[Mapping[str, str]] = {
-        "grants": "",
         "users": "",
     }
 
@@ -197,8 +199,26 @@ class OrchestratorFile(Model):
     )
     github: GitHub | None = Field(
         default=None,
-        description="GitHub, or a GitHub Enterprise server. Without it, public repositories are watched by Git "
-        "alone: no pull requests, no statuses.",
+        description="GitHub, or a GitHub Enterprise server. Without it, public repositories are watched by "
+        "Git alone: no pull requests, no statuses.",
+    )
+    repositories: Mapping[Name, Repository] = Field(
+        default={},
+        description="Watched repositories that say themselves what runs, in a file of their own, by name. "
+        "The file is not trusted: it may use what `grants` names and nothing else.",
+        examples=[{"wine": {"github": "acme/wine", "pull_requests": True}}],
+    )
+    grants: Mapping[Verbatim, Grant] = Field(
+        default={},
+        description="What the files of repositories may use, by the name under `repositories`, by OWNER/NAME "
+        "on GitHub or by address; nothing unless it is written here.",
+        examples=[{"acme/wine": {"secrets": ["WANDB_API_KEY"], "datasets": ["wine"], "runners": ["cpu"]}}],
+    )
+    datasets: Mapping[Name, Dataset] = Field(
+        default={},
+        description="Data that the files of repositories may name once they were granted; written as in "
+        "pipelines.",
+        examples=[{"wine": {"path": "/data/wine"}}],
     )
     hosts: Mapping[Name, Host] = Field(
         default_factory=_default_hosts,

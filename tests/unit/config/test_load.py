@@ -208,7 +208,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
     )
     assert folder.problems() == [
         (
-            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, hosts, projects, servers, registries, retention, secrets; '
+            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, github, repositories, grants, datasets, hosts, projects, servers, registries, retention, secrets; '
             'did you mean "storage"?'
         ),
         'orchestrator.yaml:2:13: "high" is not possible here; expected a whole number',
@@ -457,7 +457,7 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
             f'1:31: the host name stands before the key; expected TYPE and KEY as `ssh-keyscan -t ed25519 HOST` prints them after the host\'s name; did you mean "{HOST_KEY}"?',
         ),
         ("servers: {a: {ssh: {identity_file: nokey}}}\n", "1:36: "),
-        ("grants: {}\n", '1:1: "grants" is not available in this version'),
+        ("users: {}\n", '1:1: "users" is not available in this version'),
         (
             "secrets: {A: 3}\n",
             "1:14: a number is not possible here; expected text in quotes, or ${{ env.NAME }}",
