@@ -88,6 +88,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         ),
         deploy_branches=tuple(deploy),
         cancel_in_progress=file.concurrency.cancel_in_progress,
+        cancel_grace=file.concurrency.grace.total_seconds(),
         concurrency=file.concurrency.limit,
         priority=file.priority,
         replicates=file.replicates,

@@ -130,7 +130,7 @@ network: none
 """,
             f"pipelines/{PIPELINE}.yaml": f"""\
 pipeline: {PIPELINE}
-source: {{git: ../wine.git, branches: [main], poll: 2s}}
+source: {{git: ../wine.git, branches: [main], poll: 2s, settle: 0s}}
 datasets:
   wine: {{path: ../data/wine, role: train, poll: 2s, settle: 2s}}
   wine-test: {{path: ../data/wine-test, role: evaluation, poll: 2s, settle: 2s}}

@@ -355,6 +355,8 @@ class Pipeline:
     datasets: tuple[DatasetSpec, ...] = ()
     deploy_branches: tuple[str, ...] = ()
     cancel_in_progress: bool = False
+    cancel_grace: float = 10.0
+    """Seconds that a command has to end by itself when its run is cancelled."""
     concurrency: int | None = None
     """Most runs of it that go at the same time; None: as many as there are slots."""
     priority: int = 0

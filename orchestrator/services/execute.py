@@ -57,7 +57,7 @@ from orchestrator.services.results import MAYBE_THE_HOSTS, result_of
 log = logging.getLogger(__name__)
 
 STOP_GRACE = 10.0
-_GRACE = {StopCause.LOG_LIMIT: 1.0}
+_FLOOD_GRACE = 1.0
 """A command that floods its log fills the host's disk meanwhile, where nothing else bounds it."""
 _POLL = 1.0
 _SOON = 0.03
@@ -316,7 +316,7 @@ class AttemptWorker:
                 if cause is not None:
                     self._store.attempts.note_stop(self.lease, cause, self._clock.now())
                     # Repeated until the container is seen to have ended: a stop can get lost.
-                    self._engine.stop(attempt.container, _GRACE.get(cause, STOP_GRACE))
+                    self._engine.stop(attempt.container, _grace(cause, pipeline))
                     self._woken.set()
                 elif pipeline.runner.network is not Network.NONE:
                     self._ports.networks.keep_shut(self._engine, attempt.host or "", self._slot)
@@ -464,3 +464,14 @@ class AttemptWorker:
             log.warning("attempt %d: left behind for now: %s", attempt.id, error)
             # It may still run, where the slot's next container would join it.
             self._ports.networks.doubt(attempt.host or "", self._slot)
+
+
+def _grace(cause: StopCause, pipeline: Pipeline) -> float:
+    """Seconds that a command has to end by itself."""
+    match cause:
+        case StopCause.LOG_LIMIT:
+            return _FLOOD_GRACE
+        case StopCause.SUPERSEDED | StopCause.CANCELLED:
+            return pipeline.cancel_grace
+        case _:
+            return STOP_GRACE

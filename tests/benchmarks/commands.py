@@ -57,7 +57,7 @@ def _configured(folder: Path) -> Path:
     for name, text in {
         "orchestrator.yaml": f"hosts: {{desk: {{engine: 'unix://{folder}/no.sock'}}}}\n",
         "runners/cpu.yaml": "runner: cpu\nimage: python:3.12-slim\n",
-        "pipelines/wine.yaml": f"pipeline: wine\nsource: {{git: {repository.url}}}\n"
+        "pipelines/wine.yaml": f"pipeline: wine\nsource: {{git: {repository.url}, settle: 0s}}\n"
         "run: {runner: cpu, command: python train.py}\n",
     }.items():
         path = made / name

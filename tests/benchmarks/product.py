@@ -170,7 +170,7 @@ def _configure(
     for pipeline, (host, command) in pipelines.items():
         files[f"pipelines/{pipeline}.yaml"] = {
             "pipeline": pipeline,
-            "source": {"git": repository.url, "branches": ["main"], "poll": "1h"},
+            "source": {"git": repository.url, "branches": ["main"], "poll": "1h", "settle": "0s"},
             "run": {"runner": host, "command": list(command)},
             "collect": ["metrics.json"],
             "gate": {"checks": ["accuracy >= 0.5"]},

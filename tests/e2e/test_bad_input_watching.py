@@ -20,7 +20,12 @@ def problems(server: Server) -> dict[str, str]:
 
 def test_repositories_come_and_go_and_no_change_is_lost(installation: Installation) -> None:
     installation.pipeline = {
-        "source": {"git": installation.repository.url, "branches": ["main", "try/*"], "poll": "1s"},
+        "source": {
+            "git": installation.repository.url,
+            "branches": ["main", "try/*"],
+            "poll": "1s",
+            "settle": "0s",
+        },
         "deploy_branches": ["main"],
     }
     installation.write()

@@ -87,7 +87,7 @@ def _write_configuration(config: Path, image: str, port: int) -> None:
         "runners/cpu.yaml": {"runner": "cpu", "image": image, "resources": {"memory": "256m", "cpus": 1}},
         "pipelines/look.yaml": {
             "pipeline": "look",
-            "source": {"git": "/orchestrator/remote.git", "branches": ["main"], "poll": "1s"},
+            "source": {"git": "/orchestrator/remote.git", "branches": ["main"], "poll": "1s", "settle": "0s"},
             "run": {"runner": "cpu", "command": "python3 train.py", "env": {"SERVER_PORT": str(port)}},
             "collect": ["metrics.json"],
             "gate": {"checks": ["found <= 0"]},

@@ -21,7 +21,9 @@ def test_twenty_runs_outlive_a_database_that_is_held_for_ten_seconds(
     plain.environment = {"LINES": "10", "PAUSE": "0.05"}
     plain.checks = ("accuracy >= 0.5",)
     plain.main = {"hosts": {"local": {"engine": plain.engine, "slots": 6, "min_free": "0"}}}
-    plain.pipeline = {"source": {"git": plain.repository.url, "branches": ["*"], "poll": "1s"}}
+    plain.pipeline = {
+        "source": {"git": plain.repository.url, "branches": ["*"], "poll": "1s", "settle": "0s"}
+    }
     plain.write()
     plain.commit(0.8)
     server = plain.serve()

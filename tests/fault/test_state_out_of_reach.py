@@ -29,7 +29,9 @@ def small_disk(plain: Installation) -> Iterator[SmallDisk]:
 def test_two_servers_on_one_database_do_everything_once(
     plain: Installation, docker_engine: docker.DockerClient
 ) -> None:
-    plain.pipeline = {"source": {"git": plain.repository.url, "branches": ["main", "try/*"], "poll": "1s"}}
+    plain.pipeline = {
+        "source": {"git": plain.repository.url, "branches": ["main", "try/*"], "poll": "1s", "settle": "0s"}
+    }
     plain.write()
     plain.commit(0.8)
     servers = [plain.serve(), plain.serve()]

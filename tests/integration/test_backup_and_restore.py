@@ -41,7 +41,7 @@ def line(
     """A pipeline whose trainings end when they are told to."""
     made = Installation(tmp_path, git_repository, smtp_server, None, base_image)
     made.pipeline = {
-        "source": {"git": git_repository.url, "branches": ["main", "try/*"], "poll": "1s"},
+        "source": {"git": git_repository.url, "branches": ["main", "try/*"], "poll": "1s", "settle": "0s"},
         "gate": {"checks": ["accuracy >= 0.5"]},
     }
     with removed_afterwards(made, docker_engine):

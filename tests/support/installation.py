@@ -152,7 +152,7 @@ class Installation:
         deploy = {"deploy": {"server": "prod", "files": ["model.txt", "metrics.json"], "report": True}}
         return {
             "pipeline": "line",
-            "source": {"git": self.repository.url, "branches": ["main"], "poll": "1s"},
+            "source": {"git": self.repository.url, "branches": ["main"], "poll": "1s", "settle": "0s"},
             "datasets": {"rows": {"path": "../data/rows", "poll": "1s", "settle": "1s"}},
             "run": {
                 "runner": "cpu",

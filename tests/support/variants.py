@@ -38,7 +38,12 @@ def add(installation: Installation, variants: Mapping[str, Variant]) -> None:
             path.write_text(yaml.safe_dump(runner, sort_keys=False))
         content: dict[str, object] = {
             "pipeline": name,
-            "source": {"git": installation.repository.url, "branches": ["main"], "poll": "1s"},
+            "source": {
+                "git": installation.repository.url,
+                "branches": ["main"],
+                "poll": "1s",
+                "settle": "0s",
+            },
             "run": {
                 "runner": "cpu" if variant.runner is None else name,
                 "command": variant.command,

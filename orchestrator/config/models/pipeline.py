@@ -37,6 +37,7 @@ from orchestrator.domain.check import Check
 from orchestrator.domain.metrics import Direction, infer_direction
 
 GIB: Final = 1 << 30
+_LONGEST_GRACE: Final = timedelta(minutes=10)
 
 
 class Concurrency(Model):
@@ -47,6 +48,12 @@ class Concurrency(Model):
     cancel_in_progress: bool = Field(
         default=False, description="Cancel unfinished runs of the same branch.", examples=[True]
     )
+    grace: Duration = Field(
+        default=timedelta(seconds=10),
+        description="How long a command that is cancelled may take to end, and to write its last checkpoint, "
+        "between SIGTERM and SIGKILL.",
+        examples=["60s"],
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
         description="How many runs of this pipeline go at the same time; the others wait for their turn. "
@@ -54,6 +61,12 @@ class Concurrency(Model):
         examples=[1],
         json_schema_extra={"x-unit": "runs"},
     )
+
+    @model_validator(mode="after")
+    def _ends_at_last(self) -> Concurrency:
+        if self.grace > _LONGEST_GRACE:
+            raise wrong("this is longer than 10m", "a time in which a checkpoint is written", key="grace")
+        return self
 
 
 class Setup(Model):

@@ -13,7 +13,7 @@ from tests.support.git import GitRepository
 
 PIPELINE = """\
 pipeline: wine
-source: {git: ../git/remote.git}
+source: {git: ../git/remote.git, settle: 0s}
 datasets:
   grapes: {path: ../grapes}
 run: {runner: cpu, command: python train.py}
