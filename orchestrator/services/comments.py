@@ -1,8 +1,8 @@
 """Comments under pull requests that ask for something: ``/mlci run``, ``/mlci approve``, ``/mlci reject``.
 
 A webhook only says that there is a comment. Who wrote it, what it says and whether that person may write to
-the repository is asked from the forge. Of a fork's commits nothing runs because of a comment that does not
-name what it lets go: it approves the commits that waited when it was written, or the one that it names.
+the repository is asked from the forge. Of a stranger's fork nothing runs by a comment that may have been
+written before its commits were there: it lets go what waited when it was written, or the commit that it names.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from orchestrator.domain.markdown import plain
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState, backoff
 from orchestrator.domain.text import clean
+from orchestrator.domain.trigger import needs_approval
 from orchestrator.ports.forge import Comment, Forge
 from orchestrator.ports.hooks import CommentSeen
-from orchestrator.ports.records import CommentMove
+from orchestrator.ports.records import CommentMove, Move
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services.approve import Approver
@@ -37,7 +38,7 @@ from orchestrator.services.approve import Approver
 log = logging.getLogger(__name__)
 
 USAGE = (
-    "`/mlci run [PIPELINE]` runs this pull request once more, `/mlci approve [COMMIT]` lets it run, "
+    "`/mlci run [PIPELINE or COMMIT]` runs this pull request, `/mlci approve [COMMIT]` lets it run, "
     "`/mlci reject [COMMIT]` ends what waits."
 )
 _CLAIM = timedelta(minutes=5)
@@ -62,12 +63,12 @@ class RunsPulls(Protocol):
         source: SourceSpec,
         pull: PullRequest,
         who: str,
-        asked: CommentMove,
-        approved: bool = False,
+        note: str = "",
+        moves: Sequence[Move] = (),
     ) -> Run | None:
-        """A run of a pull request because somebody asks for one; None when that comment has had its run.
+        """A run of a pull request, because somebody who may let it go wants one.
 
-        ``approved``: its commit was let go by a person before. Raises SourceError or DatasetError.
+        None when what ``moves`` record had its run before. Raises SourceError or DatasetError.
         """
 
 
@@ -179,28 +180,41 @@ class Comments:
             self._answer(source, comment, answers)
 
     def _run(self, asked: _Asked) -> list[str]:
+        named = _COMMIT.fullmatch(asked.argument) and asked.pull.commit.startswith(asked.argument)
         found = [
             (pipeline, source)
             for pipeline, source in asked.watching
-            if source.pull_requests is not None and asked.argument in ("", pipeline.name)
+            if source.pull_requests is not None and (named or asked.argument in ("", pipeline.name))
         ]
         if not found:
-            named = f"called {plain(asked.argument)} " if asked.argument else ""
-            return [f"No pipeline {named}runs pull requests of this repository."]
-        answers: list[str] = []
-        for pipeline, source in found:
-            before = self._runs_of(asked, pipeline)
-            open_ones = [run for run in before if not run.state.final]
-            if open_ones:
-                answers += [self._open(run) for run in open_ones if not _asked_by(run, asked)]
-                continue
-            # It went once, so somebody let it, or nobody had to.
-            approved = any(run.started_at is not None for run in before)
-            move = CommentMove(asked.comment.id)
-            run = self._runner.run_pull(pipeline, source, asked.pull, asked.who, move, approved)
-            if run is not None:
-                answers.append(self._open(run))
-        return answers
+            meant = f"called {plain(asked.argument)} " if asked.argument else ""
+            return [f"No pipeline {meant}runs pull requests of this repository."]
+        return [
+            answer
+            for pipeline, source in found
+            for answer in self._run_in(asked, pipeline, source, bool(named))
+        ]
+
+    def _run_in(self, asked: _Asked, pipeline: Pipeline, source: SourceSpec, named: bool) -> list[str]:
+        before = self._runs_of(asked, pipeline)
+        open_ones = [run for run in before if not run.state.final]
+        if open_ones:
+            return [self._open(run) for run in open_ones if not _asked_by(run, asked)]
+        trusted = source.pull_requests.trusted if source.pull_requests else ()
+        # What went once was let go by somebody, or needed nobody.
+        went = any(run.started_at is not None for run in before)
+        if needs_approval(asked.pull, trusted) and not went and not named:
+            short = asked.pull.commit[:8]
+            return [f"Commit {short} comes from a fork, and nobody has let it run yet: `/mlci run {short}`"]
+        run = self._runner.run_pull(
+            pipeline,
+            source,
+            asked.pull,
+            asked.who,
+            f"asked for under pull request {asked.comment.number}",
+            (CommentMove(asked.comment.id),),
+        )
+        return [] if run is None else [self._open(run)]
 
     def _runs_of(self, asked: _Asked, pipeline: Pipeline) -> list[Run]:
         """The runs of the pull request's newest commit."""
