@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import docker
 
     from tests.support.git import GitRepository
+    from tests.support.github import GitHubStandIn
     from tests.support.hosts import Host, HostNetwork
     from tests.support.postgres import PostgresServer
     from tests.support.smtp import SmtpServer
@@ -29,6 +30,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             marker = MARKERS.get(item.path.relative_to(TESTS).parts[0])
             if marker:
                 item.add_marker(marker)
+
+
+@pytest.fixture
+def github(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubStandIn]:
+    """A GitHub of the test's own, empty."""
+    from tests.support.github import GitHubStandIn
+
+    with GitHubStandIn(tmp_path_factory.mktemp("github")) as hub:
+        yield hub
 
 
 @pytest.fixture(scope="session")

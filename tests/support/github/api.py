@@ -163,6 +163,14 @@ def _matching(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     )
 
 
+@_route("GET", "/repos/{owner}/{repo}/git/tags/{sha}")
+def _tag_object(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
+    of = api.repository(call, parts)
+    if not SHA.fullmatch(parts["sha"]) or of.kind(parts["sha"]) != "tag":
+        raise Refused(404, "Not Found")
+    return Answer(200, api.shapes.tag_object(of, parts["sha"]))
+
+
 @_route("GET", "/repos/{owner}/{repo}/branches")
 def _branches(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     of = api.repository(call, parts)
@@ -285,6 +293,15 @@ def _comments(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     of = api.repository(call, parts)
     pull = api.pull(of, parts["number"])
     return _page([api.shapes.comment(of, c) for c in of.comments if c.number == pull.number])
+
+
+@_route("GET", "/repos/{owner}/{repo}/issues/comments/{id}")
+def _one_comment(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
+    of = api.repository(call, parts)
+    found = next((c for c in of.comments if str(c.id) == parts["id"]), None)
+    if found is None:
+        raise Refused(404, "Not Found")
+    return Answer(200, api.shapes.comment(of, found))
 
 
 @_route("POST", "/repos/{owner}/{repo}/issues/{number}/comments")

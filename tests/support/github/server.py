@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -64,8 +65,7 @@ class GitHubStandIn:
     """
 
     def __init__(self, folder: Path, tls: ssl.SSLContext | None = None) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._server.hub = self  # type: ignore[attr-defined]
@@ -162,6 +162,16 @@ class GitHubStandIn:
                         fault.times -= 1
                     return fault
         return None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who hangs up before the answer is told nothing; all else is printed."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -161,6 +161,20 @@ class Shapes:
             "tarball_url": f"{self.url(of)}/tarball/refs/tags/{name}",
         }
 
+    def tag_object(self, of: Repository, sha: str) -> Json:
+        head, _, message = of.object_text(sha).partition("\n\n")
+        told = dict(line.partition(" ")[::2] for line in head.splitlines())
+        link = f"{self.url(of)}/git/{told['type']}s/{told['object']}"
+        return {
+            "node_id": f"TAG_{sha}",
+            "tag": told["tag"],
+            "sha": sha,
+            "url": f"{self.url(of)}/git/tags/{sha}",
+            "message": message,
+            "tagger": {"name": "Tagger", "email": "tagger@example.org", "date": of.created_at},
+            "object": {"type": told["type"], "sha": told["object"], "url": link},
+        }
+
     def branch(self, of: Repository, name: str, sha: str) -> Json:
         commit = {"sha": sha, "url": f"{self.url(of)}/commits/{sha}"}
         return {"name": name, "commit": commit, "protected": False}

@@ -153,7 +153,8 @@ class Repository:
     def refs(self, prefix: str = "refs/") -> dict[str, str]:
         """What each ref below a prefix names: commits, and tags with a message of their own."""
         found = dict(_packed(self.path))
-        for folder, _, names in os.walk(self.path / "refs"):
+        # Everything below a folder, or what begins with the name.
+        for folder, _, names in os.walk(self.path / prefix.rpartition("/")[0]):
             for name in names:
                 path = Path(folder, name)
                 if not name.endswith(".lock"):
@@ -162,7 +163,11 @@ class Repository:
 
     def branch(self, name: str) -> str:
         """The commit of a branch."""
-        return self.refs("refs/heads/")[f"refs/heads/{name}"]
+        ref = f"refs/heads/{name}"
+        try:
+            return (self.path / ref).read_text().strip()
+        except FileNotFoundError:
+            return dict(_packed(self.path))[ref]
 
     def peel(self, sha: str) -> str:
         """The commit that a tag's object stands for, or the commit itself."""
@@ -172,10 +177,17 @@ class Repository:
 
     def knows(self, sha: str) -> bool:
         """Whether there is such a commit."""
+        return self.kind(sha) == "commit"
+
+    def kind(self, sha: str) -> str:
+        """What sort of object that is; empty when there is none."""
         try:
-            return git(self.path, "cat-file", "-t", sha).strip() == "commit"
+            return git(self.path, "cat-file", "-t", sha).strip()
         except subprocess.CalledProcessError:
-            return False
+            return ""
+
+    def object_text(self, sha: str) -> str:
+        return git(self.path, "cat-file", "-p", sha)
 
     def message(self, sha: str) -> str:
         return git(self.path, "log", "-1", "--format=%B", sha).strip()
@@ -316,14 +328,11 @@ class Repository:
         self.world.repositories.remove(self)
 
     def _bring(self, pull: Pull) -> None:
-        source = (pull.head or self).path
-        git(
-            self.path,
-            "fetch",
-            "--quiet",
-            str(source),
-            f"+refs/heads/{pull.head_ref}:refs/pull/{pull.number}/head",
-        )
+        ref = f"refs/pull/{pull.number}/head"
+        if pull.head is None or pull.head is self:
+            git(self.path, "update-ref", ref, pull.sha)
+        else:
+            git(self.path, "fetch", "--quiet", str(pull.head.path), f"+refs/heads/{pull.head_ref}:{ref}")
 
 
 def _bytes(content: str | bytes) -> bytes:
