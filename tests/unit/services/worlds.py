@@ -109,8 +109,12 @@ class FakeSources:
     head: str | None = "main"
     down: bool = False
     vanished: set[str] = field(default_factory=set)
+    troubled: set[str] = field(default_factory=set)
+    """Commits that cannot be fetched now."""
     parents: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=lambda: {"train.py": b"print('hello')\n"})
+    contents: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The files of commits that have others than ``files``."""
 
     def push(self, branch: str, word: str, *, rewrite: bool = False) -> str:
         new = commit_id(word)
@@ -141,7 +145,7 @@ class FakeSources:
         return self.changed.get(newer, ["train.py"]) if self.is_ancestor(source, older, newer) else None
 
     def read(self, source: SourceSpec, commit: str, path: str, limit: int) -> bytes | None:
-        return self.files.get(path)
+        return self.contents.get(commit, self.files).get(path)
 
     def merge_base(self, source: SourceSpec, one: str, other: str) -> str | None:
         at: str | None = one
@@ -155,6 +159,8 @@ class FakeSources:
     def fetch(self, source: SourceSpec, commit: str, branch: str) -> Revision:
         if commit in self.vanished:
             raise RevisionGone(f"{commit} is gone")
+        if commit in self.troubled:
+            raise SourceUnavailable(f"{source.location} broke off")
         return Revision(source.name, branch, commit, "a subject", "Ana", "ana@example.org")
 
     def resolve(self, source: SourceSpec, ref: str) -> Revision:
@@ -416,6 +422,10 @@ class World:
         self.state_lack: str | None = None
         self.full: Callable[[str], str | None] = lambda host: None
         self._dispatchers: list[Dispatcher] = []
+
+    def restart(self) -> None:
+        """A new process, which remembers nothing but what is stored."""
+        self.detector = Detector(self.store, self.sources, self.data, self.clock)
 
     def close(self) -> None:
         """Let all servers go, so that no thread outlives its test."""
