@@ -27,6 +27,8 @@ from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 
 if TYPE_CHECKING:
     from orchestrator.adapters.datasets.access import Access
+    from orchestrator.bootstrap.application import Application
+    from orchestrator.ports.world import DatasetSource
 
 Where = tuple[DatasetKind, str, tuple[tuple[str, str], ...]]
 
@@ -63,6 +65,16 @@ def access_to(
         return None if found is None else _access(found, value)
 
     return access
+
+
+def datasets_of(app: Application) -> DatasetSource:
+    """Watched data of all kinds."""
+    from orchestrator.adapters.datasets.cache import Cache
+    from orchestrator.adapters.datasets.kinds import DatasetsOfAllKinds
+
+    configured = (dataset for file in app.config.pipelines.values() for dataset in file.datasets.values())
+    cache = Cache(app.state / "datasets", app.config.orchestrator.storage.data_cache)
+    return DatasetsOfAllKinds(app.scratch, cache, access_to(configured, app.secrets.value))
 
 
 def _where(dataset: Dataset) -> Where:

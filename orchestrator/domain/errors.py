@@ -178,7 +178,14 @@ class DatasetError(OrchestratorError):
 
 
 class DatasetUnavailable(DatasetError):
-    """The data are missing or cannot be read."""
+    """The data are missing or cannot be read.
+
+    ``retry_after`` is for how many seconds asking again is of no use; None: nobody said so.
+    """
+
+    def __init__(self, message: str, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after = retry_after
 
 
 class DatasetRefused(DatasetUnavailable):

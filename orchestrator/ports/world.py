@@ -148,7 +148,7 @@ class DatasetSource(Protocol):
 
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
-    ) -> tuple[FileEntry, ...]:
+    ) -> Sequence[FileEntry]:
         """The same files, each with its ``sha256``, ready to be read by the methods below.
 
         Data that lie elsewhere are fetched into a cache of the orchestrator, each file resumed and compared

@@ -232,8 +232,9 @@ class Deployer:
         if version is None or dataset is None:
             raise NotFound(f"the run has no dataset {name}")
         entries = self._store.detection.manifest(dataset, version.fingerprint)
+        files = self._datasets.materialise(dataset, entries, self._progress)
         contents.add_archive(
-            f"data/{name}", entries, partial(self._datasets.archive, dataset, entries, self._progress)
+            f"data/{name}", files, partial(self._datasets.archive, dataset, files, self._progress)
         )
 
     def _manifest(self, run: Run, deployment: Deployment, files: tuple[ReleaseFile, ...]) -> bytes:

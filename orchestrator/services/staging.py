@@ -166,9 +166,11 @@ class Stager:
     ) -> None:
         with self._budget.room(engine, host, version, progress):
             image = self._supply.have(engine, host.helper_image, progress, interrupt)
-            entries = self._store.detection.manifest(dataset, version.fingerprint)
-            filling = _Filling(engine, host, image, volume, dataset, version, entries, interrupt, progress)
             try:
+                entries = self._files_of(dataset, version, interrupt, progress)
+                filling = _Filling(
+                    engine, host, image, volume, dataset, version, entries, interrupt, progress
+                )
                 self._carry_on(filling, fresh=made)
             except DatasetMoved as error:
                 raise DatasetMoved(
@@ -178,6 +180,18 @@ class Stager:
             self._store.attempts.mark_staged(
                 host.name, volume, self._clock.now(), version.fingerprint, version.size
             )
+
+    def _files_of(
+        self, dataset: DatasetSpec, version: DatasetVersion, interrupt: Interrupt, progress: ProgressSink
+    ) -> Sequence[FileEntry]:
+        """The version's files with their hashes, here to be read; data that lie elsewhere are fetched."""
+
+        def told(event: ProgressEvent) -> None:
+            interrupt()
+            progress(event)
+
+        entries = self._store.detection.manifest(dataset, version.fingerprint)
+        return self._datasets.materialise(dataset, entries, told)
 
     def _carry_on(self, filling: _Filling, *, fresh: bool) -> None:
         """Send and verify, over broken links, until the volume is what it should be."""
@@ -339,7 +353,7 @@ class Stager:
             resources=_HELPER,
             folders=(FolderMount(path, f"{MOUNT}/files"),),
         )
-        entries = self._store.detection.manifest(dataset, version.fingerprint)
+        entries = self._files_of(dataset, version, interrupt, progress)
         most = self._words_for(entries)
         try:
             with held(self._locks[host.name, path], interrupt):

@@ -71,7 +71,8 @@ class Cache:
     ) -> str:
         """Have a file of ``size`` bytes; its SHA-256. What another fetch left is continued.
 
-        ``sums`` are names of hashes with the value that the content must have. ``told`` hears how many bytes
+        ``sums`` are names of hashes (``sha256``, ``md5``, ``blob`` as in Git) with the value that the content
+        must have. ``told`` hears how many bytes
         are there. Raises DatasetMoved when the content is not as said, and what ``fetch`` raises.
         """
         with self._writing(key) as file:
@@ -237,7 +238,7 @@ class Cache:
 def _digest_of(file: BinaryIO, sums: Iterable[tuple[str, str]]) -> str | None:
     """The SHA-256 of a file's content; None when it is not the content that the other hashes belong to."""
     wanted = dict(sums)
-    digests = {name: hashlib.new(name, usedforsecurity=False) for name in {*wanted, "sha256"}}
+    digests = {name: _hasher(name, file) for name in {*wanted, "sha256"}}
     file.seek(0)
     while chunk := file.read(_CHUNK):
         for digest in digests.values():
@@ -245,6 +246,14 @@ def _digest_of(file: BinaryIO, sums: Iterable[tuple[str, str]]) -> str | None:
     if any(digests[name].hexdigest() != value for name, value in wanted.items()):
         return None
     return digests["sha256"].hexdigest()
+
+
+def _hasher(name: str, file: BinaryIO) -> hashlib._Hash:
+    if name == "blob":
+        # As Git names contents.
+        size = os.fstat(file.fileno()).st_size
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.new(name, usedforsecurity=False)
 
 
 def _same(file: BinaryIO, path: Path) -> bool:

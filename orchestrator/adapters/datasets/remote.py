@@ -35,7 +35,7 @@ _VAIN: Final = 4
 _PAUSE: Final = 0.5
 """Seconds before the second try; twice as many before each further one."""
 _CHUNK: Final = 1 << 20
-_SUMS: Final = ("sha256", "md5", "sha1")
+_SUMS: Final = ("sha256", "md5", "blob")
 
 
 class RemoteDataset:
@@ -72,7 +72,7 @@ class RemoteDataset:
 
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
-    ) -> tuple[FileEntry, ...]:
+    ) -> Sequence[FileEntry]:
         """Fetch what is not in the cache."""
         known = {entry.path: self._cache.find(_key(dataset, entry)) for entry in entries}
         missing = [entry for entry in entries if known[entry.path] is None]

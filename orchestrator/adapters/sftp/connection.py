@@ -100,7 +100,7 @@ def _fast_ciphers_first(
 class Connection:
     """A logged-in connection. Not for several threads. Close it, whatever happens."""
 
-    def __init__(self, server: SshServer) -> None:
+    def __init__(self, server: SshServer, *, ask_for_shell: bool = True) -> None:
         """Connect. Raises ServerUnavailable or ServerRejected; an unknown server gets nothing from us."""
         self.server = server
         self.beat: Callable[[], None] = lambda: None
@@ -110,7 +110,7 @@ class Connection:
             with self.errors("connect"):
                 self._connect()
                 self.sftp = self._open_sftp()
-            self.shell = self._has_shell()
+            self.shell = ask_for_shell and self._has_shell()
         except BaseException:
             self._client.close()
             raise
@@ -189,8 +189,9 @@ class Connection:
             port=server.port,
             username=server.user,
             pkey=_private_key(server),
+            password=server.password,
             look_for_keys=False,
-            allow_agent=server.identity_file is None,
+            allow_agent=server.identity_file is None and server.password is None,
             timeout=server.timeout,
             banner_timeout=server.timeout,
             auth_timeout=server.timeout,

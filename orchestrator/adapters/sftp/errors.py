@@ -41,11 +41,7 @@ def translated(server: SshServer, doing: str, alive: Callable[[], bool]) -> Iter
     except paramiko.AuthenticationException as error:
         if not alive():
             raise ServerUnavailable(f"{server} ended the connection during the login") from error
-        login = f"the key {server.identity_file}" if server.identity_file else "the keys of the SSH agent"
-        raise ServerRejected(
-            f"{server} does not accept {login} for the user {server.user}",
-            f"add the public key to ~{server.user}/.ssh/authorized_keys on the server",
-        ) from error
+        raise _denied(server) from error
     except IncompatiblePeer as error:
         raise ServerRejected(f"{failed}: no common way to encrypt ({error})", "update its sshd") from error
     except TimeoutError as error:
@@ -61,6 +57,19 @@ def translated(server: SshServer, doing: str, alive: Callable[[], bool]) -> Iter
         raise ServerUnavailable(f"{failed}: {str(error) or 'the connection was lost'}") from error
     except OSError as error:
         raise _refusal(server, failed, error, alive()) from error
+
+
+def _denied(server: SshServer) -> ServerRejected:
+    if server.password is not None:
+        return ServerRejected(
+            f"{server} does not accept that password for the user {server.user}",
+            "check it, and that the server lets passwords in",
+        )
+    login = f"the key {server.identity_file}" if server.identity_file else "the keys of the SSH agent"
+    return ServerRejected(
+        f"{server} does not accept {login} for the user {server.user}",
+        f"add the public key to ~{server.user}/.ssh/authorized_keys on the server",
+    )
 
 
 def _refusal(server: SshServer, failed: str, error: OSError, alive: bool) -> OrchestratorError:

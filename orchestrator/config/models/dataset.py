@@ -100,7 +100,7 @@ class _Remote(_Files):
 def _no_remote_data(value: Plain) -> Plain:
     if isinstance(value, str) and (found := re.match(r"([a-z0-9+]+)(://|:)", value)):
         kind = _SCHEMES.get(found.group(1).partition("+")[0])
-        expected = f"{kind}: {value}" if kind else f"the path of a local folder, or one of {any_of(KINDS)}"
+        expected = f"{kind}: {value}" if kind else f"the path of a local folder, or {any_of(KINDS)}"
         raise wrong(f'"{value}" is no folder of this machine', expected)
     return value
 
@@ -466,7 +466,7 @@ def _dataset(value: Plain) -> Plain:
         meant = [(key, near) for key in value if (near := closest(str(key), KINDS))]
         if not found:
             key, near = meant[0] if meant else ("", "")
-            raise wrong("where the data lie is not said", f"one of {any_of(KINDS)}", near, key=str(key))
+            raise wrong("where the data lie is not said", any_of(KINDS), near, key=str(key))
     elif isinstance(value, str):
         kind = _SCHEMES.get(value.partition(":")[0], "path") if ":" in value else "path"
         raise wrong("text stands here", "a mapping", f"{{{kind}: {text_of(value)}}}")

@@ -93,6 +93,12 @@ class Storage(Model):
         examples=["/etc/orchestrator/secret.key"],
     )
     limits: ArtifactLimits = Field(default=ArtifactLimits(), description="What one attempt may leave behind.")
+    data_cache: Size = Field(
+        default=100 * GIB,
+        description="Most that is kept under `path` of data that lie elsewhere; what was not used for the"
+        " longest time goes first. What a run needs at once has to fit.",
+        examples=["500g"],
+    )
     min_free: Reserved = Field(
         default="1g",
         validate_default=True,

@@ -318,9 +318,12 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ("actions: {fail: [email: {to: []}]}", "4:30: this is empty; expected at least one item"),
         (
             "datasets: {wine: {path: s3://bucket/wine}}",
-            "4:25: data by s3: are not available in this version; expected the path of a local folder",
+            '4:25: "s3://bucket/wine" is no folder of this machine; expected s3: s3://bucket/wine',
         ),
-        ("datasets: {wine: {role: test}}", '4:12: the key "path" is missing; expected path: /data/wine'),
+        (
+            "datasets: {wine: {role: test}}",
+            "4:18: where the data lie is not said; expected one of path, url, s3, gcs, sftp, hf, dvc, sql",
+        ),
         ("datasets: {my wine: {path: .}}", '4:12: "my wine" is not a name'),
     ],
 )

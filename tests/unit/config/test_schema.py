@@ -51,7 +51,7 @@ def test_the_models_are_found_through_unions_lists_and_mappings() -> None:
         "BuiltImage",
         "HostLabels",
         "Ssh",
-        "Dataset",
+        "HuggingFaceDataset",
     } <= names
 
 
