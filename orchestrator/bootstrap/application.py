@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parseaddr
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from orchestrator.adapters.files.locks import FolderLocks
 from orchestrator.adapters.process import LocalProcesses, SystemClock
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
-from orchestrator.bootstrap.masked import MaskedRenderer, MaskedSources
+from orchestrator.bootstrap.masked import MaskedForge, MaskedRenderer, MaskedSources
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import NotFound
@@ -36,6 +36,7 @@ from orchestrator.domain.retention import Policy, Unused
 from orchestrator.domain.run import Run
 from orchestrator.observe import Masker
 from orchestrator.ports.engine import Engine
+from orchestrator.ports.forge import Forge
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.ports.records import ServerRow
 from orchestrator.ports.store import Store
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from orchestrator.adapters.git import GitCommand
+    from orchestrator.adapters.github import GitHub
     from orchestrator.adapters.ssh import SshLinks
     from orchestrator.adapters.vault import Vault
     from orchestrator.scheduler import Service
@@ -284,17 +286,33 @@ class Application:
     @cached_property
     def sources(self) -> SourceControl:
         """Watched repositories, mirrored under the state folder."""
-        return MaskedSources(self.git, self.masker, self.secrets)
+        from orchestrator.adapters.github import GitHubSources
+
+        sources = self.git if self.github is None else GitHubSources(self.git, self.github)
+        return MaskedSources(sources, self.masker, self.secrets)
+
+    @cached_property
+    def github(self) -> GitHub | None:
+        """GitHub, or None where the configuration names no login there."""
+        from orchestrator.bootstrap.forge import github_of
+
+        return github_of(self)
+
+    @cached_property
+    def forge(self) -> Forge | None:
+        """Where pull requests are and commits are marked, or None."""
+        return None if self.github is None else MaskedForge(self.github, self.masker, self.secrets)
 
     @cached_property
     def git(self) -> GitCommand:
         """Watched repositories by the git command, with the logins of the configuration."""
         from orchestrator.adapters.git import GitCommand
         from orchestrator.bootstrap.access import SourceAccess
+        from orchestrator.bootstrap.forge import configured_sources, token_for_git
 
-        files = self.config.pipelines.values()
-        configured = [(source.address(), source) for file in files for source in file.all_sources]
-        access = SourceAccess(configured, self.secrets.value)
+        access = SourceAccess(
+            configured_sources(self.config), self.secrets.value, partial(token_for_git, self)
+        )
         return GitCommand(self.state / "mirrors", keys=self.host_keys, access=access)
 
     @property
@@ -304,10 +322,10 @@ class Application:
 
     @cached_property
     def datasets(self) -> DatasetSource:
-        """Watched folders."""
-        from orchestrator.adapters.datasets.folder import FolderDataset
+        """Watched data, wherever they lie; what is fetched is kept under the state folder."""
+        from orchestrator.bootstrap.datasets import datasets_of
 
-        return FolderDataset(self.scratch)
+        return datasets_of(self)
 
     @cached_property
     def logs(self) -> LogFiles:
@@ -372,6 +390,11 @@ class Application:
         from orchestrator.bootstrap.watching import occasions_of
 
         return occasions_of(self)
+
+    @cached_property
+    def forge(self) -> Forge | None:
+        """GitHub, which is told no secret; None when the configuration has no login for it."""
+        return None
 
     @cached_property
     def approver(self) -> Approver:
@@ -549,6 +572,7 @@ class Application:
 
         ``url`` is where it answers.
         """
+        from orchestrator.bootstrap.hooks import forge_talk_of
         from orchestrator.bootstrap.hostsfile import HostsFile
         from orchestrator.bootstrap.watching import watcher_of
         from orchestrator.scheduler import Service
@@ -591,12 +615,17 @@ class Application:
                 self.processes.this(),
                 stopping,
             ),
+            talk_to_forge=forge_talk_of(self, stopping),
         )
         return service
 
     def web(self, service: Service) -> FastAPI:
         """The web application of a service."""
+        from orchestrator.bootstrap.hooks import webhooks_of
+        from orchestrator.bootstrap.triggering import triggers_of
         from orchestrator.web.app import Pages, create_app
+        from orchestrator.web.trigger import add_trigger
+        from orchestrator.web.webhooks import add_webhooks
 
         web = self.config.orchestrator.web
         names = {"127.0.0.1", "localhost", "[::1]", web.host}
@@ -626,7 +655,12 @@ class Application:
         pages = Pages(
             self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy, standing
         )
-        return create_app(pages, frozenset(names))
+        site = create_app(pages, frozenset(names))
+        if (hooks := webhooks_of(self, service)) is not None:
+            add_webhooks(site, hooks)
+        if (triggers := triggers_of(self)) is not None:
+            add_trigger(site, triggers)
+        return site
 
     def live_servers(self) -> tuple[ServerRow, ...]:
         """The serving processes on this database that live."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.bootstrap.secrets import ConfiguredSecrets
-from orchestrator.domain.change import Commit, Refs, Revision
+from orchestrator.domain.change import Commit, PullRequest, Refs, Revision
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.report import Rendered, Report
 from orchestrator.observe import Masker
+from orchestrator.ports.forge import Comment, CommitStatus, Forge, Quota
 from orchestrator.ports.world import Renderer, SourceControl
 
 
@@ -65,6 +66,38 @@ class MaskedSources:
         self._secrets.learn_now_and_then()
         mask = self._masker.mask_text
         return replace(revision, subject=mask(revision.subject), author=mask(revision.author))
+
+
+class MaskedForge:
+    """A Forge that is told no secret of the configuration, whatever a run has measured or printed."""
+
+    def __init__(self, forge: Forge, masker: Masker, secrets: ConfiguredSecrets) -> None:
+        self._forge = forge
+        self._masker = masker
+        self._secrets = secrets
+
+    def pull(self, source: SourceSpec, number: int) -> PullRequest:
+        return self._forge.pull(source, number)
+
+    def may_write(self, source: SourceSpec, login: str) -> bool:
+        return self._forge.may_write(source, login)
+
+    def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
+        self._secrets.learn_now_and_then()
+        mask = self._masker.mask_text
+        return self._forge.set_status(
+            source, replace(status, text=mask(status.text), details=mask(status.details))
+        )
+
+    def read_comment(self, source: SourceSpec, comment: int) -> Comment:
+        return self._forge.read_comment(source, comment)
+
+    def comment(self, source: SourceSpec, number: int, text: str) -> None:
+        self._secrets.learn_now_and_then()
+        self._forge.comment(source, number, self._masker.mask_text(text))
+
+    def quota(self, source: SourceSpec) -> Quota | None:
+        return self._forge.quota(source)
 
 
 class MaskedRenderer:

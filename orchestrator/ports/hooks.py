@@ -54,9 +54,6 @@ class Deliveries(Protocol):
         written, when one of the ids is there already. A comment that was told of before stays as it is.
         """
 
-    def last(self, repository: str) -> datetime | None:
-        """When the newest delivery of a repository was taken, or None."""
-
     def comments(self, at: datetime) -> Sequence[CommentSeen]:
         """The comments that nobody has dealt with and whose time has come, oldest first."""
 

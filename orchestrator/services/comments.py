@@ -2,7 +2,7 @@
 
 A webhook only says that there is a comment. Who wrote it, what it says and whether that person may write to
 the repository is asked from the forge. Of a stranger's fork nothing runs by a comment that may have been
-written before its commits were there: it lets go what waited when it was written, or the commit that it names.
+written before its commits were there: it lets go what waited when it was written, or a commit that it names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ USAGE = (
 _CLAIM = timedelta(minutes=5)
 _OBEYED_FOR = timedelta(hours=24)
 """An older comment is not obeyed: what it was written about has gone on."""
-_KEPT_FOR = timedelta(days=30)
+_KEPT_FOR = timedelta(days=7)
+"""So long a delivery is known again; a later one that is sent again makes us look, which harms nobody."""
 _TIDY_EVERY = timedelta(hours=1)
 _LONGEST_PAUSE = timedelta(minutes=15)
 _MOST_TRIES = 100

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import bindparam, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.ports.hooks import CommentSeen
@@ -23,10 +23,6 @@ _COMMENTS = (
     select(DeliveryRow.id, DeliveryRow.repository, DeliveryRow.received_at)
     .where(DeliveryRow.event == _WAITS, DeliveryRow.received_at <= bindparam("at"))
     .order_by(DeliveryRow.received_at, DeliveryRow.id)
-)
-_LAST = select(func.max(DeliveryRow.received_at)).where(
-    func.lower(DeliveryRow.repository) == func.lower(bindparam("repository")),
-    ~DeliveryRow.id.startswith(_COMMENT, autoescape=True),
 )
 
 
@@ -49,10 +45,6 @@ class SqlDeliveries:
         except TooLate:
             return False
         return True
-
-    def last(self, repository: str) -> datetime | None:
-        with self._database.connected() as connection:
-            return connection.scalar(_LAST, {"repository": repository})
 
     def comments(self, at: datetime) -> Sequence[CommentSeen]:
         # Of a comment that waits, the time is when it is due.

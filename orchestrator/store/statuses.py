@@ -20,8 +20,11 @@ _TOLD = case(
     (RunRow.state == RunState.EVALUATING, RunState.RUNNING.value), else_=type_coerce(RunRow.state, Text())
 )
 _COLUMNS = list(StatusRow.__table__.c)
-_OWED = select(*_COLUMNS).join(RunRow, RunRow.id == StatusRow.run_id).where(StatusRow.sent != _TOLD)
-_ANY = select(exists().where(StatusRow.run_id == RunRow.id, StatusRow.sent != _TOLD))
+_FINAL = tuple(state.value for state in RunState if state.final)
+# What was told to its end needs no look at its run.
+_OPEN = (StatusRow.sent.not_in(_FINAL), StatusRow.sent != _TOLD)
+_OWED = select(*_COLUMNS).join(RunRow, RunRow.id == StatusRow.run_id).where(*_OPEN)
+_ANY = select(exists().where(StatusRow.run_id == RunRow.id, *_OPEN))
 _DUE = _OWED.where(or_(StatusRow.not_before.is_(None), StatusRow.not_before <= bindparam("at"))).order_by(
     StatusRow.run_id
 )

@@ -1,0 +1,75 @@
+"""Webhooks, comments and the marks on commits, wired."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.pipeline import Pipeline, SourceSpec
+from orchestrator.services.comments import Comments
+from orchestrator.services.hooks import Hooks
+from orchestrator.services.statuses import StatusTeller
+
+if TYPE_CHECKING:
+    from orchestrator.bootstrap.application import Application
+    from orchestrator.scheduler import Service
+    from orchestrator.web.webhooks import Webhooks
+
+
+def watching(app: Application) -> Iterator[tuple[Pipeline, SourceSpec]]:
+    """All pipelines with the sources that a forge has."""
+    for pipeline in app.pipelines.values():
+        for source in pipeline.sources:
+            if source.github:
+                yield pipeline, source
+
+
+def teller_of(app: Application, stopping: threading.Event) -> StatusTeller | None:
+    """Tells the forge where runs stand; None where there is no forge."""
+    if app.forge is None:
+        return None
+    return StatusTeller(app.store, app.forge, app.reports, app.clock, app.url, stopping)
+
+
+def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None]:
+    """One turn of what is said to the forge and heard from it."""
+    from orchestrator.scheduler import Changes
+
+    teller = teller_of(app, stopping)
+    if app.forge is None or teller is None:
+        return lambda: None
+    comments = Comments(
+        app.store, app.forge, app.detector, lambda: watching(app), app.clock, app.url, stopping
+    )
+
+    changes = Changes(app.store, app.clock, app.store.statuses.any_owed)
+
+    def talk() -> None:
+        comments.tick()
+        if changes.worth_a_turn():
+            teller.tick()
+
+    return talk
+
+
+def webhooks_of(app: Application, service: Service) -> Webhooks | None:
+    """Takes webhooks for a service; None where the configuration has no secret for them."""
+    from orchestrator.web.webhooks import Webhooks
+
+    github = app.config.orchestrator.github
+    if github is None or github.webhook_secret is None:
+        return None
+    secret = github.webhook_secret
+
+    def wake(repository: str) -> None:
+        service.watcher.wake(repository)
+
+    hooks = Hooks(
+        app.store,
+        app.clock,
+        lambda: {source.github for _, source in watching(app)},
+        wake,
+        service.wake_forge,
+    )
+    return Webhooks(lambda: app.secrets.value(secret).strip(), hooks.receive)
