@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import commands, dispatch, logs, masking, remote, retention
+from tests.benchmarks import commands, detect, dispatch, logs, masking, remote, retention
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "commands": commands.measure,
     "logs": logs.measure,
     "masking": masking.measure,
+    "detect": detect.measure,
     "dispatch": dispatch.measure,
     "remote": remote.measure,
     "retention": retention.measure,
