@@ -288,8 +288,7 @@ class Application:
         """Watched repositories, mirrored under the state folder."""
         from orchestrator.adapters.github import GitHubSources
 
-        sources = self.git if self.github is None else GitHubSources(self.git, self.github)
-        return MaskedSources(sources, self.masker, self.secrets)
+        return MaskedSources(GitHubSources(self.git, self.github), self.masker, self.secrets)
 
     @cached_property
     def github(self) -> GitHub | None:
@@ -390,11 +389,6 @@ class Application:
         from orchestrator.bootstrap.watching import occasions_of
 
         return occasions_of(self)
-
-    @cached_property
-    def forge(self) -> Forge | None:
-        """GitHub, which is told no secret; None when the configuration has no login for it."""
-        return None
 
     @cached_property
     def approver(self) -> Approver:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.bootstrap.datasets import dataset_of
+from orchestrator.bootstrap.forge import forge_url
 from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
@@ -12,7 +13,7 @@ from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
-from orchestrator.config.models.source import Source
+from orchestrator.config.models.source import GITHUB, Source
 from orchestrator.config.models.ssh import HostSsh
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
 from orchestrator.domain.errors import InvalidInput
@@ -73,7 +74,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
     return Pipeline(
         name=file.pipeline,
         project=file.project,
-        sources=tuple(source_of(source) for source in file.all_sources),
+        sources=tuple(source_of(source, forge_url(config)) for source in file.all_sources),
         datasets=tuple(dataset_of(name, dataset) for name, dataset in file.datasets.items()),
         runner=runner_of(config.runners[run.runner]),
         execution=Execution(
@@ -110,12 +111,12 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
     )
 
 
-def source_of(source: Source) -> SourceSpec:
-    """A source as the services see it: without what it takes to log in."""
+def source_of(source: Source, forge: str = GITHUB) -> SourceSpec:
+    """A source as the services see it: without what it takes to log in. ``forge`` is where GitHub is."""
     pulls = source.pulls
     return SourceSpec(
         source.title,
-        source.address(),
+        source.address(forge),
         tuple(source.branches),
         source.poll.total_seconds(),
         github=source.github or "",

@@ -13,15 +13,15 @@ from orchestrator.ports.world import SourceControl
 
 
 class GitHubSources:
-    """SourceControl by git whose looks at refs go to GitHub's API, for the sources that it knows."""
+    """SourceControl by git whose looks at refs go to GitHub's API where somebody may ask there."""
 
-    def __init__(self, git: SourceControl, github: GitHub) -> None:
+    def __init__(self, git: SourceControl, github: GitHub | None) -> None:
         self._git = git
         self._github = github
 
     def refs(self, source: SourceSpec) -> Refs:
         """Branches and tags, and the pull requests. SourceRefused when these cannot be asked for."""
-        if source.github and self._github.knows(source):
+        if self._github is not None and self._github.knows(source):
             return self._github.refs(source)
         if source.pull_requests is not None:
             raise SourceRefused(
