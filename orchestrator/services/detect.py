@@ -227,23 +227,22 @@ class Detector:
         if isinstance(pinned, Unsettled):
             self._wait(pipeline, source, pinned.again)
             return []
-        if self._was_run(pipeline, branch, revision.commit, pinned):
+        if self._was_run(pipeline, revision, pinned):
             # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
             self._record(pipeline, source, [*moves, *self._pins.moves(pipeline, pinned)], [])
             return []
         run = self._enqueue(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
 
-    def _was_run(
-        self, pipeline: Pipeline, branch: str, commit: str, pinned: Sequence[DatasetVersion]
-    ) -> bool:
+    def _was_run(self, pipeline: Pipeline, revision: Revision, pinned: Sequence[DatasetVersion]) -> bool:
         wanted = {version.dataset: version.fingerprint for version in pinned}
+        place = (revision.source, revision.commit)
         return any(
             run.purpose is Purpose.TRAIN
             and run.state not in (RunState.ERRORED, RunState.CANCELLED)
-            and run.change.revision.commit == commit
+            and (run.change.revision.source, run.change.revision.commit) == place
             and {v.dataset: v.fingerprint for v in run.change.datasets} == wanted
-            for run in self._store.runs.listing(pipeline.name, branch=branch, limit=20)
+            for run in self._store.runs.listing(pipeline.name, branch=revision.branch, limit=20)
         )
 
     def _all_moved(

@@ -38,6 +38,26 @@ def test_a_run_on_another_branch_never_deploys(branch: str) -> None:
     assert why_not_deploy(run(of=change(branch=branch)), PIPELINE) == why
 
 
+@pytest.mark.parametrize("branch", ["refs/tags/v1", ""])
+def test_all_branches_are_neither_tags_nor_what_is_on_no_branch(branch: str) -> None:
+    assert why_not_deploy(run(of=change(branch=branch)), pipeline(("*", "refs/*"))) is not None
+
+
+def test_a_tag_deploys_where_the_rules_name_it() -> None:
+    tagged = run(of=change(cause=Cause.TAG, branch="refs/tags/v1"))
+    assert why_not_deploy(tagged, pipeline(("refs/tags/v*",))) is None
+    assert why_not_deploy(tagged, pipeline(("refs/tags/w*",))) is not None
+
+
+@pytest.mark.parametrize("rules", [("*",), ("refs/pull/*",), ("refs/pull/7/head",)])
+@pytest.mark.parametrize("cause", [Cause.PULL_REQUEST, Cause.MANUAL, Cause.RERUN])
+def test_a_pull_request_never_deploys_whoever_runs_it_and_whatever_the_rules_say(
+    cause: Cause, rules: tuple[str, ...]
+) -> None:
+    pulled = run(of=change(cause=cause, branch="refs/pull/7/head"))
+    assert why_not_deploy(pulled, pipeline(rules)) is not None
+
+
 def test_without_deploy_branches_nothing_deploys() -> None:
     assert why_not_deploy(run(), pipeline(())) == "branch main is not one of the deploy_branches (none)"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.action import ActionState, EmailAction, Trigger
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for
-from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, NewAction
+from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, NewAction, Told
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from tests.unit.store.support import (
@@ -201,3 +203,37 @@ def test_an_attempt_that_never_began_is_not_blamed_for_its_run(store: SqlStore) 
     claimed(store, run)
     store.runs.move(run.id, RunState.RUNNING, RunState.FAILED, AT, Reason.OUT_OF_MEMORY)
     assert store.attempts.of_run(run.id)[1].reason is None
+
+
+def lines(store: SqlStore) -> list[str]:
+    return [line.reason for line in store.journal.latest() if line.subject == "source wine/code"]
+
+
+def test_what_is_told_of_a_move_is_written_with_it_or_not_at_all(store: SqlStore) -> None:
+    told = [Told("source wine/code", "main: no run")]
+    assert store.runs.enqueue(None, [head(None, A)], "wine", AT, told) is None
+    assert lines(store) == ["main: no run"]
+    assert store.runs.enqueue(None, [head(None, B)], "wine", AT, told) is None
+    assert lines(store) == ["main: no run"]
+
+
+def test_a_run_that_needs_approval_has_no_attempts_and_owes_nothing(store: SqlStore) -> None:
+    mail = NewAction(Trigger.START, 0, EmailAction(("team@example.org",)))
+    waiting = replace(new_run(), needs_approval=True, start_actions=(mail,))
+    run = enqueue(store, waiting, head(None, A))
+    assert run.state is RunState.AWAITING_APPROVAL
+    assert store.attempts.of_run(run.id) == []
+    assert store.actions.of_run(run.id) == []
+
+
+def test_older_runs_are_asked_to_end_with_the_move_that_supersedes_them(store: SqlStore) -> None:
+    old = enqueue(store, new_run(), head(None, A))
+    stale = replace(new_run(commit=C), supersede=True)
+    assert store.runs.enqueue(stale, [head(B, C)], "wine", AT) is None
+    assert store.runs.cancel_reason(old.id) is None
+    other = enqueue(store, new_run(branch="side"), head(None, A, "side"))
+    newer = enqueue(store, replace(new_run(commit=B), supersede=True), head(A, B))
+    assert store.runs.cancel_reason(old.id) is Reason.SUPERSEDED
+    assert store.runs.cancel_reason(other.id) is None
+    assert store.runs.cancel_reason(newer.id) is None
+    assert store.runs.get(old.id).cancel_requested_by == newer.title
