@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,28 +17,12 @@ from orchestrator.domain.run import Exit, Run
 from orchestrator.services.choose import Chooser
 from orchestrator.services.readiness import Readiness
 from orchestrator.services.standing import doing, waiting
-from orchestrator.store import open_store
 from orchestrator.web.app import Pages, create_app
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, commit_id, pipeline
 
 EVIL = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "db.sqlite"
-    open_store(f"sqlite:///{path}").close()
-    return path
-
-
-@pytest.fixture
-def world(tmp_path: Path, template: Path) -> Iterator[World]:
-    shutil.copy(template, tmp_path / "db.sqlite")
-    made = World(tmp_path)
-    yield made
-    made.close()
 
 
 class Site:
