@@ -74,6 +74,7 @@ from orchestrator.services.report import ReportBuilder
 from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
 from orchestrator.services.standing import doing, waiting
+from orchestrator.services.statuses import StatusTeller
 from orchestrator.services.supply import ImageSupply
 
 if TYPE_CHECKING:
@@ -389,6 +390,11 @@ class Application:
         from orchestrator.bootstrap.watching import occasions_of
 
         return occasions_of(self)
+
+    @cached_property
+    def statuses(self) -> StatusTeller:
+        """Marks commits with where their runs stand."""
+        return StatusTeller(self.store, self.forge, self.reports, self.clock, self.url)
 
     @cached_property
     def approver(self) -> Approver:

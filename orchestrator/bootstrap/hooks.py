@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.services.comments import Comments
 from orchestrator.services.hooks import Hooks
-from orchestrator.services.statuses import StatusTeller
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -25,19 +24,11 @@ def watching(app: Application) -> Iterator[tuple[Pipeline, SourceSpec]]:
                 yield pipeline, source
 
 
-def teller_of(app: Application, stopping: threading.Event) -> StatusTeller | None:
-    """Tells the forge where runs stand; None where there is no forge."""
-    if app.forge is None:
-        return None
-    return StatusTeller(app.store, app.forge, app.reports, app.clock, app.url, stopping)
-
-
 def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None]:
     """One turn of what is said to the forge and heard from it."""
     from orchestrator.scheduler import Changes
 
-    teller = teller_of(app, stopping)
-    if app.forge is None or teller is None:
+    if app.forge is None:
         return lambda: None
     comments = Comments(
         app.store, app.forge, app.detector, lambda: watching(app), app.clock, app.url, stopping
@@ -48,7 +39,7 @@ def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], N
     def talk() -> None:
         comments.tick()
         if changes.worth_a_turn():
-            teller.tick()
+            app.statuses.tick(stopping)
 
     return talk
 

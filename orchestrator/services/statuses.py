@@ -61,35 +61,38 @@ class _Trouble:
 
 
 class StatusTeller:
-    """Tells forges where runs stand. One thread; any thread may tell of configurations."""
+    """Tells the forge where runs stand. One thread; any thread may tell of configurations.
+
+    Without a forge nothing is told, and what is owed stays owed.
+    """
 
     def __init__(
         self,
         store: Store,
-        forge: Forge,
+        forge: Forge | None,
         reports: ReportBuilder,
         clock: Clock,
         url: str,
-        stopping: threading.Event,
     ) -> None:
         self._store = store
         self._forge = forge
         self._reports = reports
         self._clock = clock
         self._url = url.rstrip("/")
-        self._stopping = stopping
         self._troubles: dict[str, _Trouble] = {}
         self._configurations: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def tick(self) -> int:
-        """Tell what is due now; how much that was."""
+    def tick(self, stopping: threading.Event) -> int:
+        """Tell what is due now, until it is to stop; how much that was."""
+        if self._forge is None:
+            return 0
         done = 0
         due = self._store.statuses.due(self._clock.now())
         # What failed before comes last, so that one commit which a forge does not take holds up no other.
         for owed in sorted(due, key=lambda each: each.tries):
-            if self._stopping.is_set():
+            if stopping.is_set():
                 break
-            done += self._tell(owed)
+            done += self._tell(self._forge, owed)
         return done
 
     def tell_configuration(self, source: SourceSpec, commit: str, problems: Sequence[str]) -> None:
@@ -99,7 +102,7 @@ class StatusTeller:
         """
         key, now = (source.github, commit), tuple(problems)
         before = self._configurations.get(key)
-        if before == now or (before is None and not now):
+        if self._forge is None or before == now or (before is None and not now):
             return
         count = "1 mistake" if len(now) == 1 else f"{len(now)} mistakes"
         text = f"{count}: {now[0]}" if now else "the mistakes are gone"
@@ -118,7 +121,7 @@ class StatusTeller:
         while len(self._configurations) > _REMEMBERED:
             self._configurations.pop(next(iter(self._configurations)))
 
-    def _tell(self, owed: OwedStatus) -> int:
+    def _tell(self, forge: Forge, owed: OwedStatus) -> int:
         run = self._store.runs.get(owed.run_id)
         source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
         now = self._clock.now()
@@ -134,7 +137,7 @@ class StatusTeller:
             self._store.statuses.told(claimed, state.value, owed.external_id)
             return 0
         try:
-            external_id = self._forge.set_status(source, self._status(run, claimed))
+            external_id = forge.set_status(source, self._status(run, claimed))
         except (RevisionGone, NotFound) as error:
             self._give_up(claimed, run, state, str(error))
         except SourceUnavailable as error:
