@@ -133,7 +133,9 @@ class GitServer:
         objects: list[dict[str, object]] = []
         for one in wanted["objects"]:
             if one["oid"] in self.large_files:
-                link = {"href": f"{self.url}/lfs-objects/{one['oid']}"}
+                login = asked.headers.get("authorization")
+                header = {"Authorization": login} if login else {}
+                link = {"href": f"{self.url}/lfs-objects/{one['oid']}", "header": header}
                 objects.append({**one, "authenticated": True, "actions": {"download": link}})
             else:
                 objects.append({**one, "error": {"code": 404, "message": "Object does not exist"}})

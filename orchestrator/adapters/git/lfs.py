@@ -88,8 +88,9 @@ def _pointers(into: Path, timeout: float) -> list[_Pointer]:
 
 def _bring(location: Location, into: Path, storage: Path, timeout: float) -> None:
     storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Not as an option: one on this machine, which lends its own files, would look there for them.
+    run_git(["-C", str(into), "config", "lfs.storage", str(storage)], timeout=timeout)
     options = {
-        "lfs.storage": str(storage),
         # All that a repository could say of where to go and what to leave out.
         "lfs.url": _service(location),
         f"remote.{REMOTE}.lfsurl": _service(location),

@@ -1,0 +1,159 @@
+"""Addresses that a repository's author makes us follow: submodules."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.git import Access, GitCommand
+from orchestrator.adapters.git.location import Location
+from orchestrator.adapters.git.submodules import Submodule, locate
+from orchestrator.domain.errors import SourceRefused, SourceUnavailable
+from orchestrator.domain.pipeline import SourceSpec
+from tests.support.git import GitRepository, run_git
+from tests.support.gitserver import Answer, git_server, make_authority
+
+WEB = "https://git.example.org/acme/wine.git"
+SSH = "git@git.example.org:acme/wine.git"
+ACCESS = Access("ada", "s3cr3t-token", identity_file="/keys/deploy", known_hosts="/keys/known")
+
+
+def found(parent: str, url: str) -> Location:
+    return locate(Location.parse(parent, ACCESS, "wine"), Submodule("lib", "1" * 40, url))
+
+
+@pytest.mark.parametrize(
+    ("parent", "url", "expected"),
+    [
+        (WEB, "../lib.git", "https://git.example.org/acme/lib.git"),
+        (WEB, "../../other/lib", "https://git.example.org/other/lib"),
+        (WEB, "./lib", "https://git.example.org/acme/wine.git/lib"),
+        (WEB, "https://git.example.org/x/y", "https://git.example.org/x/y"),
+        (WEB, "git@git.example.org:x/y.git", "https://git.example.org/x/y.git"),
+        (WEB, "ssh://git@git.example.org:2222/x/y.git", "https://git.example.org/x/y.git"),
+        (SSH, "../lib.git", "git@git.example.org:acme/lib.git"),
+        (SSH, "git@git.example.org:x/y", "git@git.example.org:x/y"),
+        ("ssh://git@h:22/a/b.git", "../c.git", "ssh://git@h:22/a/c.git"),
+    ],
+)
+def test_a_submodule_of_the_same_server_gets_the_login_of_its_source(
+    parent: str, url: str, expected: str
+) -> None:
+    location = found(parent, url)
+    assert location.url == expected
+    if location.ssh is None:
+        assert (location.user, location.password) == ("ada", "s3cr3t-token")
+    else:
+        assert (location.ssh.identity_file, location.ssh.known_hosts) == ("/keys/deploy", "/keys/known")
+        assert location.password == ""
+
+
+@pytest.mark.parametrize("parent", [WEB, SSH, "/srv/git/wine.git", "file:///srv/git/wine.git"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ext::sh -c touch% /tmp/proof",
+        "--upload-pack=touch /tmp/proof",
+        "-u",
+        "/etc",
+        "file:///srv/git/private.git",
+        "../../../private.git",
+        "../../../../../../etc",
+        "git://git.example.org/x",
+        "http://git.example.org/x",
+        "git@elsewhere.example.org:x/y.git",
+        "",
+    ],
+)
+def test_a_submodule_elsewhere_is_refused(parent: str, url: str) -> None:
+    with pytest.raises(SourceRefused):
+        found(parent, url)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1", "224.0.0.1"]
+)
+def test_a_submodule_at_a_private_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def resolved(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        public = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 443))
+        return [public, (family, socket.SOCK_STREAM, 6, "", (address, 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    with pytest.raises(SourceRefused, match="public addresses"):
+        found(WEB, "https://elsewhere.example.org/x")
+
+
+def test_a_public_submodule_elsewhere_is_asked_without_a_login_at_the_address_that_was_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    location = found(WEB, "https://ada:stolen@elsewhere.example.org/x")
+    assert location.url == "https://elsewhere.example.org/x"
+    assert (location.user, location.password, location.anonymous) == ("", "", True)
+    settings = dict(location.settings)
+    assert settings["http.curloptResolve"] == "elsewhere.example.org:443:93.184.216.34"
+    assert settings["http.followRedirects"] == "false"
+    assert list(location.allowed) == ["https"]
+
+
+def test_a_submodule_cannot_read_another_repository_of_this_machine(
+    git_repository: GitRepository, tmp_path: Path
+) -> None:
+    private = tmp_path / "private.git"
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(private))
+    (git_repository.remote.parent / "link").symlink_to(tmp_path)
+    commit = git_repository.commit({"a": "1"})
+    git = GitCommand(tmp_path / "mirrors")
+    for url in (str(private), f"file://{private}", "../../private.git", "../link/private.git"):
+        git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+        modules = f'[submodule "sub"]\n\tpath = sub\n\turl = {url}\n'
+        (git_repository.work / ".gitmodules").write_text(modules)
+        git_repository.git("add", ".gitmodules")
+        git_repository.git("commit", "--quiet", "--allow-empty", "--message", url)
+        git_repository.push()
+        source = SourceSpec("wine", git_repository.url, submodules=True)
+        with pytest.raises(SourceRefused, match="not followed"):
+            git.checkout(source, git_repository.head(), tmp_path / "into")
+        assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_a_redirection_to_another_server_gets_no_password(
+    git_repository: GitRepository, tmp_path: Path
+) -> None:
+    git_repository.commit({"a": "1"})
+    with git_server(tmp_path) as server, git_server(git_repository.remote.parent) as elsewhere:
+        elsewhere.logins = {"x-access-token": "s3cr3t-token"}
+        server.fault = lambda asked: Answer(
+            302, [("Location", f"{elsewhere.url}/remote.git/info/refs?{asked.query}")], b""
+        )
+        git = GitCommand(tmp_path / "mirrors", access=lambda _: Access(password="s3cr3t-token"))
+        with pytest.raises(SourceRefused, match="wants a login"):
+            git.refs(SourceSpec("wine", f"{server.url}/remote.git"))
+        assert elsewhere.asked
+        assert all(asked.login is None for asked in elsewhere.asked)
+
+
+def test_https_is_never_left_for_http(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git_repository.commit({"a": "1"})
+    authority = make_authority(tmp_path / "authority")
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(authority.certificate))
+    with (
+        git_server(tmp_path, authority.server) as server,
+        git_server(git_repository.remote.parent) as clear,
+    ):
+        server.fault = lambda asked: Answer(
+            302, [("Location", f"{clear.url}/remote.git/info/refs?{asked.query}")], b""
+        )
+        with pytest.raises(SourceUnavailable):
+            GitCommand(tmp_path / "mirrors").refs(SourceSpec("wine", f"{server.url}/remote.git"))
+        assert server.asked
+        assert clear.asked == []
