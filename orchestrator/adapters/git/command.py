@@ -7,8 +7,9 @@ hooks and no filters of a repository's attributes are run; submodules and large 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -34,8 +35,21 @@ _REFS: Final = "refs/"
 _HEADS: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 _POINTS: Final = f"ref: {_HEADS}"
+_DEFAULT_KEPT: Final = 3600.0
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Default:
+    """The branch that a HEAD named when it was asked for, and which branches there were then."""
+
+    branch: str | None
+    asked: float
+    names: frozenset[str]
+
+    def outdated(self, names: frozenset[str]) -> bool:
+        return self.branch not in names and names != self.names
 
 
 def _nobody(source: SourceSpec) -> Access:
@@ -63,6 +77,7 @@ class GitCommand:
         self._quick = quick
         self._keys = keys
         self._access = access
+        self._defaults: dict[str, _Default] = {}
 
     def location(self, source: SourceSpec) -> Location:
         """Where a source is, with what it takes to get in. SourceRefused when that cannot be had."""
@@ -79,17 +94,28 @@ class GitCommand:
         return _branches(self._list(self.location(source), "--heads"))
 
     def refs(self, source: SourceSpec) -> Refs:
-        """All branches, and the tags of a source of which some are watched. What HEAD names is not looked at.
+        """All branches, and the tags of a source of which some are watched.
 
-        The server is asked for no other refs: there may be a hundred thousand of pull requests.
+        The server is asked for no other refs: there may be a hundred thousand of pull requests. What its HEAD
+        names can only be asked for together with all of them, and so at most once an hour, unless that branch
+        goes.
         """
         if source.lfs:
             lfs.require()
         listed = self._list(self.location(source), "--heads", *(["--tags"] if source.tags else []))
+        branches = _branches(listed)
         tags = {name.removeprefix(_TAGS): c for name, c in listed.items() if name.startswith(_TAGS)}
         # The commit that an annotated tag stands for comes after the tag, with this ending.
         plain = {name.removesuffix("^{}"): commit for name, commit in tags.items()}
-        return Refs(_branches(listed), plain)
+        return Refs(branches, plain, default=self._default(source, branches))
+
+    def _default(self, source: SourceSpec, branches: Mapping[str, str]) -> str | None:
+        known = self._defaults.get(source.location)
+        now, names = time.monotonic(), frozenset(branches)
+        if known is None or now - known.asked > _DEFAULT_KEPT or known.outdated(names):
+            known = _Default(self.default_branch(source) if branches else None, now, names)
+            self._defaults[source.location] = known
+        return known.branch
 
     def default_branch(self, source: SourceSpec) -> str | None:
         """What the remote's HEAD points to, or None when it says nothing."""

@@ -64,10 +64,24 @@ def test_a_look_asks_for_no_refs_but_branches(
     git: GitCommand, server: GitServer, git_repository: GitRepository, commit: str
 ) -> None:
     run_git(git_repository.remote, "update-ref", "refs/pull/7/head", commit)
+    git.refs(source_of(server))
+    server.asked.clear()
     assert git.refs(source_of(server)).branches == {"main": commit}
     listing = server.asked[-1]
+    assert len(server.asked) == 2
     assert b"ref-prefix refs/heads/" in listing.body
     assert b"refs/pull" not in server.answer(listing).body
+
+
+def test_the_default_branch_is_asked_for_again_once_it_is_gone(
+    git: GitCommand, server: GitServer, git_repository: GitRepository, commit: str
+) -> None:
+    assert git.refs(source_of(server)).default == "main"
+    git_repository.git("push", "--quiet", "origin", "HEAD:trunk")
+    assert git.refs(source_of(server)).default == "main"
+    run_git(git_repository.remote, "symbolic-ref", "HEAD", "refs/heads/trunk")
+    git_repository.delete_branch("main")
+    assert git.refs(source_of(server)).default == "trunk"
 
 
 def test_a_pull_request_is_fetched_by_its_ref_and_never_taken_for_a_branch(

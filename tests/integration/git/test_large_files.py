@@ -50,8 +50,8 @@ def commit_of(repository: GitRepository, server: GitServer, **more: str) -> str:
     )
 
 
-def over(server: GitServer, **more: bool) -> SourceSpec:
-    return SourceSpec("wine", f"{server.url}/remote.git", lfs=True, **more)
+def over(server: GitServer) -> SourceSpec:
+    return SourceSpec("wine", f"{server.url}/remote.git", lfs=True)
 
 
 @pytest.mark.usefixtures("with_lfs")
