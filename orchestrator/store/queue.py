@@ -24,18 +24,22 @@ _WAITING = (
     )
     .order_by(AttemptRow.id)
 )
-_DESCRIBED = select(
-    AttemptRow.id,
-    AttemptRow.run_id,
-    AttemptRow.replicate,
-    AttemptRow.number,
-    AttemptRow.created_at,
-    RunRow.pipeline,
-    RunRow.number,
-    RunRow.project,
-    RunRow.priority,
-    RunRow.host_wish,
-).join(RunRow, RunRow.id == AttemptRow.run_id)
+_DESCRIBED = (
+    select(
+        AttemptRow.id,
+        AttemptRow.run_id,
+        AttemptRow.replicate,
+        AttemptRow.number,
+        AttemptRow.created_at,
+        RunRow.pipeline,
+        RunRow.number,
+        RunRow.project,
+        RunRow.priority,
+        RunRow.host_wish,
+    )
+    .join(RunRow, RunRow.id == AttemptRow.run_id)
+    .where(AttemptRow.id.in_(bindparam("ids", expanding=True)))
+)
 _AT_ONCE = 500
 """Ids in one statement: databases have their limits."""
 _TAKEN = (
@@ -65,8 +69,8 @@ class SqlQueue:
         found: list[WaitingAttempt] = []
         with self._database.connected() as connection:
             for first in range(0, len(attempt_ids), _AT_ONCE):
-                some = attempt_ids[first : first + _AT_ONCE]
-                rows = connection.execute(_DESCRIBED.where(AttemptRow.id.in_(some)))
+                some = list(attempt_ids[first : first + _AT_ONCE])
+                rows = connection.execute(_DESCRIBED, {"ids": some})
                 found += [WaitingAttempt(*row[:10]) for row in rows]
         return found
 
