@@ -38,7 +38,7 @@ def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], N
 
     def talk() -> None:
         comments.tick()
-        if changes.worth_a_turn():
+        if app.statuses.has_noted or changes.worth_a_turn():
             app.statuses.tick(stopping)
 
     return talk
@@ -53,14 +53,6 @@ def webhooks_of(app: Application, service: Service) -> Webhooks | None:
         return None
     secret = github.webhook_secret
 
-    def wake(repository: str) -> None:
-        service.watcher.wake(repository)
-
-    hooks = Hooks(
-        app.store,
-        app.clock,
-        lambda: {source.github for _, source in watching(app)},
-        wake,
-        service.wake_forge,
-    )
+    watcher = service.watcher
+    hooks = Hooks(app.store, app.clock, watcher.watches, watcher.wake, service.wake_forge)
     return Webhooks(lambda: app.secrets.value(secret).strip(), hooks.receive)

@@ -102,6 +102,11 @@ class Watcher:
             place.gone = True
         self._looks.forget(name)
 
+    def watches(self, repository: str) -> bool:
+        """Whether anything is looked at in ``owner/name``."""
+        with self._lock:
+            return any(asks_for(place.watch, repository) for place in self._places.values())
+
     def wake(self, repository: str) -> list[str]:
         """Look at ``owner/name`` now, because a webhook told of it; what that wakes.
 

@@ -132,8 +132,8 @@ class Comments:
 
     def _heed(self, seen: CommentSeen) -> None:
         wanted = seen.repository.casefold()
-        watching = [each for each in self._watching() if each[1].github.casefold() == wanted]
         try:
+            watching = [each for each in self._watching() if each[1].github.casefold() == wanted]
             if watching:
                 self._obey(seen, watching)
         except (SourceUnavailable, DatasetError) as error:

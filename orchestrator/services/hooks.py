@@ -7,7 +7,7 @@ make us look and nothing else. A comment is written down, and read from the forg
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,21 +48,21 @@ class Taking(StrEnum):
 class Hooks:
     """Takes webhooks. Thread-safe.
 
-    ``watched`` are the repositories (``owner/name``) that somebody watches; ``wake`` makes the looks at one
-    of them due now, ``heed`` the look at comments.
+    ``watches`` says whether the repository ``owner/name`` is watched; ``wake`` makes the looks at it due now,
+    ``heed`` the look at comments.
     """
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        watched: Callable[[], Collection[str]],
-        wake: Callable[[str], None],
+        watches: Callable[[str], bool],
+        wake: Callable[[str], object],
         heed: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
-        self._watched = watched
+        self._watches = watches
         self._wake = wake
         self._heed = heed
 
@@ -73,9 +73,8 @@ class Hooks:
         moved = delivery.event in _MOVES
         if not moved and (delivery.event != _COMMENTS or delivery.comment is None):
             return Taking.IGNORED
-        wanted = delivery.repository.casefold()
-        repository = next((name for name in self._watched() if name.casefold() == wanted), None)
-        if repository is None:
+        repository = delivery.repository
+        if not repository or not self._watches(repository):
             return Taking.NOT_WATCHED
         ids = (f"delivery:{delivery.id}", f"body:{delivery.digest}")
         now = self._clock.now()

@@ -80,13 +80,15 @@ class StatusTeller:
         self._clock = clock
         self._url = url.rstrip("/")
         self._troubles: dict[str, _Trouble] = {}
+        self._lock = threading.Lock()
+        self._noted: dict[tuple[str, str], tuple[SourceSpec, tuple[str, ...]]] = {}
         self._configurations: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def tick(self, stopping: threading.Event) -> int:
         """Tell what is due now, until it is to stop; how much that was."""
         if self._forge is None:
             return 0
-        done = 0
+        done = self._tell_configurations(self._forge)
         due = self._store.statuses.due(self._clock.now())
         # What failed before comes last, so that one commit which a forge does not take holds up no other.
         for owed in sorted(due, key=lambda each: each.tries):
@@ -98,35 +100,51 @@ class StatusTeller:
     def tell_configuration(self, source: SourceSpec, commit: str, problems: Sequence[str]) -> None:
         """Show on a commit what is wrong with the configuration in it, or that nothing is wrong any more.
 
-        To be called at each look: what was told already is not told again. Raises SourceUnavailable.
+        May be called at each look: what was told already is not told again. It is told at the next turn,
+        and for as long as this process lives until the forge takes it. Thread-safe.
         """
-        key, now = (source.github, commit), tuple(problems)
-        before = self._configurations.get(key)
-        if self._forge is None or before == now or (before is None and not now):
+        if self._forge is None or not source.github:
             return
-        count = "1 mistake" if len(now) == 1 else f"{len(now)} mistakes"
-        text = f"{count}: {now[0]}" if now else "the mistakes are gone"
-        shown = [f"- {plain(problem)}" for problem in now[:_PROBLEMS_SHOWN]]
-        if len(now) > len(shown):
-            shown.append(f"- and {len(now) - len(shown)} more")
-        status = CommitStatus(
-            commit,
-            CONFIGURATION,
-            Mark.FAILURE if now else Mark.SUCCESS,
-            shortened(text, TEXT_LENGTH),
-            details="\n".join(shown),
-        )
-        self._forge.set_status(source, status)
-        self._configurations[key] = now
-        while len(self._configurations) > _REMEMBERED:
-            self._configurations.pop(next(iter(self._configurations)))
+        key, now = (source.github, commit), tuple(problems)
+        with self._lock:
+            if self._configurations.get(key, ()) == now:
+                self._noted.pop(key, None)
+            else:
+                self._noted[key] = (source, now)
+
+    @property
+    def has_noted(self) -> bool:
+        """Whether some configuration is still to be told of."""
+        return bool(self._noted)
+
+    def _tell_configurations(self, forge: Forge) -> int:
+        with self._lock:
+            noted = dict(self._noted)
+        done = 0
+        for (repository, commit), (source, problems) in noted.items():
+            if self._is_left_alone(source):
+                continue
+            done += 1
+            try:
+                forge.set_status(source, _of_configuration(commit, problems))
+            except (RevisionGone, NotFound) as error:
+                log.info("%s: the configuration's status on %s is given up: %s", repository, commit, error)
+            except SourceUnavailable as error:
+                self._trouble(source, error)
+                continue
+            with self._lock:
+                self._configurations[repository, commit] = problems
+                while len(self._configurations) > _REMEMBERED:
+                    self._configurations.pop(next(iter(self._configurations)))
+                if self._noted.get((repository, commit)) == (source, problems):
+                    del self._noted[repository, commit]
+        return done
 
     def _tell(self, forge: Forge, owed: OwedStatus) -> int:
         run = self._store.runs.get(owed.run_id)
         source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
         now = self._clock.now()
-        trouble = self._troubles.get(source.github) if source else None
-        if trouble is not None and now < trouble.until:
+        if source is not None and self._is_left_alone(source):
             return 0
         claimed = self._store.statuses.claim(owed, now, now + _CLAIM)
         if claimed is None:
@@ -151,20 +169,29 @@ class StatusTeller:
     def _put_off(
         self, claimed: OwedStatus, run: Run, state: RunState, source: SourceSpec, error: SourceUnavailable
     ) -> None:
-        now = self._clock.now()
+        until = self._trouble(source, error)
+        if run.finished_at is not None and self._clock.now() - run.finished_at > _GIVEN_UP_AFTER:
+            self._give_up(claimed, run, state, str(error))
+        else:
+            self._store.statuses.postpone(claimed, until, str(error))
+
+    def _is_left_alone(self, source: SourceSpec) -> bool:
+        trouble = self._troubles.get(source.github)
+        return trouble is not None and self._clock.now() < trouble.until
+
+    def _trouble(self, source: SourceSpec, error: SourceUnavailable) -> datetime:
+        """Leave a repository's forge alone for a while, until the time that comes back."""
         before = self._troubles.get(source.github)
         tries = before.tries + 1 if before else 1
         pause = max(backoff(tries), timedelta(seconds=error.retry_after or 0))
         if isinstance(error, SourceRefused):
             pause = max(pause, _REFUSED)
         told = f"statuses cannot be set: {error}"
-        self._troubles[source.github] = _Trouble(told, tries, now + pause)
+        until = self._clock.now() + pause
+        self._troubles[source.github] = _Trouble(told, tries, until)
         if before is None or before.told != told:
             self._note(source, told)
-        if run.finished_at is not None and now - run.finished_at > _GIVEN_UP_AFTER:
-            self._give_up(claimed, run, state, str(error))
-        else:
-            self._store.statuses.postpone(claimed, now + pause, str(error))
+        return until
 
     def _give_up(self, claimed: OwedStatus, run: Run, state: RunState, error: str) -> None:
         self._store.statuses.give_up(claimed, state.value, error)
@@ -200,6 +227,20 @@ class StatusTeller:
             case _:
                 report = self._reports.build(run)
                 return f"{report.label}: {report.key_metric or report.headline}", details_of(report)
+
+
+def _of_configuration(commit: str, problems: Sequence[str]) -> CommitStatus:
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    shown = [f"- {plain(problem)}" for problem in problems[:_PROBLEMS_SHOWN]]
+    if len(problems) > len(shown):
+        shown.append(f"- and {len(problems) - len(shown)} more")
+    return CommitStatus(
+        commit,
+        CONFIGURATION,
+        Mark.FAILURE if problems else Mark.SUCCESS,
+        shortened(f"{count}: {problems[0]}" if problems else "the mistakes are gone", TEXT_LENGTH),
+        details="\n".join(shown),
+    )
 
 
 APPROVING = (

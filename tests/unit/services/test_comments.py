@@ -321,8 +321,8 @@ def test_an_old_comment_is_not_obeyed(desk: Desk) -> None:
 
 def test_a_replayed_delivery_wakes_nobody_whatever_id_it_is_given(world: World) -> None:
     woken: list[str] = []
-    hooks = Hooks(world.store, world.clock, lambda: ["acme/wine"], woken.append, lambda: None)
-    sent = Delivery("one", "d" * 64, "push", "Acme/Wine")
+    hooks = Hooks(world.store, world.clock, _watches, woken.append, lambda: None)
+    sent = Delivery("one", "d" * 64, "push", "acme/wine")
     assert hooks.receive(sent) is Taking.TAKEN
     assert hooks.receive(sent) is Taking.REPLAYED
     assert hooks.receive(replace(sent, id="two")) is Taking.REPLAYED, "the id is not signed"
@@ -333,14 +333,14 @@ def test_a_replayed_delivery_wakes_nobody_whatever_id_it_is_given(world: World) 
 @pytest.mark.parametrize("event", ["push", "pull_request", "create", "delete"])
 def test_what_moves_a_ref_wakes_the_look_at_its_repository_alone(world: World, event: str) -> None:
     woken: list[str] = []
-    hooks = Hooks(world.store, world.clock, lambda: ["acme/wine", "acme/beer"], woken.append, lambda: None)
+    hooks = Hooks(world.store, world.clock, _watches, woken.append, lambda: None)
     assert hooks.receive(Delivery("1", "d" * 64, event, "acme/beer")) is Taking.TAKEN
     assert hooks.receive(Delivery("2", "e" * 64, event, "acme/unknown")) is Taking.NOT_WATCHED
     assert woken == ["acme/beer"]
 
 
 def test_what_concerns_nobody_is_not_remembered(world: World) -> None:
-    hooks = Hooks(world.store, world.clock, lambda: ["acme/wine"], _never, lambda: None)
+    hooks = Hooks(world.store, world.clock, _watches, _never, lambda: None)
     assert hooks.receive(Delivery("1", "d" * 64, "star", "acme/wine")) is Taking.IGNORED
     assert hooks.receive(Delivery("1", "d" * 64, "issue_comment", "acme/wine")) is Taking.IGNORED
     assert hooks.receive(Delivery("1", "d" * 64, "ping", "")) is Taking.PONG
@@ -360,3 +360,7 @@ def test_deliveries_are_forgotten_after_a_month_but_no_comment_that_waits(desk: 
 
 def _never(repository: str) -> None:
     raise AssertionError(repository)
+
+
+def _watches(repository: str) -> bool:
+    return repository in ("acme/wine", "acme/beer")

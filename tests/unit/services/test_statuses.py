@@ -287,29 +287,39 @@ def test_mistakes_in_a_repositorys_own_configuration_show_on_the_commit_once(
     problems = [".mlci.yaml:3:5: there is no key `comand`", ".mlci.yaml:9:1: @ana <img src=x>"]
     for _ in range(3):
         teller.tell_configuration(WINE, "a" * 40, problems)
+        teller.told()
     (mark,) = forge.marks
     assert (mark.context, mark.mark) == ("mlci/configuration", Mark.FAILURE)
     assert mark.text == "2 mistakes: .mlci.yaml:3:5: there is no key `comand`"
     assert "<img" not in mark.details
     assert "@ana" not in mark.details
+    assert not teller.has_noted
 
 
 def test_a_commit_whose_configuration_has_become_right_says_so(forge: FakeForge, teller: Teller) -> None:
-    teller.tell_configuration(WINE, "a" * 40, [])
-    assert forge.marks == []
-    teller.tell_configuration(WINE, "a" * 40, [".mlci.yaml:1:1: the runner gpu is not granted"])
-    teller.tell_configuration(WINE, "a" * 40, [])
+    for problems in ([], [".mlci.yaml:1:1: the runner gpu is not granted"], []):
+        teller.tell_configuration(WINE, "a" * 40, problems)
+        teller.told()
     assert [mark.mark for mark in forge.marks] == [Mark.FAILURE, Mark.SUCCESS]
 
 
-def test_a_configuration_that_could_not_be_told_is_told_at_the_next_look(
-    forge: FakeForge, teller: Teller
+def test_a_configuration_that_could_not_be_told_is_told_later(
+    world: World, forge: FakeForge, teller: Teller
 ) -> None:
     forge.faults["set_status"] = [SourceUnavailable("github.com does not answer")]
-    with pytest.raises(SourceUnavailable):
-        teller.tell_configuration(WINE, "a" * 40, ["a mistake"])
     teller.tell_configuration(WINE, "a" * 40, ["a mistake"])
+    teller.told()
+    assert teller.told() == 0
+    assert teller.has_noted
+    world.clock.advance(6)
+    teller.told()
     assert [mark.mark for mark in forge.marks] == [Mark.FAILURE]
+
+
+def test_a_repository_without_a_forge_is_told_nothing(forge: FakeForge, teller: Teller) -> None:
+    teller.tell_configuration(replace(WINE, github=""), "a" * 40, ["a mistake"])
+    assert teller.told() == 0
+    assert forge.calls == []
 
 
 def test_a_server_that_is_to_stop_tells_no_more(world: World, forge: FakeForge, teller: Teller) -> None:
