@@ -31,6 +31,7 @@ from orchestrator.domain.pipeline import (
     HostSpec,
     Pipeline,
     RunnerSpec,
+    SourceSpec,
 )
 from orchestrator.domain.retention import Policy, Unused
 from orchestrator.domain.run import Run
@@ -71,6 +72,7 @@ from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
 from orchestrator.services.readiness import Readiness, readiness
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
+from orchestrator.services.repository import RepositoryPipelines
 from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
 from orchestrator.services.standing import doing, waiting
@@ -88,7 +90,7 @@ if TYPE_CHECKING:
     from orchestrator.services.occasions import OccasionServer
     from orchestrator.services.retain import Retainer
     from orchestrator.services.retain_hosts import HostKeeper
-    from orchestrator.services.watches import Looks
+    from orchestrator.services.watches import Looks, Watch
 
 SERVER_SEEN_WITHIN = 30.0
 """Seconds after which a server that wrote nothing is taken for gone."""
@@ -164,7 +166,17 @@ class Application:
     @cached_property
     def pipelines(self) -> Mapping[str, Pipeline]:
         """All pipelines by name."""
-        return {name: pipeline_of(self.config, file) for name, file in self.config.pipelines.items()}
+        from orchestrator.bootstrap.repositories import Pipelines
+
+        written = {name: pipeline_of(self.config, file) for name, file in self.config.pipelines.items()}
+        return Pipelines(written, lambda: self.repositories)
+
+    @cached_property
+    def repositories(self) -> Mapping[str, RepositoryPipelines]:
+        """The repositories whose own files say what runs, by name."""
+        from orchestrator.bootstrap.repositories import repositories_of
+
+        return repositories_of(self)
 
     def pipeline(self, name: str) -> Pipeline:
         """One pipeline. NotFound says which there are."""
@@ -316,6 +328,17 @@ class Application:
         return GitCommand(self.state / "mirrors", keys=self.host_keys, access=access)
 
     @property
+    def configured_sources(self) -> Sequence[SourceSpec]:
+        """All watched repositories, those without a pipeline file of the administrator's too."""
+        listed = [source for pipeline in self.pipelines.values() for source in pipeline.sources]
+        return [*listed, *(repository.source for repository in self.repositories.values())]
+
+    def way_to(self, source: SourceSpec) -> HostSpec | None:
+        """The server of a repository that is reached over SSH, as a machine to ask for its key."""
+        ssh = self.git.location(source).ssh
+        return None if ssh is None else HostSpec(ssh.hostname, str(ssh), ssh=ssh)
+
+    @property
     def host_keys(self) -> Path:
         """The file of the host keys that are trusted, of hosts and of Git servers."""
         return self.state / "ssh" / "known_hosts"
@@ -383,6 +406,15 @@ class Application:
         from orchestrator.bootstrap.watching import looks_of
 
         return looks_of(self)
+
+    @cached_property
+    def watches(self) -> Sequence[Watch]:
+        """All that is looked at for the pipelines of the configuration."""
+        from orchestrator.bootstrap.repositories import repository_watches
+        from orchestrator.bootstrap.watching import watches_for
+
+        listed = [watch for pipeline in self.pipelines.values() for watch in watches_for(self, pipeline)]
+        return [*listed, *repository_watches(self)]
 
     @cached_property
     def occasions(self) -> OccasionServer:

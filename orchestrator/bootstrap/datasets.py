@@ -72,7 +72,9 @@ def datasets_of(app: Application) -> DatasetSource:
     from orchestrator.adapters.datasets.cache import Cache
     from orchestrator.adapters.datasets.kinds import DatasetsOfAllKinds
 
-    configured = (dataset for file in app.config.pipelines.values() for dataset in file.datasets.values())
+    named = [file.datasets for file in app.config.pipelines.values()]
+    named.append(app.config.orchestrator.datasets)
+    configured = [dataset for datasets in named for dataset in datasets.values()]
     cache = Cache(app.state / "datasets", app.config.orchestrator.storage.data_cache)
     return DatasetsOfAllKinds(app.scratch, cache, access_to(configured, app.secrets.value))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.bootstrap.repositories import watch_repositories
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.services.occasions import OccasionServer
 from orchestrator.services.watches import Looks, Watch, watches_of
@@ -29,7 +31,8 @@ def occasions_of(app: Application) -> OccasionServer:
 
 def watches_for(app: Application, pipeline: Pipeline) -> list[Watch]:
     """All that is looked at for a pipeline."""
-    return [*watches_of(pipeline, app.detector, _note), *app.occasions.watches_of(pipeline)]
+    looks = watches_of(pipeline, app.detector, lambda source: _quota(app, source))
+    return [*looks, *app.occasions.watches_of(pipeline)]
 
 
 def watcher_of(app: Application, woken: Callable[[], None]) -> Watcher:
@@ -37,11 +40,14 @@ def watcher_of(app: Application, woken: Callable[[], None]) -> Watcher:
     from orchestrator.scheduler import Watcher
 
     watcher = Watcher(app.looks, woken)
-    for pipeline in app.pipelines.values():
-        for watch in watches_for(app, pipeline):
-            watcher.add(watch)
+    for watch in app.watches:
+        watcher.add(watch)
+    watch_repositories(app, watcher, partial(watches_for, app))
     return watcher
 
 
-def _note(source: SourceSpec) -> str:
-    return ""
+def _quota(app: Application, source: SourceSpec) -> str:
+    quota = app.forge.quota(source) if app.forge is not None and source.github else None
+    if quota is None:
+        return ""
+    return f"{quota.remaining:,} of {quota.limit:,} requests left until {quota.resets_at:%H:%M} UTC"

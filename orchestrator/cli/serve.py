@@ -165,7 +165,11 @@ def _tell_what_is_watched(app: Application, log: logging.Logger) -> None:
             log.info("%s watches %s (%s) every %g s", pipeline.name, source.location, branches, source.poll)
         for dataset in pipeline.datasets:
             log.info("%s watches the data in %s every %g s", pipeline.name, dataset.path, dataset.poll)
-    if not app.pipelines:
+    for repository in app.repositories.values():
+        source = repository.source
+        branches = ", ".join(source.branches)
+        log.info("repository %s: %s (%s) is asked what runs", repository.name, source.location, branches)
+    if not app.pipelines and not app.repositories:
         log.warning("there is no pipeline, so nothing will run")
 
 
