@@ -38,7 +38,7 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
     from orchestrator.cli.hostnames import known_hosts
     from orchestrator.cli.output import print_json, say
 
-    _require_fingerprints(expected)
+    require_fingerprints(expected)
     settings = this()
     with settings.application() as app:
         by_name = {host.name: host for host in app.hosts}
@@ -48,13 +48,14 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
             if by_name[name].ssh is None:
                 say(f"{name} is on this machine: there is no key to trust")
             else:
-                agreed &= _trust(app, by_name[name], expected, shown)
+                agreed &= trust_on_the_way(app, by_name[name], expected, shown, f"host {name}")
         if settings.json:
             print_json(shown)
         return PASSED if agreed else REJECTED
 
 
-def _require_fingerprints(given: tuple[str, ...]) -> None:
+def require_fingerprints(given: tuple[str, ...]) -> None:
+    """InvalidInput for what is none."""
     from orchestrator.domain.errors import InvalidInput
 
     for text in given:
@@ -63,8 +64,10 @@ def _require_fingerprints(given: tuple[str, ...]) -> None:
             raise InvalidInput(told, "take it as `ssh-keygen -lf` on that machine shows it")
 
 
-def _trust(app: Application, host: HostSpec, expected: tuple[str, ...], shown: list[Json]) -> bool:
-    """Whether all keys on the way to a host are trusted now."""
+def trust_on_the_way(
+    app: Application, host: HostSpec, expected: tuple[str, ...], shown: list[Json], subject: str
+) -> bool:
+    """Whether all keys on the way to a host are trusted now; ``subject`` is whom the journal tells it of."""
     from orchestrator.cli.output import say
 
     for key in app.links.keys(host):
@@ -73,7 +76,7 @@ def _trust(app: Application, host: HostSpec, expected: tuple[str, ...], shown: l
                 return False
             app.links.trust(host, key)
             told = f"trusts {key.name} with {key.fingerprint}" + _instead(key)
-            app.store.journal.note(who(), f"host {host.name}", told, app.clock.now())
+            app.store.journal.note(who(), subject, told, app.clock.now())
         say(f"{host.name}: {key.name} is trusted with {key.fingerprint}")
         shown.append(
             {
