@@ -150,8 +150,8 @@ class StatusTeller:
         if claimed is None:
             return 0
         state = RunState.RUNNING if run.state is RunState.EVALUATING else run.state
-        if source is None or (not self._store.statuses.newest(run) and not owed.external_id):
-            # A later run speaks for that commit.
+        if source is None or not self._store.statuses.newest(run):
+            # A later run speaks for that commit, and has taken the mark over.
             self._store.statuses.told(claimed, state.value, owed.external_id)
             return 0
         try:

@@ -16,12 +16,8 @@ WINE = SourceSpec(
 
 @dataclass
 class FakeForge:
-    """Keeps what it is told. ``faults`` are raised by the method of that name, one each call.
+    """Keeps what it is told. ``faults`` are raised by the method of that name, one each call."""
 
-    With ``checks`` marks have ids and are replaced by them, as GitHub does for Apps.
-    """
-
-    checks: bool = False
     writers: set[str] = field(default_factory=lambda: {"ana"})
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     comments: dict[int, Comment] = field(default_factory=dict)
@@ -43,9 +39,7 @@ class FakeForge:
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
         self._called("set_status")
         self.marks.append(status)
-        if not self.checks:
-            return ""
-        return status.external_id or f"check {len(self.marks)}"
+        return status.external_id or f"mark {len(self.marks)}"
 
     def read_comment(self, source: SourceSpec, comment: int) -> Comment:
         self._called("read_comment")

@@ -137,20 +137,15 @@ def test_an_older_run_never_overwrites_what_a_newer_one_says_of_the_same_commit(
     assert not world.store.statuses.any_owed()
 
 
-def test_a_check_that_was_begun_is_ended_though_a_newer_run_has_one_of_its_own(
-    world: World, forge: FakeForge, teller: Teller
-) -> None:
-    forge.checks = True
-    first = enqueued(world)
+def test_a_mark_is_told_with_what_the_forge_called_it(world: World, forge: FakeForge, teller: Teller) -> None:
+    run = enqueued(world)
     teller.told()
-    enqueued(world)
-    moved(world, first, RunState.RUNNING, RunState.FAILED)
+    moved(world, run, RunState.RUNNING)
     teller.told()
-    ended = [mark for mark in forge.marks if mark.mark is Mark.FAILURE]
-    assert [mark.external_id for mark in ended] == ["check 1"]
+    assert [mark.external_id for mark in forge.marks] == ["", "mark 1"]
 
 
-def test_a_commit_of_the_same_words_elsewhere_keeps_its_mark(
+def test_a_newer_run_of_another_commit_silences_nobody(
     world: World, forge: FakeForge, teller: Teller
 ) -> None:
     first = enqueued(world)
