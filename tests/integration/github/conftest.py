@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from orchestrator.adapters.github import Account, AppKey, GitHub
 from orchestrator.domain.pipeline import PullRequestRules, SourceSpec
 from tests.support.github import GitHubStandIn, Repository
+from tests.support.github.description import mistakes
 from tests.unit.services.worlds import ManualClock
 
 
@@ -21,6 +23,8 @@ class Watched:
     clock: ManualClock
     account: Account
     learned: list[str] = field(default_factory=list)
+    described: bool = True
+    """Whether all that is said is as GitHub's description has it."""
 
     @property
     def spec(self) -> SourceSpec:
@@ -45,8 +49,11 @@ class Watched:
 
 
 @pytest.fixture
-def watched(github: GitHubStandIn) -> Watched:
+def watched(github: GitHubStandIn) -> Iterator[Watched]:
+    """After each test, all that was asked and answered is compared with GitHub's own description."""
     repository = github.repository("acme/wine", private=True)
     token = github.token("ci-bot")
     repository.permissions["ci-bot"] = "write"
-    return Watched(github, repository, ManualClock(), Account(github.api_url, token))
+    made = Watched(github, repository, ManualClock(), Account(github.api_url, token))
+    yield made
+    assert not made.described or mistakes(github.requests) == []

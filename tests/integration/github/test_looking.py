@@ -106,6 +106,8 @@ def test_a_pull_request_outlives_its_fork(watched: Watched) -> None:
     commit = fork.push("fix")
     watched.repository.pull_request("fix", head=fork).head = None
     fork.delete()
+    # The description does not know that there may be no repository any more.
+    watched.described = False
     (seen,) = watched.github().refs(watched.spec).pulls
     assert (seen.fork, seen.repository, seen.commit) == (True, "", commit)
 

@@ -189,6 +189,7 @@ def test_nobody_there_is_told(watched: Watched) -> None:
 )
 def test_an_answer_that_is_none_is_told(watched: Watched, body: dict[str, object]) -> None:
     watched.hub.fault("", 200, body=body)
+    watched.described = False
     error = refused(lambda: watched.github().refs(watched.spec))
     assert "cannot be understood: it is no list" in error.message
 

@@ -6,6 +6,7 @@ import base64
 import gzip
 import os
 import subprocess
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -24,9 +25,14 @@ def token_of(header: str | None) -> str:
 
 
 def serve(
-    request: BaseHTTPRequestHandler, repository: Path, rest: str, query: str, by: Credential | None
-) -> int:
-    """Answer one request of git's; the status."""
+    request: BaseHTTPRequestHandler,
+    repository: Path,
+    rest: str,
+    query: str,
+    by: Credential | None,
+    then: Callable[[], None],
+) -> None:
+    """Answer one request of git's; ``then`` comes between what it does and the answer."""
     body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
     if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
         body = _chunks(request)
@@ -52,6 +58,7 @@ def serve(
     head, _, content = said.partition(b"\r\n\r\n")
     headers = [line.partition(": ")[::2] for line in head.decode("latin-1").splitlines() if ": " in line]
     status = next((int(value[:3]) for name, value in headers if name == "Status"), 200)
+    then()
     request.send_response(status)
     for name, value in headers:
         if name != "Status":
@@ -59,7 +66,6 @@ def serve(
     request.send_header("Content-Length", str(len(content)))
     request.end_headers()
     request.wfile.write(content)
-    return status
 
 
 def _chunks(request: BaseHTTPRequestHandler) -> bytes:

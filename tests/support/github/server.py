@@ -22,7 +22,7 @@ from tests.support.github.api import DOCS, LIMITS, Answer, Api, Call
 from tests.support.github.apps import App, Credential, Identities, Installation, Quota
 from tests.support.github.hooks import Hook, Hooks
 from tests.support.github.shapes import Json, Shapes
-from tests.support.github.world import RefChange, Repository, World
+from tests.support.github.world import NOTHING, RefChange, Repository, World
 
 API: Final = "/api/v3"
 _PER_PAGE: Final = 30
@@ -54,6 +54,7 @@ class Request:
     status: int
     conditional: bool
     charged: bool
+    query: Mapping[str, str] = field(default_factory=dict)
     body: Json | None = None
     answer: Json | list[Json] | None = None
 
@@ -224,6 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         with hub.world.lock:
             quota.renew()
             body = json.loads(raw) if raw else None
+            asked = dict(parse_qsl(query))
             if refused is None and jwt is None and quota.remaining <= 0 and path != "/rate_limit":
                 refused = _used_up(quota)
             if fault is not None and fault.status is not None:
@@ -231,7 +233,6 @@ class _Handler(BaseHTTPRequestHandler):
             elif refused is not None:
                 answer = refused
             else:
-                asked = dict(parse_qsl(query))
                 call = Call(self.command, path, asked, body or {}, credential, jwt or "")
                 answer = hub.api.answer(call)
                 if answer.paged:
@@ -252,7 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
             if jwt is None:
                 headers |= _limits(quota)
             conditional = "If-None-Match" in self.headers
-            hub.requests.append(Request(self.command, path, status, conditional, charged, body, answer.body))
+            hub.requests.append(
+                Request(self.command, path, status, conditional, charged, asked, body, answer.body)
+            )
         self._send(status, b"" if unchanged else content, headers)
 
     def _identify(self) -> tuple[Credential | None, str | None, Answer | None]:
@@ -315,21 +318,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, b"Repository not found.\n", {"Content-Type": "text/plain"})
             return
         before = repository.refs() if writing else {}
-        githttp.serve(self, repository.path, found[2], query, credential)
-        if writing and credential is not None:
-            after = repository.refs()
+
+        def told() -> None:
+            after = repository.refs() if writing else {}
+            by = credential.user if credential is not None else repository.owner
             hub.world.moved(
-                RefChange(
-                    repository,
-                    ref,
-                    before.get(ref, "0" * 40),
-                    after.get(ref, "0" * 40),
-                    False,
-                    credential.user,
-                )
+                RefChange(repository, ref, before.get(ref, NOTHING), after.get(ref, NOTHING), False, by)
                 for ref in sorted(before.keys() | after.keys())
                 if before.get(ref) != after.get(ref)
             )
+
+        githttp.serve(self, repository.path, found[2], query, credential, told)
 
     def _ask_for_login(self) -> None:
         self._body()
