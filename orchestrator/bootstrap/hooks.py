@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.change import Revision
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.services.comments import Comments
 from orchestrator.services.hooks import Hooks
@@ -17,11 +19,22 @@ if TYPE_CHECKING:
 
 
 def watching(app: Application) -> Iterator[tuple[Pipeline, SourceSpec]]:
-    """All pipelines with the sources that a forge has."""
+    """All pipelines with the sources that a forge has. SourceError when a repository cannot be asked."""
+    for repository in app.repositories.values():
+        if not repository.now:
+            repository.look()
     for pipeline in app.pipelines.values():
         for source in pipeline.sources:
             if source.github:
                 yield pipeline, source
+
+
+def defined(app: Application, pipeline: Pipeline, revision: Revision) -> Pipeline | str:
+    """A pipeline as it is to run a revision, or why it does not."""
+    repository = app.repositories.get(pipeline.name.partition(".")[0])
+    if repository is None or pipeline.name in app.config.pipelines:
+        return pipeline
+    return repository.define(pipeline.name, revision)
 
 
 def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None]:
@@ -31,7 +44,14 @@ def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], N
     if app.forge is None:
         return lambda: None
     comments = Comments(
-        app.store, app.forge, app.detector, lambda: watching(app), app.clock, app.url, stopping
+        app.store,
+        app.forge,
+        app.detector,
+        lambda: watching(app),
+        app.clock,
+        app.url,
+        stopping,
+        partial(defined, app),
     )
 
     changes = Changes(app.store, app.clock, app.store.statuses.any_owed)

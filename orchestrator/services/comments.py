@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from orchestrator.domain.change import PullRequest
+from orchestrator.domain.change import PullRequest, Revision
 from orchestrator.domain.errors import (
     DatasetError,
     NotFound,
@@ -90,7 +90,8 @@ class _Asked:
 class Comments:
     """Obeys comments. One thread.
 
-    ``watching`` are all pipelines with their sources; those of other repositories do not matter.
+    ``watching`` are all pipelines with their sources; those of other repositories do not matter. ``define``
+    says what a pipeline is at a revision, where that depends on the repository's own file, or why it is none.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Comments:
         clock: Clock,
         url: str,
         stopping: threading.Event,
+        define: Callable[[Pipeline, Revision], Pipeline | str] = lambda pipeline, revision: pipeline,
     ) -> None:
         self._store = store
         self._forge = forge
@@ -111,6 +113,7 @@ class Comments:
         self._clock = clock
         self._url = url.rstrip("/")
         self._stopping = stopping
+        self._define = define
         self._tries: dict[int, int] = {}
         self._tidied: datetime | None = None
 
@@ -207,10 +210,14 @@ class Comments:
         if needs_approval(asked.pull, trusted) and not went and not named:
             short = asked.pull.commit[:8]
             return [f"Commit {short} comes from a fork, and nobody has let it run yet: `/mlci run {short}`"]
+        pull = asked.pull
+        defined = self._define(pipeline, Revision(source.name, pull.ref, pull.commit, pull=pull))
+        if isinstance(defined, str):
+            return [f"{plain(pipeline.name)} does not run: {plain(defined)}"]
         run = self._runner.run_pull(
-            pipeline,
+            defined,
             source,
-            asked.pull,
+            pull,
             asked.who,
             f"asked for under pull request {asked.comment.number}",
             (CommentMove(asked.comment.id),),

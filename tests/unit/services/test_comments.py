@@ -32,6 +32,7 @@ class Desk:
         self.world = world
         self.forge = FakeForge(pulls={7: PULL})
         self.pipelines: list[Pipeline] = [pipeline(sources=(WINE,))]
+        self.defined: dict[str, Pipeline | str] = {}
         self.comments = self.another()
         self._ids = iter(range(100, 1000))
 
@@ -44,6 +45,7 @@ class Desk:
             self.world.clock,
             "http://ci.example.org",
             threading.Event(),
+            lambda pipeline, revision: self.defined.get(pipeline.name, pipeline),
         )
 
     def say(self, text: str, author: str = "ana", repository: str = "acme/wine") -> int:
@@ -218,6 +220,19 @@ def test_a_run_that_a_comment_asks_for_of_a_fork_has_no_secrets_and_deploys_noth
     frozen = desk.world.store.runs.definition(run.id)
     assert (frozen.untrusted, frozen.execution.secrets, frozen.actions) == (True, (), ())
     assert why_not_trusted(run, desk.pipelines[0]) is not None
+
+
+def test_a_repositorys_own_file_is_read_where_the_pull_request_goes(desk: Desk) -> None:
+    desk.defined["wine"] = ".mlci.yaml at 1a2b3c4 is wrong: @ana"
+    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.comments.tick()
+    assert desk.runs() == []
+    assert desk.answer().startswith("wine does not run: ")
+    assert "@ana" not in desk.answer()
+    desk.defined["wine"] = pipeline(sources=(WINE,), project="as the base branch says")
+    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.comments.tick()
+    assert [run.project for run in desk.runs()] == ["as the base branch says"]
 
 
 def test_who_is_trusted_by_id_needs_nobody(desk: Desk) -> None:
