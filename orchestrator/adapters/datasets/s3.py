@@ -85,6 +85,7 @@ class S3Place:
     def __init__(self, accesses: Accesses, web: Web | None = None) -> None:
         self._accesses = accesses
         self._web = web or Web()
+        self._clients: dict[str, tuple[Access, _Client]] = {}
         self._making = threading.Lock()
 
     def files(self, dataset: DatasetSpec, keep: Keep) -> Iterable[RemoteFile]:
@@ -130,7 +131,15 @@ class S3Place:
             return client.get_object(Key=names[-1], **wanted)
 
     def _client(self, dataset: DatasetSpec) -> _Client:
+        """A client, made anew when the login is another one: making it takes half a second."""
         access = access_to(dataset, self._accesses)
+        with self._making:
+            known = self._clients.get(dataset.key)
+            if known is None or known[0] != access:
+                known = self._clients[dataset.key] = (access, self._made(dataset, access))
+            return known[1]
+
+    def _made(self, dataset: DatasetSpec, access: Access) -> _Client:
         asked = Asked(dataset.name, access)
 
         def send(request: AWSPreparedRequest, **_: object) -> AWSResponse:
@@ -138,21 +147,19 @@ class S3Place:
             raw = self._web.send(asked, str(request.method), str(request.url), headers)
             return AWSResponse(request.url, raw.status, raw.headers, raw)
 
-        # Making a session is not safe beside other threads.
-        with self._making:
-            session = boto3.session.Session(**_keys(access))
-            client = session.client(
-                "s3",
-                endpoint_url=option(dataset, "endpoint"),
-                region_name=option(dataset, "region") or session.region_name or "us-east-1",
-                config=Config(
-                    signature_version=UNSIGNED if access.anonymous else "s3v4",
-                    retries={"mode": "standard", "max_attempts": 3},
-                    s3={"addressing_style": "path" if option(dataset, "endpoint") else "auto"},
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                ),
-            )
+        session = boto3.session.Session(**_keys(access))
+        client = session.client(
+            "s3",
+            endpoint_url=option(dataset, "endpoint"),
+            region_name=option(dataset, "region") or session.region_name or "us-east-1",
+            config=Config(
+                signature_version=UNSIGNED if access.anonymous else "s3v4",
+                retries={"mode": "standard", "max_attempts": 3},
+                s3={"addressing_style": "path" if option(dataset, "endpoint") else "auto"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
         client.meta.events.register("before-send.s3", send)
         return cast("_Client", client)
 

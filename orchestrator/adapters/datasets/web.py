@@ -269,12 +269,12 @@ def reaching(dataset: str, origin: Origin | None, silence: float) -> Iterator[No
             f"{begin} cannot be trusted: {clean(_reason(error))}",
             "with ca_file: the certificates of your own authority are trusted",
         ) from error
-    except ConnectTimeoutError as error:
-        raise _NotConnected(f"{begin} does not answer") from error
     except NameResolutionError as error:
         raise _NotConnected(f"{begin} is not known") from error
     except urllib3.exceptions.NewConnectionError as error:
         raise _NotConnected(f"{begin} cannot be reached: {clean(_reason(error))}") from error
+    except ConnectTimeoutError as error:
+        raise _NotConnected(f"{begin} does not answer") from error
     except ReadTimeoutError as error:
         raise DatasetUnavailable(f"{begin} was silent for {silence:g} s") from error
     except ProtocolError as error:

@@ -1,0 +1,51 @@
+"""Remote data as the orchestrator sees them: a place that is real, a cache in the test's own folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.datasets.access import Access
+from orchestrator.adapters.datasets.cache import Cache
+from orchestrator.adapters.datasets.place import Place
+from orchestrator.adapters.datasets.remote import RemoteDataset
+from tests.support.dataweb import DataWeb
+
+LIMIT = 64 << 20
+
+SourceMaker = Callable[[Place], RemoteDataset]
+
+
+@pytest.fixture
+def web() -> Iterator[DataWeb]:
+    with DataWeb().serving() as served:
+        yield served
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "datasets", LIMIT)
+
+
+@pytest.fixture
+def source_of(cache: Cache) -> SourceMaker:
+    """Makes the source of a kind of place; between two tries nothing is waited for."""
+    return lambda place: RemoteDataset(place, cache, sleep=lambda seconds: None)
+
+
+@pytest.fixture
+def open_door() -> Access:
+    """Nobody logs in, and this machine's own addresses may be asked."""
+    return Access(allow_private=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a server that speaks S3's language."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -1,0 +1,142 @@
+"""A server of files by HTTP whose every answer a test decides: validators, redirects, faults."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
+
+
+@dataclass
+class Served:
+    """What lies at an address. ``cut`` is after how many bytes of an answer the connection ends, once."""
+
+    content: bytes = b""
+    etag: str = ""
+    modified: str = ""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sized: bool = True
+    """Whether the answer tells its length."""
+    ranges: bool = True
+    cut: int | None = None
+    between: Callable[[], None] | None = None
+    """What happens after half of the content was sent, once."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request that came."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class DataWeb:
+    """The server. ``answer`` is asked first, for whatever is no file."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Served] = {}
+        self.seen: list[Seen] = []
+        self.answer: Callable[[Seen, bytes], Served | None] = lambda seen, body: None
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        cast("_Server", self._server).web = self
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def asked(self, method: str) -> list[str]:
+        """What was asked for by a method, in order."""
+        return [seen.target for seen in self.seen if seen.method == method]
+
+    @contextmanager
+    def serving(self) -> Iterator[DataWeb]:
+        """For as long as the block lasts."""
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    web: DataWeb
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._serve()
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Nothing is logged."""
+
+    def _serve(self) -> None:
+        web = cast("_Server", self.server).web
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        seen = Seen(self.command, self.path, dict(self.headers.items()))
+        web.seen.append(seen)
+        served = web.answer(seen, body) or web.files.get(self.path.partition("?")[0]) or Served(status=404)
+        wanted = self.headers.get("If-Match")
+        if wanted and served.etag and wanted != served.etag:
+            served = Served(status=412)
+        self._send(served)
+
+    def _send(self, served: Served) -> None:
+        content, status = served.content, served.status
+        begin = self._begin() if served.ranges and status == 200 else 0
+        if begin:
+            content, status = content[begin:], 206
+        self.send_response(status)
+        if begin:
+            self.send_header(
+                "Content-Range", f"bytes {begin}-{len(served.content) - 1}/{len(served.content)}"
+            )
+        if served.etag:
+            self.send_header("ETag", served.etag)
+        if served.modified:
+            self.send_header("Last-Modified", served.modified)
+        for name, value in served.headers.items():
+            self.send_header(name, value)
+        if served.sized:
+            self.send_header("Content-Length", str(len(content)))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if served.cut is not None:
+            content, served.cut = content[: served.cut], None
+            self.close_connection = True
+        half = len(content) // 2
+        self.wfile.write(content[:half])
+        if served.between is not None:
+            happens, served.between = served.between, None
+            self.wfile.flush()
+            happens()
+        self.wfile.write(content[half:])
+
+    def _begin(self) -> int:
+        text = self.headers.get("Range", "").removeprefix("bytes=").rstrip("-")
+        return int(text) if text.isdecimal() else 0
