@@ -66,6 +66,8 @@ class SourceSpec:
     """Seconds between two runs of a ref at least; what comes earlier waits."""
     submodules: bool = False
     lfs: bool = False
+    strangers: bool = False
+    """Whether the commits are of people who are not to be trusted: what these name is not logged in to."""
 
     def watches(self, branch: str) -> bool:
         """Whether a push to that branch matters. A branch that is called like a tag's full name never does:

@@ -77,7 +77,8 @@ def pipeline_for(pipeline: Pipeline, pull: PullRequest | None) -> Pipeline:
 def untrusted(pipeline: Pipeline) -> Pipeline:
     """The pipeline for code by people who are not to be trusted.
 
-    It has no secrets, deploys nothing, and mails nobody whose address the code's author chose.
+    It has no secrets, deploys nothing, mails nobody whose address the code's author chose, and gets no
+    submodule that takes a login.
     """
     actions = []
     for trigger, action in pipeline.actions:
@@ -91,6 +92,7 @@ def untrusted(pipeline: Pipeline) -> Pipeline:
     return replace(
         pipeline,
         untrusted=True,
+        sources=tuple(replace(source, strangers=True) for source in pipeline.sources),
         execution=replace(pipeline.execution, secrets=()),
         actions=tuple(actions),
     )

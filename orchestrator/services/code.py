@@ -24,7 +24,7 @@ _KEPT: Final = 32
 _KEPT_BYTES: Final = 256 << 20
 _BLOCK: Final = 1 << 16
 
-_Key = tuple[str, bool, bool, str, int, int]
+_Key = tuple[str, bool, bool, bool, str, int, int]
 
 
 class CodeTar:
@@ -115,7 +115,8 @@ class CodeArchives:
 
         The result raises what checking out raises.
         """
-        key = (source.location, source.submodules, source.lfs, commit, uid, gid)
+        wanted = (source.submodules, source.lfs, source.strangers)
+        key = (source.location, *wanted, commit, uid, gid)
         with self._lock:
             known = self._made.get(key)
             if known is not None:

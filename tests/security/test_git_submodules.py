@@ -48,6 +48,19 @@ def test_a_submodule_of_the_same_server_gets_the_login_of_its_source(
         assert location.password == ""
 
 
+def test_a_submodule_that_a_stranger_names_gets_no_login() -> None:
+    """A pull request from a fork could have any private repository read that the source's token may read."""
+    parent = Location.parse(WEB, ACCESS, "wine")
+    for url in ("../private.git", "git@git.example.org:acme/private.git"):
+        location = locate(parent, Submodule("lib", "1" * 40, url), strangers=True)
+        assert location.url == "https://git.example.org/acme/private.git"
+        assert (location.user, location.password, location.anonymous) == ("", "", True)
+    with pytest.raises(SourceRefused):
+        locate(
+            Location.parse(SSH, ACCESS, "wine"), Submodule("lib", "1" * 40, "../private.git"), strangers=True
+        )
+
+
 @pytest.mark.parametrize("parent", [WEB, SSH, "/srv/git/wine.git", "file:///srv/git/wine.git"])
 @pytest.mark.parametrize(
     "url",

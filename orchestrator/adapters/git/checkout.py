@@ -12,6 +12,7 @@ from orchestrator.adapters.git.location import Location
 from orchestrator.adapters.git.mirror import Mirror
 from orchestrator.adapters.git.process import reaching, run_git
 from orchestrator.domain.errors import RevisionGone, SourceRefused
+from orchestrator.domain.pipeline import SourceSpec
 
 T = TypeVar("T")
 
@@ -30,11 +31,10 @@ class With(Protocol):
 class Checkout:
     """Fills folders with commits. ``timeout`` in seconds for each command."""
 
-    def __init__(self, mirrors: Path, timeout: float, submodules: bool, lfs: bool, within: With) -> None:
+    def __init__(self, mirrors: Path, timeout: float, source: SourceSpec, within: With) -> None:
         self._mirrors = mirrors
         self._timeout = timeout
-        self._submodules = submodules
-        self._lfs = lfs
+        self._source = source
         self._with = within
         self._count = 0
 
@@ -53,10 +53,10 @@ class Checkout:
             mirror.send(commit, into)
             options = ("--quiet", "--detach", "--no-recurse-submodules")
             run_git(["-C", str(into), "checkout", *options, commit, "--"], timeout=self._timeout)
-            return submodules.of(mirror, commit) if self._submodules else []
+            return submodules.of(mirror, commit) if self._source.submodules else []
 
         found = self._with(location, commit, "", work)
-        if self._lfs:
+        if self._source.lfs:
             storage = Mirror(self._mirrors, location, self._timeout).large_files
             with reaching(location):
                 lfs.fill(location, into, storage, self._timeout)
@@ -73,7 +73,7 @@ class Checkout:
                 f"{parent.shown} has submodules {_DEEPEST} deep or more than {_MOST}",
                 "submodules: false, or fewer of them",
             )
-        location = submodules.locate(parent, submodule)
+        location = submodules.locate(parent, submodule, strangers=self._source.strangers)
         try:
             self._fill(location, submodule.commit, submodules.folder(into, submodule), depth)
         except RevisionGone as error:

@@ -164,9 +164,7 @@ class GitCommand:
             raise SourceUnavailable(f"cannot check out into {into}: it is not empty")
         if source.lfs:
             lfs.require()
-        Checkout(self._mirrors, self._timeout, source.submodules, source.lfs, self._with).fill(
-            self.location(source), commit, into
-        )
+        Checkout(self._mirrors, self._timeout, source, self._with).fill(self.location(source), commit, into)
 
     def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
         """Whether ``newer`` descends from ``older``; False also when ``older`` is unknown."""

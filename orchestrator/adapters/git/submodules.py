@@ -104,8 +104,20 @@ def folder(into: Path, submodule: Submodule) -> Path:
     return place
 
 
-def locate(parent: Location, submodule: Submodule) -> Location:
-    """Where a submodule is. SourceRefused when that may not be asked for."""
+def locate(parent: Location, submodule: Submodule, *, strangers: bool = False) -> Location:
+    """Where a submodule is. SourceRefused when that may not be asked for.
+
+    One that ``strangers`` name is not logged in to.
+    """
+    found = _locate(parent, submodule)
+    if not strangers or found.scheme == "file" or found.anonymous:
+        return found
+    if found.ssh is not None:
+        raise _refused(f"submodule {printable(submodule.path)} of {parent.shown}", submodule.url)
+    return Location.parse(found.url, Access(anonymous=True), parent.source)
+
+
+def _locate(parent: Location, submodule: Submodule) -> Location:
     shown = f"submodule {printable(submodule.path)} of {parent.shown}"
     url = _absolute(parent, submodule.url)
     if url is None:

@@ -6,6 +6,7 @@ from orchestrator.adapters.git.location import Access, Location
 from orchestrator.adapters.git.trouble import fit_to_show, trouble_of
 from orchestrator.domain.errors import SourceRefused, SourceUnavailable
 
+UNVERIFIED = "Host key verification failed.\nfatal: Could not read from remote repository."
 WEB = Location.parse("https://git.example.org/acme/wine.git", source="wine")
 WITH_TOKEN = Location.parse(WEB.url, Access(password="s3cr3t-token"), "wine")
 SSH = Location.parse("git@git.example.org:acme/wine.git", Access(identity_file="/keys/deploy"), "wine")
@@ -66,8 +67,7 @@ UNREADABLE = "fatal: Could not read from remote repository.\n\nPlease make sure 
         ),
         (
             SSH,
-            "No ED25519 host key is known for git.example.org and you have requested strict checking.\n"
-            f"Host key verification failed.\n{UNREADABLE}",
+            f"No ED25519 host key is known for x and you have requested strict checking.\n{UNVERIFIED}",
             "not known yet",
         ),
         (
