@@ -6,11 +6,14 @@ server that has the repository, kept beside its mirror, and compared with their 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +30,8 @@ _POINTER: Final = re.compile(
 )
 _PLAIN_FILES: Final = ("100644", "100755")
 _BLOCK: Final = 1 << 20
+_KEPT: Final = 14 * 24 * 3600.0
+"""Seconds for which a large file is kept that no commit was checked out with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,10 @@ def fill(location: Location, into: Path, storage: Path, timeout: float) -> None:
     Raises GitFailed, GitTimeout, DiskFull, and SourceUnavailable when a file is not to be had.
     """
     pointers = _pointers(into, timeout)
-    if any(not _whole(pointer, storage) for pointer in pointers):
+    missing = [pointer for pointer in pointers if not _whole(pointer, storage)]
+    if missing:
         _bring(location, into, storage, timeout)
+        _forget(storage, time.time() - _KEPT)
     for pointer in pointers:
         _replace(pointer, into, storage, location)
 
@@ -119,10 +126,20 @@ def _service(location: Location) -> str:
 
 
 def _whole(pointer: _Pointer, storage: Path) -> bool:
+    """Whether a file is there; it counts as used now."""
     try:
+        os.utime(pointer.place(storage))
         return pointer.place(storage).stat().st_size == pointer.size
     except OSError:
         return False
+
+
+def _forget(storage: Path, moment: float) -> None:
+    """Remove what nobody has used since then: who needs it fetches it again."""
+    for kept in (storage / "objects").glob("??/??/*"):
+        with contextlib.suppress(OSError):
+            if kept.stat().st_mtime < moment:
+                kept.unlink()
 
 
 def _replace(pointer: _Pointer, into: Path, storage: Path, location: Location) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,8 @@ from orchestrator.adapters.ssh.keys import trusted_by
 from orchestrator.adapters.ssh.settings import configuration
 from orchestrator.domain.errors import DiskFull, SourceUnavailable
 from orchestrator.domain.space import NO_ROOM
+
+log = logging.getLogger(__name__)
 
 # What a user may have set to reach repositories. Other GIT_* variables name repositories or switch on traces.
 _INHERITED = frozenset(
@@ -46,6 +51,7 @@ _SAFE: Final = (
     *("-c", "http.lowSpeedLimit=1"),
     *("-c", "http.lowSpeedTime=60"),
 )
+_REDIRECTED: Final = re.compile(rb"^warning: redirecting to (\S+)", re.MULTILINE)
 _NOWHERE: Final = "/nonexistent"
 
 
@@ -115,7 +121,17 @@ def run_git_raw(
                 process.communicate()
     if process.returncode != 0:
         raise _failed(process.returncode, err.decode("utf-8", "replace"), location)
+    if location is not None and (moved := _REDIRECTED.search(err)):
+        _tell_moved(location.shown, fit_to_show(moved[1].decode("utf-8", "replace"), location))
     return out
+
+
+@lru_cache(maxsize=1024)
+def _tell_moved(shown: str, to: str) -> None:
+    """Say once that a server answers under another address; what it says is followed."""
+    log.warning(
+        "%s has moved to %s: change its address before the old one is given to somebody else", shown, to
+    )
 
 
 def _failed(code: int, said: str, location: Location | None) -> GitFailed | DiskFull:

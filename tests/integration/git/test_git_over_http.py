@@ -182,8 +182,8 @@ def test_a_repository_that_is_gone_is_told(
     assert "renamed" in raised.value.remedy
 
 
-def test_a_repository_that_was_renamed_is_followed_on_its_server(
-    git: GitCommand, server: GitServer, commit: str
+def test_a_repository_that_was_renamed_is_followed_and_told_once(
+    git: GitCommand, server: GitServer, commit: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def moved(asked: Asked) -> Answer | None:
         if not asked.path.startswith("/old.git/"):
@@ -195,6 +195,9 @@ def test_a_repository_that_was_renamed_is_followed_on_its_server(
     source = SourceSpec("wine", f"{server.url}/old.git")
     assert git.heads(source) == {"main": commit}
     assert git.fetch(source, commit, "main").commit == commit
+    told = [record.getMessage() for record in caplog.records if "moved" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(f"{server.url}/old.git has moved to {server.url}/remote.git")
 
 
 def test_a_server_that_says_nothing_is_left_in_time(tmp_path: Path) -> None:

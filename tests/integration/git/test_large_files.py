@@ -85,6 +85,22 @@ def test_a_large_file_is_fetched_once(
 
 
 @pytest.mark.usefixtures("with_lfs")
+def test_a_large_file_that_nobody_has_used_for_weeks_is_forgotten(
+    git_repository: GitRepository, server: GitServer, tmp_path: Path
+) -> None:
+    git = GitCommand(tmp_path / "mirrors")
+    old = commit_of(git_repository, server)
+    git.checkout(over(server), old, tmp_path / "old")
+    (kept,) = (path for path in (tmp_path / "mirrors").rglob("objects/*/*/*") if path.stat().st_size > 10**6)
+    os.utime(kept, (1, 1))
+    other = pointer(server.store(b"other"), 5)
+    git.checkout(over(server), git_repository.commit({"w/a.bin": other}), tmp_path / "new")
+    assert not kept.exists()
+    git.checkout(over(server), old, tmp_path / "again")
+    assert (tmp_path / "again/w/a.bin").read_bytes() == WEIGHTS
+
+
+@pytest.mark.usefixtures("with_lfs")
 def test_large_files_stay_pointers_when_nobody_asks_for_them(
     git_repository: GitRepository, server: GitServer, tmp_path: Path
 ) -> None:
