@@ -14,7 +14,6 @@ from email.utils import parseaddr
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
@@ -26,7 +25,6 @@ from orchestrator.bootstrap.masked import MaskedForge, MaskedRenderer, MaskedSou
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.host import HostState
 from orchestrator.domain.pipeline import (
     HostSpec,
     Pipeline,
@@ -69,13 +67,11 @@ from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
-from orchestrator.services.readiness import Readiness, readiness
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.repository import RepositoryPipelines
 from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
-from orchestrator.services.standing import doing, waiting
 from orchestrator.services.statuses import StatusTeller
 from orchestrator.services.supply import ImageSupply
 
@@ -653,46 +649,9 @@ class Application:
 
     def web(self, service: Service) -> FastAPI:
         """The web application of a service."""
-        from orchestrator.bootstrap.hooks import webhooks_of
-        from orchestrator.bootstrap.triggering import triggers_of
-        from orchestrator.web.app import Pages, create_app
-        from orchestrator.web.trigger import add_trigger
-        from orchestrator.web.webhooks import add_webhooks
+        from orchestrator.bootstrap.website import site_of
 
-        web = self.config.orchestrator.web
-        names = {"127.0.0.1", "localhost", "[::1]", web.host}
-        if web.url:
-            names.add(urlsplit(web.url).hostname or "")
-
-        def takes(host: str) -> bool:
-            return self.fleet.record(host).state is HostState.ACTIVE
-
-        def ready() -> Readiness:
-            problems = dict(service.watcher.problems)
-            if (lack := self.room.state_lacks()) is not None:
-                problems["room"] = lack
-            hosts = list(self.engines)
-            found = readiness(problems, hosts, takes, self.watched.why_not, self.room.host_lacks)
-            return found.told_by(self.masker.mask_text)
-
-        chooser = self.chooser(self.watched)
-
-        def standing(run: Run) -> list[str]:
-            now = self.clock.now()
-            return [
-                *doing(self.store, self.logs, now, run),
-                *waiting(self.store, chooser, now, run, served=True),
-            ]
-
-        pages = Pages(
-            self.store, self.reports, self.renderer, self.logs, ready, lambda: service.healthy, standing
-        )
-        site = create_app(pages, frozenset(names))
-        if (hooks := webhooks_of(self, service)) is not None:
-            add_webhooks(site, hooks)
-        if (triggers := triggers_of(self)) is not None:
-            add_trigger(site, triggers)
-        return site
+        return site_of(self, service)
 
     def live_servers(self) -> tuple[ServerRow, ...]:
         """The serving processes on this database that live."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def looks_of(app: Application) -> Looks:
     """Carries out looks, with backoff that is spread by chance."""
-    return Looks(app.store, app.clock, random.Random().random)  # noqa: S311 - spreads looks, guards nothing
+    chance = random.Random().random  # noqa: S311 - spreads looks, guards nothing
+    return Looks(app.store, app.clock, chance, app.masker.mask_text)
 
 
 def occasions_of(app: Application) -> OccasionServer:

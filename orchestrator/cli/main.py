@@ -19,11 +19,13 @@ from orchestrator.cli.settings import Settings, global_options
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "serve": ("orchestrator.cli.serve", "serve", "Watch, run, judge and act until stopped."),
     "run": ("orchestrator.cli.run", "run", "Run a pipeline once, now."),
+    "status": ("orchestrator.cli.status", "status", "Show all pipelines at a glance."),
     "plan": ("orchestrator.cli.plan", "plan", "Show what would run now, where and why; change nothing."),
     "runs": ("orchestrator.cli.runs", "runs", "List, show, follow, cancel and repeat runs."),
     "init": ("orchestrator.cli.config", "init", "Write a commented configuration."),
     "validate": ("orchestrator.cli.config", "validate", "Report every mistake in a configuration."),
     "schema": ("orchestrator.cli.config", "schema", "Print the JSON Schema of a kind of file."),
+    "sources": ("orchestrator.cli.sources", "sources", "Show what is watched, and look at it now."),
     "datasets": ("orchestrator.cli.datasets", "datasets", "Show datasets and their versions."),
     "baselines": ("orchestrator.cli.baselines", "baselines", "Show, pin and unpin baselines."),
     "deployments": ("orchestrator.cli.deployments", "deployments", "Show what was deployed where."),

@@ -129,6 +129,9 @@ class Runs(Protocol):
     def unfinished(self) -> Sequence[Run]:
         """All runs that are not final, oldest first."""
 
+    def newest_ended(self) -> Mapping[str, Run]:
+        """The newest train run of each pipeline that has ended, by pipeline."""
+
     def moving(self) -> Sequence[Standing]:
         """The unfinished runs that have begun or are asked to end, oldest first."""
 

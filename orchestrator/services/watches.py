@@ -77,9 +77,19 @@ class _Memory:
 
 
 class Looks:
-    """Carries out looks and remembers how they went. Thread-safe; ``chance`` gives numbers from 0 to 1."""
+    """Carries out looks and remembers how they went. Thread-safe.
 
-    def __init__(self, store: Store, clock: Clock, chance: Callable[[], float]) -> None:
+    ``chance`` gives numbers from 0 to 1; ``mask`` hides secrets in what is told.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        chance: Callable[[], float],
+        mask: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self._mask = mask
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -133,21 +143,21 @@ class Looks:
             self._write(lambda _: self._store.watches.looked(well))
 
     def _failed(self, watch: Watch, before: _Memory, error: OrchestratorError) -> Looked:
-        tries = before.tries + 1
+        tries, trouble = before.tries + 1, self._mask(str(error))
         # Said once, not at every look; the database has it for those who ask later why nothing ran.
-        if before.trouble != str(error):
-            log.error("%s: %s", watch.name, error)
-        self._remember(watch.name, _Memory(str(error), tries, before.hooked))
+        if before.trouble != trouble:
+            log.error("%s: %s", watch.name, trouble)
+        self._remember(watch.name, _Memory(trouble, tries, before.hooked))
         asked = error.retry_after if isinstance(error, SourceUnavailable) else None
         wait = after_failure(watch.every, tries, asked, self._chance())
         self._write(
             lambda at: self._store.watches.troubled(
-                watch.name, str(error), tries, at + timedelta(seconds=wait), at
+                watch.name, trouble, tries, at + timedelta(seconds=wait), at
             )
         )
         with self._lock:
             self._well.pop(watch.name, None)
-        return Looked(Sight(), wait, str(error), tries)
+        return Looked(Sight(), wait, trouble, tries)
 
     def _memory(self, name: str) -> _Memory:
         with self._lock:

@@ -140,6 +140,10 @@ class SqlRuns:
         with self._database.connected() as connection:
             return _fetch(connection, _RUNS.where(RunRow.state.in_(_UNFINISHED)).order_by(RunRow.id))
 
+    def newest_ended(self) -> Mapping[str, Run]:
+        with self._database.connected() as connection:
+            return {run.pipeline: run for run in _fetch(connection, _NEWEST_ENDED)}
+
     def moving(self) -> Sequence[Standing]:
         with self._database.connected() as connection:
             return [Standing(*row) for row in connection.execute(_MOVING)]
@@ -297,6 +301,13 @@ _RUNS = select(
     *(column.label(f"change_{column.name}") for column in ChangeRow.__table__.c),
 ).join_from(RunRow, ChangeRow, ChangeRow.id == RunRow.change_id)
 _ONE = _RUNS.where(RunRow.id == bindparam("id"))
+_NEWEST_ENDED = _RUNS.where(
+    RunRow.id.in_(
+        select(func.max(RunRow.id))
+        .where(RunRow.state.not_in(_UNFINISHED), RunRow.purpose == Purpose.TRAIN)
+        .group_by(RunRow.pipeline)
+    )
+)
 _REMOVALS = select(JournalRow.reason, JournalRow.at)
 _MOVE = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == bindparam("before"))
 _QUEUED_TRIES = (

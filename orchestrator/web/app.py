@@ -19,8 +19,10 @@ from starlette.exceptions import HTTPException
 from orchestrator.domain.errors import NotFound, StoreError
 from orchestrator.domain.report import format_ago, format_duration, key_metric, label_for
 from orchestrator.domain.run import Run, RunState, latest_tries
+from orchestrator.ports.records import Watched
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, Renderer
+from orchestrator.services.overview import Overview, PipelineView
 from orchestrator.services.readiness import Readiness
 from orchestrator.services.report import ReportBuilder
 
@@ -66,6 +68,8 @@ class Pages:
     standing: Callable[[Run], Sequence[str]]
     """What is being done for an unfinished run now, and why it waits."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    overview: Callable[[], Overview] = lambda: Overview((), ())
+    """Where all pipelines stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,15 @@ class _Row:
     sentence: str
     when: str
     took: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    view: PipelineView
+    tone: str
+    when: str
+    """When its last run ended."""
+    troubles: tuple[str, ...]
 
 
 def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
@@ -154,7 +167,11 @@ def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> Non
     def overview() -> HTMLResponse:
         now = pages.now()
         rows = [_row(pages, run, now) for run in pages.store.runs.listing(limit=_LISTED)]
-        return HTMLResponse(templates.get_template("overview.html").render(rows=rows))
+        found = pages.overview()
+        page = templates.get_template("overview.html")
+        pipelines = [_standing(view, now) for view in found.pipelines]
+        others = [_told(seen, now) for seen in found.others]
+        return HTMLResponse(page.render(rows=rows, pipelines=pipelines, others=others))
 
     @app.get("/runs/{run_id}")
     def show(run_id: RunId) -> HTMLResponse:
@@ -179,6 +196,24 @@ def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> Non
                     yield _visible(line.text.decode("utf-8", "replace")).encode() + b"\n"
 
         return StreamingResponse(text(), media_type="text/plain; charset=utf-8")
+
+
+def _standing(view: PipelineView, now: datetime) -> _Standing:
+    last = view.last
+    tone = "running" if view.running or view.waiting else _TONES.get(last.state, "") if last else "quiet"
+    return _Standing(
+        view,
+        "trouble" if view.troubles else tone,
+        ""
+        if last is None or last.finished_at is None
+        else format_ago((now - last.finished_at).total_seconds()),
+        tuple(_told(seen, now) for seen in view.troubles),
+    )
+
+
+def _told(seen: Watched, now: datetime) -> str:
+    since = "" if seen.trouble_since is None else format_duration((now - seen.trouble_since).total_seconds())
+    return f"{seen.name}: {seen.trouble}" + (f" (for {since})" if since else "")
 
 
 def _visible(text: str) -> str:

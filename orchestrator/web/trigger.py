@@ -174,6 +174,7 @@ def _start(name: str, ref: str | None, reason: str, triggers: Triggers) -> Respo
     if isinstance(found, float):
         wait = {"Retry-After": str(math.ceil(found))}
         return _told("too many runs of this pipeline were asked for in the last minute", 429, wait)
+    url = triggers.url(found)
     told = {
         "id": found.id,
         "reference": f"{found.pipeline}#{found.number}",
@@ -181,9 +182,9 @@ def _start(name: str, ref: str | None, reason: str, triggers: Triggers) -> Respo
         "state": found.state.value,
         "commit": found.change.revision.commit,
         "branch": found.change.revision.branch,
-        "url": triggers.url(found),
+        "url": url,
     }
-    return JSONResponse(told, 201, {"Location": told["url"]} if told["url"] else None)
+    return JSONResponse(told, 201, {"Location": url} if url else None)
 
 
 def _trouble(error: OrchestratorError, mask: Callable[[str], str]) -> Response:

@@ -11,10 +11,11 @@ import pytest
 
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.pipeline import SourceSpec
+from orchestrator.domain.pipeline import Pipeline, Schedule, SourceSpec
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import Exit, Run
 from orchestrator.services.choose import Chooser
+from orchestrator.services.overview import overview
 from orchestrator.services.readiness import Readiness
 from orchestrator.services.standing import doing, waiting
 from orchestrator.web.app import Pages, create_app
@@ -32,6 +33,7 @@ class Site:
         self.problems: dict[str, str] = {}
         self.degraded: dict[str, str] = {}
         self.alive = True
+        self.pipelines: list[Pipeline] = []
         self.now = world.clock.now
         pages = Pages(
             world.store,
@@ -51,6 +53,13 @@ class Site:
                 )
             ),
             lambda: self.now(),
+            lambda: overview(
+                world.store,
+                self.pipelines,
+                lambda run: ["no host has a free slot"],
+                lambda made_of: world.clock.now() + timedelta(hours=1),
+                self.now(),
+            ),
         )
         self.app = create_app(pages, frozenset({"127.0.0.1", "localhost", "[::1]"}))
 
@@ -260,3 +269,32 @@ def test_a_database_that_does_not_answer_is_said(
 def test_there_is_no_api_description_to_browse(site: Site) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert site.get(path).status_code == 404
+
+
+def test_the_first_page_shows_where_all_pipelines_stand(world: World, site: Site) -> None:
+    watched = pipeline(project="cellar", schedules=(Schedule("0 * * * *"),))
+    site.pipelines = [watched, pipeline(name="prep")]
+    world.finish(world.first_run(watched), world.server())
+    world.sources.branches["main"] = commit_id("second")
+    world.first_run(watched)
+    page = site.get("/").text
+    assert page.index("cellar /") < page.index("prep"), "by project, then by name"
+    assert "no run yet" in page
+    assert "#1</a> passed" in page
+    assert "no host has a free slot" in page
+    assert "2026-01-01 01:00 UTC" in page
+
+
+def test_the_first_page_tells_what_cannot_be_watched_and_since_when(world: World, site: Site) -> None:
+    site.pipelines = [pipeline()]
+    now = world.clock.now()
+    world.store.watches.troubled("source wine/repo", f"away {EVIL}", 3, now + timedelta(seconds=60), now)
+    world.store.watches.troubled("repository acme/wine", "its file is wrong", 1, now, now)
+    world.clock.advance(120)
+    page = site.get("/").text
+    assert "source wine/repo: away &lt;img" in page
+    assert "(for 2 m 0 s" in page
+    assert "repository acme/wine: its file is wrong" in page
+    assert EVIL not in page
+    world.clock.advance(2 * 24 * 3600)
+    assert "acme/wine" not in site.get("/").text, "nobody watches it any more"
