@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import cast
 
 
@@ -37,15 +39,23 @@ class Seen:
 
 
 class DataWeb:
-    """The server. ``answer`` is asked first, for whatever is no file."""
+    """The server. ``answer`` is asked first, for whatever is no file. With a ``certificate``, by https."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.files: dict[str, Served] = {}
         self.seen: list[Seen] = []
         self.answer: Callable[[Seen, bytes], Served | None] = lambda seen, body: None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
-        cast("_Server", self._server).web = self
+        self._server.web = self
+        self._secure = certificate is not None
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is made by the thread of the request.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     @property
     def port(self) -> int:
@@ -53,7 +63,7 @@ class DataWeb:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._secure else f"http://127.0.0.1:{self.port}"
 
     def asked(self, method: str) -> list[str]:
         """What was asked for by a method, in order."""
@@ -74,6 +84,9 @@ class DataWeb:
 
 class _Server(ThreadingHTTPServer):
     web: DataWeb
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up, as one does that trusts no certificate, is no failure of a test."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -72,8 +72,8 @@ class Cache:
         """Have a file of ``size`` bytes; its SHA-256. What another fetch left is continued.
 
         ``sums`` are names of hashes (``sha256``, ``md5``, ``blob`` as in Git) with the value that the content
-        must have. ``told`` hears how many bytes
-        are there. Raises DatasetMoved when the content is not as said, and what ``fetch`` raises.
+        must have. ``told`` hears how many bytes are there. Raises DatasetMoved when the content is not as
+        said, and what ``fetch`` raises.
         """
         with self._writing(key) as file:
             found = self.find(key)

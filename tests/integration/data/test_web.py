@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from orchestrator.adapters.datasets.web import Web
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from tests.support.dataweb import DataWeb, Served
+from tests.support.gitserver import make_authority
 from tests.support.network import free_port
 from tests.support.remotedata import contents, fetched, quiet, sha256
 
@@ -206,6 +208,37 @@ def test_a_slow_server_is_given_up_after_its_silence(
             source.look(wine(web))
     finally:
         over.set()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_until_its_authority_is_trusted(
+    source_of: Callable[[Place], RemoteDataset], open_door: Access, tmp_path: Path
+) -> None:
+    authority = make_authority(tmp_path / "ca")
+    with DataWeb(authority.server).serving() as web:
+        web.files["/wine.csv"] = Served(b"1", etag='"1"')
+        with pytest.raises(
+            DatasetRefused, match=r"localhost:\d+ cannot be trusted: unable to get local issuer"
+        ):
+            source_of(HttpPlace(lambda spec: open_door)).look(wine(web))
+        trusting = replace(open_door, settings={"ca_file": str(authority.certificate)})
+        source = source_of(HttpPlace(lambda spec: trusting))
+        assert fetched(source, wine(web)) == {"wine.csv": b"1"}
+        misnamed = replace(wine(web), path=wine(web).path.replace("localhost", "127.0.0.1"))
+        with pytest.raises(DatasetRefused, match=r"cannot be trusted: .*not valid for '127\.0\.0\.1'"):
+            source.look(misnamed)
+
+
+def test_a_redirect_from_https_to_http_is_refused(
+    web: DataWeb, source_of: Callable[[Place], RemoteDataset], open_door: Access, tmp_path: Path
+) -> None:
+    authority = make_authority(tmp_path / "ca")
+    trusting = replace(open_door, settings={"ca_file": str(authority.certificate)})
+    web.files["/real.csv"] = Served(b"1", etag='"1"')
+    with DataWeb(authority.server).serving() as secure:
+        secure.files["/wine.csv"] = Served(status=302, headers={"Location": f"{web.url}/real.csv"})
+        with pytest.raises(DatasetRefused, match="redirects from https to http"):
+            source_of(HttpPlace(lambda spec: trusting)).look(wine(secure))
+    assert web.seen == []
 
 
 def test_a_dataset_that_left_the_configuration_is_refused(
