@@ -48,7 +48,7 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
             if by_name[name].ssh is None:
                 say(f"{name} is on this machine: there is no key to trust")
             else:
-                agreed &= trust_on_the_way(app, by_name[name], expected, shown, f"host {name}")
+                agreed &= trust_on_the_way(app, by_name[name], expected, shown, "host", name)
         if settings.json:
             print_json(shown)
         return PASSED if agreed else REJECTED
@@ -65,22 +65,22 @@ def require_fingerprints(given: tuple[str, ...]) -> None:
 
 
 def trust_on_the_way(
-    app: Application, host: HostSpec, expected: tuple[str, ...], shown: list[Json], subject: str
+    app: Application, host: HostSpec, expected: tuple[str, ...], shown: list[Json], what: str, name: str
 ) -> bool:
-    """Whether all keys on the way to a host are trusted now; ``subject`` is whom the journal tells it of."""
+    """Whether all keys on the way to a host are trusted now; for people it is ``what`` it is of that name."""
     from orchestrator.cli.output import say
 
     for key in app.links.keys(host):
         if not key.trusted:
-            if not _agreed(host.name, key, expected):
+            if not _agreed(name, key, expected):
                 return False
             app.links.trust(host, key)
             told = f"trusts {key.name} with {key.fingerprint}" + _instead(key)
-            app.store.journal.note(who(), subject, told, app.clock.now())
-        say(f"{host.name}: {key.name} is trusted with {key.fingerprint}")
+            app.store.journal.note(who(), f"{what} {name}", told, app.clock.now())
+        say(f"{name}: {key.name} is trusted with {key.fingerprint}")
         shown.append(
             {
-                "host": host.name,
+                what: name,
                 "machine": key.name,
                 "kind": key.kind,
                 "fingerprint": key.fingerprint,

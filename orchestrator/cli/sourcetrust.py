@@ -46,7 +46,7 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
                 say(f"{source.name} is not reached over SSH: there is no key to trust")
             elif str(way.ssh) not in asked:
                 asked.add(str(way.ssh))
-                agreed &= trust_on_the_way(app, way, expected, shown, f"source {source.name}")
+                agreed &= trust_on_the_way(app, way, expected, shown, "source", source.name)
         if settings.json:
             print_json(shown)
         return PASSED if agreed else REJECTED
