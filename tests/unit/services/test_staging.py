@@ -348,3 +348,21 @@ def test_a_host_that_never_ends_its_answer_is_not_heard_out(world: World) -> Non
     run = world.finish(world.first_run(watched()), world.server())
     assert (run.state, run.reason) == (RunState.ERRORED, Reason.ENGINE_REFUSED)
     assert "was not heard out" in run.message
+
+
+def test_data_that_lie_elsewhere_are_fetched_and_proven_like_all_others(world: World) -> None:
+    world.data.elsewhere = True
+    world.part = 10
+    world.data.files["large.bin"] = bytes(range(34))
+    run = world.finish(world.first_run(watched()), world.server())
+    assert run.state is RunState.PASSED
+    assert staged(world) == {f"files/{name}": content for name, content in world.data.files.items()}
+
+
+def test_data_that_moved_on_elsewhere_before_they_were_fetched_fail_the_run_and_say_so(world: World) -> None:
+    world.data.elsewhere = True
+    run = world.first_run(watched())
+    world.data.files["rows.csv"] = b"3,4\n"
+    run = world.finish(run, world.server())
+    assert run.state is RunState.ERRORED
+    assert "no longer what it was when this run was enqueued: rows.csv changed" in run.message

@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -186,12 +186,16 @@ class FakeSources:
 
 @dataclass
 class FakeData:
-    """A dataset's files, and how long ago the newest of them changed."""
+    """A dataset's files, and how long ago the newest of them changed.
+
+    Of those that lie ``elsewhere`` the content is known once they are fetched.
+    """
 
     clock: ManualClock
     files: dict[str, bytes] = field(default_factory=lambda: {"rows.csv": b"1,2\n"})
     changed_at: datetime | None = None
     missing: bool = False
+    elsewhere: bool = False
 
     def write(self, name: str, content: bytes) -> None:
         self.files[name] = content
@@ -205,16 +209,26 @@ class FakeData:
         return Listing(text, len(self.files), sum(map(len, self.files.values())), newest)
 
     def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
-        entries = tuple(
-            FileEntry(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in sorted(self.files.items())
-        )
+        entries = tuple(self._entry(n, c) for n, c in sorted(self.files.items()))
         fingerprint = hashlib.sha256(repr(entries).encode()).hexdigest()
         return Snapshot(fingerprint, entries, self.look(dataset))
+
+    def _entry(self, name: str, content: bytes) -> FileEntry:
+        known = hashlib.sha256(content).hexdigest()
+        if self.elsewhere:
+            return FileEntry(name, len(content), "", f"etag:{known[:8]}")
+        return FileEntry(name, len(content), known)
 
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
     ) -> tuple[FileEntry, ...]:
-        return tuple(entries)
+        found = []
+        for entry in entries:
+            content = self.files.get(entry.path, b"")
+            if self.elsewhere and self._entry(entry.path, content) != entry:
+                raise DatasetMoved(f"{entry.path} changed")
+            found.append(replace(entry, sha256=entry.sha256 or hashlib.sha256(content).hexdigest()))
+        return tuple(found)
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
         buffer = io.BytesIO()
