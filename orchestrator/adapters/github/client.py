@@ -12,6 +12,7 @@ from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+from orchestrator.adapters.github.pace import Pace
 from orchestrator.adapters.github.reading import Json, NotUnderstood, items_of, parsed
 from orchestrator.adapters.github.trouble import limit_hit, reaching, refusal
 from orchestrator.domain.errors import SourceUnavailable
@@ -56,7 +57,7 @@ class Client:
     """Asks one API as one account. Thread-safe. Seconds: ``timeout`` until an answer begins.
 
     A look at what has not changed is answered by 304, which costs no quota: what an address held is kept with
-    its ETag. Where the quota is used up nothing is sent until it is renewed.
+    its ETag. Where there is a quota requests are spread; once it is used up none is sent until it is renewed.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Client:
         self._idle: LifoQueue[Requester] = LifoQueue(_CONNECTIONS)
         self._known: OrderedDict[str, _Known[object]] = OrderedDict()
         self._lock = threading.Lock()
+        self._pace = Pace()
         self._quota: Quota | None = None
         self._closed: tuple[float, bool] | None = None
 
@@ -159,6 +161,10 @@ class Client:
         allowed: tuple[int, ...],
     ) -> Answer:
         self._gate(what)
+        if self._quota is not None:
+            # Whoever names no quota has none: an Enterprise server's limits are off unless switched on.
+            self._clock.sleep(self._pace.wait(self._clock.monotonic()))
+            self._gate(what)
         given = None if content is None else dict(content)
         with reaching(self.host, what), self._requester() as requester:
             status, got, text = requester.requestJson(verb, path, dict(parameters), dict(headers), given)
