@@ -30,7 +30,8 @@ class Lease:
 class HeadMove:
     """A branch seen to move, in one pipeline's eyes.
 
-    ``old`` None: new to us. ``new`` None: the branch is gone.
+    ``old`` None: new to us. ``new`` None: the branch is gone. The same commit twice: it must still be there,
+    and nothing moves.
     """
 
     source: str
@@ -41,7 +42,10 @@ class HeadMove:
 
 @dataclass(frozen=True, slots=True)
 class DataMove:
-    """A dataset seen to change, in one pipeline's eyes: fingerprints. ``old`` None: new to us."""
+    """A dataset seen to change, in one pipeline's eyes: fingerprints.
+
+    ``old`` None: new to us. The same twice: it must still be what was seen, and nothing moves.
+    """
 
     dataset: str
     old: str | None

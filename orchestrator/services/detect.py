@@ -24,7 +24,7 @@ from orchestrator.domain.trigger import cause_of, needs_approval, pipeline_for
 from orchestrator.ports.records import HeadMove, Move, NewAction, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
-from orchestrator.services.heads import Bursts, Head, adopted, branches_of, gone, main_of, watched
+from orchestrator.services.heads import Bursts, Head, adopted, branches_of, gone, main_of, marks, watched
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.pinning import Pins, Unsettled
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Definition: TypeAlias = Callable[[Revision], Pipeline | str]
 """The pipeline as it is at a commit, or why there is none there."""
 
+_SOON = 1.0
 _ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 
 
@@ -68,19 +69,24 @@ class Detector:
         """Look at a source's refs and enqueue a run for each that moved and counts.
 
         The first sight of a repository makes one run, of its default branch if that is watched. ``define``
-        says what the pipeline is at a commit, where that depends on the commit; ``refs`` is what somebody saw
-        a moment ago. Raises SourceError or DatasetError when it could not be found out; nothing is lost then,
-        the next poll sees the same.
+        says what the pipeline is at a commit, where that depends on the commit. ``refs`` is what somebody saw
+        a moment ago: where it shows nothing new, nobody is asked again. Raises SourceError or DatasetError
+        when it could not be found out; nothing is lost then, the next poll sees the same.
         """
         name = _name(pipeline, source)
         with self._locks[name]:
             self._again.pop(name, None)
-            look = refs if refs is not None else self._sources.refs(source)
+            # What was seen is read before the look: else what another server sees meanwhile would seem to
+            # have gone back to what is looked at here.
+            seen = dict(self._store.detection.heads(pipeline.name, source.name))
+            if refs is not None and _nothing_new(source, seen, refs):
+                self._bursts.keep(pipeline.name, source, ())
+                return []
+            look = self._sources.refs(source)
             heads = watched(source, look)
-            seen = self._store.detection.heads(pipeline.name, source.name)
             if moves := adopted(source, seen, heads):
                 self._record(pipeline, source, moves, _adopted(moves))
-                seen = self._store.detection.heads(pipeline.name, source.name)
+                seen |= {move.branch: move.new for move in moves if move.new is not None}
             runs: list[Run] = []
             if not branches_of(seen):
                 runs += self._first_sight(pipeline, source, heads, look.default, define)
@@ -112,10 +118,11 @@ class Detector:
             return []
         source, branch, commit = place
         pinned = self._pins.now(pipeline)
-        if isinstance(pinned, Unsettled) or not self._pins.moves(pipeline, pinned):
+        if isinstance(pinned, Unsettled):
             return []
         revision = self._sources.fetch(source, commit, branch)
-        run = self._enqueue(pipeline, source, Cause.DATA, revision, pinned, [])
+        here = HeadMove(source.name, branch, commit, commit)
+        run = self._enqueue(pipeline, source, Cause.DATA, revision, pinned, [here])
         return [run] if run else []
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
@@ -304,7 +311,8 @@ class Detector:
                     of, source, cause_of(head.ref), revision, pinned, [move], step.note, pull=head.pull
                 )
                 if run is None:
-                    return 0.0
+                    # Another server was faster, or something else moved meanwhile.
+                    return _SOON
                 runs.append(run)
             before = step.commit
         return 0.0
@@ -369,7 +377,11 @@ class Detector:
             # Where each commit is to have its run, the next one is no reason to end it.
             supersede=pipeline.cancel_in_progress and not source.every_commit,
         )
-        data = self._pins.moves(pipeline, pinned)
+        # A run of another branch leaves the news of the data to the branch that is trained because of them.
+        mine = cause is Cause.FIRST_SIGHT or self._is_trained(pipeline, source, revision.branch)
+        data = self._pins.moves(pipeline, pinned) if mine else []
+        if cause is Cause.DATA and all(move.old == move.new for move in data):
+            return None
         run = self._store.runs.enqueue(new, [*moves, *data], pipeline.name, self._clock.now())
         if run is not None:
             log.info("%s enqueued: %s of %s at %s", run.title, cause.value, revision.branch, revision.short)
@@ -395,6 +407,10 @@ class Detector:
                 return source, branch, seen[branch]
         return None
 
+    def _is_trained(self, pipeline: Pipeline, source: SourceSpec, ref: str) -> bool:
+        place = self._trained_branch(pipeline) if pipeline.datasets else None
+        return place is not None and (place[0].name, place[1]) == (source.name, ref)
+
     def _default_branch(self, pipeline: Pipeline, source: SourceSpec) -> str:
         refs = self._sources.refs(source)
         branches = {b: c for b, c in refs.branches.items() if source.watches(b)}
@@ -412,6 +428,11 @@ class Detector:
 
 def _name(pipeline: Pipeline, source: SourceSpec) -> str:
     return f"{pipeline.name}/{source.name}"
+
+
+def _nothing_new(source: SourceSpec, seen: Mapping[str, str], refs: Refs) -> bool:
+    heads = {ref: head.commit for ref, head in watched(source, refs).items()}
+    return bool(seen) and {**marks(source), **heads} == seen
 
 
 def _adopted(moves: Sequence[HeadMove]) -> list[str]:

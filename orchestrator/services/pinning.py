@@ -55,12 +55,14 @@ class Pins:
         return tuple(self._version_now(dataset) for dataset in pipeline.datasets)
 
     def moves(self, pipeline: Pipeline, pinned: Sequence[DatasetVersion]) -> list[DataMove]:
-        """Which of these versions are news to a pipeline."""
+        """What a run with these versions moves in a pipeline's eyes, and what it relies on to stay.
+
+        Without the latter, a push and a change of data that are seen at once might each get a run with what
+        was before the other, and what is there now would get none.
+        """
         known = self._store.detection.data_heads(pipeline.name)
         return [
-            DataMove(version.dataset, known.get(version.dataset), version.fingerprint)
-            for version in pinned
-            if known.get(version.dataset) != version.fingerprint
+            DataMove(version.dataset, known.get(version.dataset), version.fingerprint) for version in pinned
         ]
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:

@@ -92,7 +92,8 @@ def apply_moves(session: Session, pipeline: str, moves: Sequence[Move], at: date
     The key names each move by its count, so that a commit that comes back is a change of its own.
     """
     # One order for everybody: two servers with the same moves wait for each other instead of both failing.
-    key = " + ".join(_apply(session, pipeline, move) for move in sorted(moves, key=_order))
+    parts = [_apply(session, pipeline, move) for move in sorted(moves, key=_order)]
+    key = " + ".join(part for part in parts if part)
     for move in moves:
         if isinstance(move, HeadMove) and move.new is None and move.branch.startswith(PULLS):
             older = _older(session, pipeline, move.source, move.branch)
@@ -124,6 +125,10 @@ def _apply(session: Session, pipeline: str, move: Move) -> str:
             return serve_time(session, pipeline, move)
         case HeadMove(source, branch, old, new):
             here = (HeadRow.pipeline == pipeline, HeadRow.source == source, HeadRow.branch == branch)
+            if old is not None and old == new:
+                # A write, so that no other transaction moves it before this one ends.
+                still = update(HeadRow).where(*here, HeadRow.commit == old).values(commit=new)
+                return _require(changed(session, still))
             guarded = (
                 update(HeadRow)
                 .where(*here, HeadRow.commit.is_not_distinct_from(old))
@@ -135,6 +140,9 @@ def _apply(session: Session, pipeline: str, move: Move) -> str:
             return f"head {source}:{branch}@{session.scalar(select(HeadRow.moves).where(*here))}"
         case DataMove(dataset, old, new):
             there = (DataHeadRow.pipeline == pipeline, DataHeadRow.dataset == dataset)
+            if old == new:
+                same = update(DataHeadRow).where(*there, DataHeadRow.fingerprint == old)
+                return _require(changed(session, same.values(fingerprint=new)))
             moved = (
                 update(DataHeadRow)
                 .where(*there, DataHeadRow.fingerprint == old)
@@ -144,6 +152,12 @@ def _apply(session: Session, pipeline: str, move: Move) -> str:
             if not (inserted(session, seen) if old is None else changed(session, moved)):
                 raise TooLate
             return f"data {dataset}@{session.scalar(select(DataHeadRow.moves).where(*there))}"
+
+
+def _require(rows: int) -> str:
+    if not rows:
+        raise TooLate
+    return ""
 
 
 def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
