@@ -12,6 +12,7 @@ from orchestrator.domain.run import Run
 from orchestrator.services.overview import Overview, overview
 from orchestrator.services.readiness import Readiness, readiness
 from orchestrator.services.standing import doing, waiting
+from orchestrator.services.watches import REPOSITORY
 from orchestrator.web.app import Pages, create_app
 from orchestrator.web.trigger import add_trigger
 from orchestrator.web.webhooks import add_webhooks
@@ -35,7 +36,14 @@ def site_of(app: Application, service: Service) -> FastAPI:
 
     def glance() -> Overview:
         next_time = app.occasions.next_time
-        return overview(app.store, app.pipelines.values(), why_waits, next_time, app.clock.now())
+        return overview(
+            app.store,
+            app.pipelines.values(),
+            why_waits,
+            next_time,
+            app.clock.now(),
+            repositories=app.repositories,
+        )
 
     pages = Pages(
         app.store,
@@ -62,7 +70,10 @@ def _names(app: Application) -> frozenset[str]:
 
 
 def _ready(app: Application, service: Service) -> Readiness:
-    problems = dict(service.watcher.problems)
+    watching = service.watcher.problems
+    # What people wrote into a repository's own file keeps nobody else from working.
+    theirs = {name: why for name, why in watching.items() if name.startswith(REPOSITORY)}
+    problems = {name: why for name, why in watching.items() if name not in theirs}
     if (lack := app.room.state_lacks()) is not None:
         problems["room"] = lack
 
@@ -70,4 +81,5 @@ def _ready(app: Application, service: Service) -> Readiness:
         return app.fleet.record(host).state is HostState.ACTIVE
 
     found = readiness(problems, list(app.engines), takes, app.watched.why_not, app.room.host_lacks)
-    return found.told_by(app.masker.mask_text)
+    told = Readiness(found.problems, {**found.degraded, **theirs})
+    return told.told_by(app.masker.mask_text)

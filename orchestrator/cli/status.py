@@ -36,6 +36,7 @@ def status(project: str | None) -> int:
             app.occasions.next_time,
             now,
             project,
+            app.repositories,
         )
         served = bool(app.live_servers())
         if settings.json:

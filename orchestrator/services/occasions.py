@@ -50,6 +50,7 @@ class OccasionServer:
         self._timetable = timetable
         self._starter = starter
         self._clock = clock
+        self._followed_at: dict[str, int] = {}
 
     def watches_of(self, pipeline: Pipeline) -> list[Watch]:
         """The looks at the occasions of a pipeline."""
@@ -93,7 +94,11 @@ class OccasionServer:
 
     def follow(self, pipeline: Pipeline) -> Sight:
         """Enqueue a run for each run of an upstream pipeline that has passed."""
-        found = False
+        head = self._store.journal.head()
+        if self._followed_at.get(pipeline.name) == head:
+            # No run has come to another state since the last look.
+            return Sight()
+        found, left = False, False
         for upstream in pipeline.after:
             mark = self._store.occasions.mark(pipeline.name, upstream)
             runs = self._store.occasions.runs_above(upstream, mark)
@@ -107,11 +112,13 @@ class OccasionServer:
                     move = UpstreamMove(upstream, run.id)
                     note = f"after {upstream}#{run.number} passed"
                     done = self._start(pipeline, Cause.UPSTREAM, move, note) is not None
-                    found = found or done
+                    found, left = found or done, left or not done
                 contiguous = contiguous and done
                 dealt_with = run.id if contiguous else dealt_with
             if dealt_with > mark:
                 self._store.occasions.move_mark(pipeline.name, upstream, dealt_with)
+        if not left:
+            self._followed_at[pipeline.name] = head
         return Sight(found)
 
     def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -69,25 +69,25 @@ def overview(
     next_time: Callable[[Pipeline], datetime | None],
     now: datetime,
     project: str | None = None,
+    repositories: Collection[str] = (),
 ) -> Overview:
-    """Where all pipelines stand, or those of a project. ``why_waits`` is asked once for each that waits."""
-    shown = [pipeline for pipeline in pipelines if project in (None, pipeline.project)]
+    """Where all pipelines stand, or those of a project. ``why_waits`` is asked once for each that waits.
+
+    ``repositories`` are those whose pipelines, ``NAME.PIPELINE``, are known by their runs as well.
+    """
+    known = {pipeline.name: pipeline for pipeline in pipelines}
     last, watches = store.runs.newest_ended(), store.watches.all()
     going: dict[str, list[Run]] = {}
     for run in store.runs.unfinished():
         if run.purpose is Purpose.TRAIN or run.state not in _WAITING:
             going.setdefault(run.pipeline, []).append(run)
+    for name in sorted((last.keys() | going.keys()) - known.keys()):
+        if name.partition(".")[0] in repositories:
+            known[name] = store.runs.definition((last[name] if name in last else going[name][0]).id)
     views = [
-        _view(
-            store,
-            pipeline,
-            last.get(pipeline.name),
-            going.get(pipeline.name, []),
-            watches,
-            why_waits,
-            next_time,
-        )
-        for pipeline in sorted(shown, key=lambda each: (each.project, each.name))
+        _view(store, pipeline, last.get(name), going.get(name, ()), watches, why_waits, next_time)
+        for name, pipeline in sorted(known.items(), key=lambda each: (each[1].project, each[0]))
+        if project in (None, pipeline.project)
     ]
     told = {seen.name for view in views for seen in view.troubles}
     others = (

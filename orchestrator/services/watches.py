@@ -26,6 +26,8 @@ from orchestrator.services.detect import Detector
 log = logging.getLogger(__name__)
 
 _SCP_FORM = re.compile(r"(?:[^@/:]+@)?(?P<host>\[[^\]]+\]|[^@/:]+):")
+REPOSITORY: Final = "repository "
+"""What the names of looks at repositories with a file of their own begin with."""
 HERE: Final = ""
 DATA_HERE: Final = "the data on this machine"
 """The servers of what lies on this machine: repositories do not wait for the hashing of data."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.ports.records import Watched
@@ -19,6 +19,11 @@ WATCHER: Final = "watcher"
 _RENEWED_WITHIN: Final = timedelta(minutes=15)
 """So long after its next look was due, the trouble that another server told is nobody's any more."""
 _ROW: Final = Once(WatchRow)
+_LOOKED: Final = (
+    update(WatchRow)
+    .where(WatchRow.name == bindparam("watch"))
+    .values(checked_at=bindparam("at"), note=bindparam("told"))
+)
 
 
 class SqlWatches:
@@ -38,16 +43,14 @@ class SqlWatches:
                 row.name: row for row in session.scalars(select(WatchRow).where(WatchRow.name.in_(names)))
             }
             for name in names:
-                at, note = looks[name]
+                at = looks[name][0]
                 row = known.get(name)
                 if row is None:
                     _there(session, name)
                 elif row.trouble and (row.not_before or at) + _RENEWED_WITHIN < at:
                     _clear(session, name, at)
-                changed(
-                    session,
-                    update(WatchRow).where(WatchRow.name == name).values(checked_at=at, note=note),
-                )
+            values = [{"watch": name, "at": at, "told": note} for name, (at, note) in looks.items()]
+            session.connection().execute(_LOOKED, values)
 
     def changed(self, name: str, at: datetime) -> None:
         with self._database.writing() as session:
