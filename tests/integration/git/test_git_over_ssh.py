@@ -1,55 +1,24 @@
 """Watched repositories behind a real sshd: deploy keys, and which servers are believed."""
 
-import io
 import json
 import subprocess
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.git import Access, GitCommand
-from orchestrator.adapters.ssh.keys import KnownHosts, fingerprint
+from orchestrator.adapters.ssh.keys import fingerprint
 from orchestrator.domain.errors import SourceRefused, SourceUnavailable
-from orchestrator.domain.pipeline import SourceSpec
-from orchestrator.ports.links import HostKey
 from tests.support.git import GitRepository
+from tests.support.gitssh import believe, git_of, source_of, with_repository
 from tests.support.installation import COMMAND
 from tests.support.sshd import SshServer, make_key
-
-HOME = "/home/deploy"
 
 
 @pytest.fixture
 def server(sshd_server: Callable[[], SshServer], git_repository: GitRepository) -> SshServer:
-    """A Git server with the repository ``wine.git``, which has one commit on main."""
     git_repository.commit({"train.py": "print(1)\n"}, "Train")
-    started = sshd_server()
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(git_repository.remote, "wine.git", filter=_deploys)
-    started.container.put_archive(HOME, packed.getvalue())
-    return started
-
-
-def _deploys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 2000
-    return member
-
-
-def source_of(server: SshServer, name: str = "wine.git") -> SourceSpec:
-    return SourceSpec("wine", f"ssh://{server.user}@{server.host}:{server.port}{HOME}/{name}")
-
-
-def git_of(tmp_path: Path, server: SshServer, key: Path | None = None) -> GitCommand:
-    access = Access(identity_file=str(key or server.key_path))
-    return GitCommand(tmp_path / "mirrors", keys=tmp_path / "known_hosts", access=lambda _: access)
-
-
-def believe(tmp_path: Path, line: str) -> None:
-    name, kind, blob = line.split()
-    KnownHosts(tmp_path / "known_hosts").trust(HostKey(name, kind, blob, fingerprint(blob), ()))
+    return with_repository(sshd_server(), git_repository)
 
 
 def test_a_deploy_key_opens_a_repository_of_a_server_that_is_trusted(
@@ -79,31 +48,6 @@ def test_a_deploy_key_opens_a_repository_of_a_server_that_is_trusted(
     with pytest.raises(SourceUnavailable, match="refuses connections") as silent:
         git.refs(source)
     assert not isinstance(silent.value, SourceRefused)
-
-
-def test_another_key_than_the_trusted_one_is_refused_with_both_fingerprints(
-    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, kind, right = server.host_key_line.split()
-    wrong = make_key(tmp_path / "wrong").with_suffix(".pub").read_text().split()[1]
-    believe(tmp_path, f"{name} {kind} {wrong}")
-    # What the user's own files say of servers does not count.
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
-    (home / ".ssh/known_hosts").write_text(server.host_key_line + "\n")
-    (home / ".ssh/config").write_text("StrictHostKeyChecking no\n")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null")
-    with pytest.raises(SourceRefused, match="another host key") as raised:
-        git_of(tmp_path, server).refs(source_of(server))
-    assert fingerprint(right) in raised.value.message
-    assert fingerprint(wrong) in raised.value.message
-    assert "orchestrator sources trust wine" in raised.value.remedy
-    own = tmp_path / "own_known_hosts"
-    own.write_text(server.host_key_line + "\n")
-    access = Access(identity_file=str(server.key_path), known_hosts=str(own))
-    git = GitCommand(tmp_path / "mirrors", keys=tmp_path / "known_hosts", access=lambda _: access)
-    assert list(git.heads(source_of(server))) == ["main"]
 
 
 def test_the_key_of_a_git_server_is_trusted_by_its_source(server: SshServer, tmp_path: Path) -> None:
