@@ -7,7 +7,7 @@ import logging
 from orchestrator.domain.run import Run, RunState
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
-from orchestrator.services.detect import start_actions
+from orchestrator.services.making import start_actions
 from orchestrator.services.evaluate import actions_for
 
 log = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeAlias
 
-from orchestrator.domain.action import Trigger
 from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
-from orchestrator.domain.errors import DatasetError, NotFound, RevisionGone, SourceError
+from orchestrator.domain.errors import DatasetError, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState
-from orchestrator.domain.trigger import cause_of, needs_approval, pipeline_for
-from orchestrator.ports.records import HeadMove, Move, NewAction, NewRun, Told
+from orchestrator.domain.trigger import cause_of, pipeline_for
+from orchestrator.ports.records import HeadMove, Move, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services.heads import Bursts, Head, adopted, branches_of, gone, main_of, marks, watched
+from orchestrator.services.making import Maker, start_actions
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.pinning import Pins, Unsettled
 
@@ -37,15 +37,6 @@ _SOON = 1.0
 _ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 
 
-def start_actions(pipeline: Pipeline) -> tuple[NewAction, ...]:
-    """The actions that a run owes as soon as it is enqueued."""
-    return tuple(
-        NewAction(trigger, position, spec)
-        for position, (trigger, spec) in enumerate(pipeline.actions)
-        if trigger is Trigger.START
-    )
-
-
 class Detector:
     """Watches sources and datasets. Thread-safe."""
 
@@ -53,6 +44,7 @@ class Detector:
         self._store = store
         self._sources = sources
         self._pins = Pins(store, datasets, clock)
+        self._maker = Maker(store, sources, self._pins, clock)
         self._moves = Moves(sources)
         self._bursts = Bursts()
         self._clock = clock
@@ -113,7 +105,7 @@ class Detector:
         if dataset.name not in known or known[dataset.name] == version.fingerprint:
             # A pipeline that has not made its first run pins its data with that run.
             return []
-        place = self._trained_branch(pipeline)
+        place = self._maker.trained_branch(pipeline)
         if place is None:
             return []
         source, branch, commit = place
@@ -122,7 +114,7 @@ class Detector:
             return []
         revision = self._sources.fetch(source, commit, branch)
         here = HeadMove(source.name, branch, commit, commit)
-        run = self._enqueue(pipeline, source, Cause.DATA, revision, pinned, [here])
+        run = self._maker.make(pipeline, source, Cause.DATA, revision, pinned, [here])
         return [run] if run else []
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
@@ -150,9 +142,9 @@ class Detector:
             source = pipeline.source_named(rerun_of.change.revision.source) or source
             revision = rerun_of.change.revision
         else:
-            revision = self._sources.resolve(source, ref or self._default_branch(pipeline, source))
+            revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
         pipeline = pipeline_for(pipeline, revision.pull)
-        return self._asked_for(
+        return self._maker.ask(
             NewRun(
                 pipeline,
                 cause or (Cause.RERUN if rerun_of else Cause.MANUAL),
@@ -209,8 +201,8 @@ class Detector:
         pinned = self._pins.now(pipeline)
         if isinstance(pinned, Unsettled):
             return None
-        revision = self._sources.resolve(source, ref or self._default_branch(pipeline, source))
-        return self._enqueue(pipeline, source, cause, revision, pinned, moves, note)
+        revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
+        return self._maker.make(pipeline, source, cause, revision, pinned, moves, note)
 
     def _first_sight(
         self,
@@ -238,7 +230,7 @@ class Detector:
             # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
             self._record(pipeline, source, [*moves, *self._pins.moves(pipeline, pinned)], [])
             return []
-        run = self._enqueue(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
+        run = self._maker.make(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
 
     def _was_run(self, pipeline: Pipeline, revision: Revision, pinned: Sequence[DatasetVersion]) -> bool:
@@ -307,7 +299,7 @@ class Detector:
                 pinned = self._pins.now(of)
                 if isinstance(pinned, Unsettled):
                     return pinned.again
-                run = self._enqueue(
+                run = self._maker.make(
                     of, source, cause_of(head.ref), revision, pinned, [move], step.note, pull=head.pull
                 )
                 if run is None:
@@ -352,78 +344,6 @@ class Detector:
             self._store.runs.enqueue(None, moves, pipeline.name, self._clock.now(), told)
         for line in lines:
             log.info("%s: %s", subject, line)
-
-    def _enqueue(
-        self,
-        pipeline: Pipeline,
-        source: SourceSpec,
-        cause: Cause,
-        revision: Revision,
-        pinned: Sequence[DatasetVersion],
-        moves: Sequence[Move],
-        note: str = "",
-        pull: PullRequest | None = None,
-    ) -> Run | None:
-        rules = source.pull_requests
-        waits = pull is not None and needs_approval(pull, rules.trusted if rules else ())
-        new = NewRun(
-            pipeline,
-            cause,
-            revision,
-            tuple(pinned),
-            note=note,
-            start_actions=start_actions(pipeline),
-            needs_approval=waits,
-            # Where each commit is to have its run, the next one is no reason to end it.
-            supersede=pipeline.cancel_in_progress and not source.every_commit,
-        )
-        # A run of another branch leaves the news of the data to the branch that is trained because of them.
-        mine = cause is Cause.FIRST_SIGHT or self._is_trained(pipeline, source, revision.branch)
-        data = self._pins.moves(pipeline, pinned) if mine else []
-        if cause is Cause.DATA and all(move.old == move.new for move in data):
-            return None
-        run = self._store.runs.enqueue(new, [*moves, *data], pipeline.name, self._clock.now())
-        if run is not None:
-            log.info("%s enqueued: %s of %s at %s", run.title, cause.value, revision.branch, revision.short)
-        return run
-
-    def _asked_for(self, new: NewRun) -> Run:
-        run = self._store.runs.enqueue(new, (), new.pipeline.name, self._clock.now())
-        if run is None:
-            raise NotFound(f"pipeline {new.pipeline.name}: the run could not be enqueued", "try again")
-        return run
-
-    def _trained_branch(self, pipeline: Pipeline) -> tuple[SourceSpec, str, str] | None:
-        """Where a data change trains: the first source's first deployed branch that was seen, else its main
-        one.
-        """
-        for source in pipeline.sources:
-            seen = branches_of(self._store.detection.heads(pipeline.name, source.name))
-            for branch in pipeline.deploy_branches:
-                if branch in seen:
-                    return source, branch, seen[branch]
-            if seen:
-                branch = main_of(seen, self._sources.default_branch(source))
-                return source, branch, seen[branch]
-        return None
-
-    def _is_trained(self, pipeline: Pipeline, source: SourceSpec, ref: str) -> bool:
-        place = self._trained_branch(pipeline) if pipeline.datasets else None
-        return place is not None and (place[0].name, place[1]) == (source.name, ref)
-
-    def _default_branch(self, pipeline: Pipeline, source: SourceSpec) -> str:
-        refs = self._sources.refs(source)
-        branches = {b: c for b, c in refs.branches.items() if source.watches(b)}
-        if not branches:
-            raise NotFound(
-                f"{source.location} has no branch that {pipeline.name} watches"
-                f" ({', '.join(source.branches)})",
-                f"its branches are: {', '.join(sorted(refs.branches)) or 'none'}",
-            )
-        for branch in pipeline.deploy_branches:
-            if branch in branches:
-                return branch
-        return main_of(branches, refs.default)
 
 
 def _name(pipeline: Pipeline, source: SourceSpec) -> str:

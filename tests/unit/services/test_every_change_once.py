@@ -239,7 +239,7 @@ def test_every_change_runs_once_whoever_looks_and_wherever_they_are_killed(
         store = open_store(f"sqlite:///{folder}/db.sqlite")
         machine = type("Watching", (Servers,), {"store": store, "source_rules": rules})
         try:
-            run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            run_state_machine_as_test(
                 machine,
                 settings=settings(
                     max_examples=12,

@@ -10,7 +10,7 @@ from orchestrator.domain.action import DeployAction, EmailAction, Trigger
 from orchestrator.domain.change import Cause, PullRequest
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import SourceUnavailable
-from orchestrator.domain.pipeline import Execution, Pipeline, PullRequestRules, SourceSpec
+from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, PullRequestRules, SourceSpec
 from orchestrator.domain.run import Reason, Run, RunState
 from tests.unit.services.worlds import World, commit_id, pipeline
 
@@ -224,12 +224,24 @@ class TestTags:
         assert told(seen)[0] == "refs/tags/v1 is gone"
 
     def test_changed_data_train_a_branch_and_never_a_tag(self, world: World) -> None:
-        watched = replace(watching(tags=("v*",)), deploy_branches=("refs/tags/v1", "main"))
+        wine = DatasetSpec("wine", "/data/wine", settle=0)
+        watched = replace(watching(tags=("v*",)), deploy_branches=("refs/tags/v1", "main"), datasets=(wine,))
         world.sources.tags["v1"] = commit_id("old")
         world.first_run(watched)
-        found = world.detector._trained_branch(watched)
-        assert found is not None
-        assert found[1] == "main"
+        world.data.write("more.csv", b"3,4\n")
+        (run,) = world.detector.scan_dataset(watched, wine)
+        assert run.change.revision.branch == "main"
+
+    def test_a_tag_that_is_seen_with_new_data_leaves_them_to_the_branch(self, world: World) -> None:
+        wine = DatasetSpec("wine", "/data/wine", settle=0)
+        watched = replace(watching(tags=("v*",)), datasets=(wine,))
+        world.first_run(watched)
+        world.data.write("more.csv", b"3,4\n")
+        world.sources.tags["v1"] = commit_id("first")
+        (tagged,) = poll(world, watched)
+        (run,) = world.detector.scan_dataset(watched, wine)
+        assert tagged.change.datasets == run.change.datasets
+        assert (run.change.cause, run.change.revision.branch) == (Cause.DATA, "main")
 
 
 def pull(commit: str, number: int = 7, **facts: object) -> PullRequest:
@@ -241,7 +253,7 @@ class TestPullRequests:
     def opened(self, world: World, word: str = "idea", **facts: object) -> PullRequest:
         commit = commit_id(word)
         world.sources.parents[commit] = commit_id("first")
-        made = pull(commit, **facts)
+        made = pull(commit, **facts)  # type: ignore[arg-type]
         world.sources.pulls = [made]
         return made
 
