@@ -68,7 +68,9 @@ def mistakes(requests: Iterable[Request]) -> list[str]:
         if operation is None:
             continue
         name, described = operation
-        found += [f"{name}: {key} is no parameter" for key in request.query if key not in _names(described["query"])]
+        found += [
+            f"{name}: {key} is no parameter" for key in request.query if key not in _names(described["query"])
+        ]
         if request.body is not None and request.status < 300:
             found += _wrong(f"{name} takes", request.body)
         if request.answer is not None and request.status == described["status"]:
