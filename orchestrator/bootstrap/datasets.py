@@ -52,16 +52,19 @@ def dataset_of(name: str, dataset: Dataset) -> DatasetSpec:
 
 
 def access_to(
-    datasets: Iterable[Dataset], value: Callable[[Text], str]
+    datasets: Iterable[tuple[str, Dataset]], value: Callable[[Text], str]
 ) -> Callable[[DatasetSpec], Access | None]:
     """How to find out how a dataset's place is entered; None: the configuration says nothing of it any more.
 
-    ``value`` resolves a text of the configuration. What is returned raises what it raises.
+    ``datasets`` are with their names: of several at the same place, that of the same name counts. ``value``
+    resolves a text of the configuration. What is returned raises what it raises.
     """
-    configured = {_where(dataset): dataset for dataset in datasets}
+    named = {(name, _where(dataset)): dataset for name, dataset in datasets}
+    configured = {where: dataset for (_, where), dataset in named.items()}
 
     def access(spec: DatasetSpec) -> Access | None:
-        found = configured.get((spec.kind, spec.path, spec.options))
+        where = (spec.kind, spec.path, spec.options)
+        found = named.get((spec.name, where)) or configured.get(where)
         return None if found is None else _access(found, value)
 
     return access
@@ -74,9 +77,10 @@ def datasets_of(app: Application) -> DatasetSource:
 
     named = [file.datasets for file in app.config.pipelines.values()]
     named.append(app.config.orchestrator.datasets)
-    configured = [dataset for datasets in named for dataset in datasets.values()]
+    configured = [dataset for datasets in named for dataset in datasets.items()]
     cache = Cache(app.state / "datasets", app.config.orchestrator.storage.data_cache)
-    return DatasetsOfAllKinds(app.scratch, cache, access_to(configured, app.secrets.value))
+    access = access_to(configured, app.secrets.value)
+    return DatasetsOfAllKinds(app.scratch, cache, access, app.sources, app.state / "hashes")
 
 
 def _where(dataset: Dataset) -> Where:

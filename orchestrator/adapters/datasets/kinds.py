@@ -11,26 +11,37 @@ from typing import BinaryIO, assert_never
 from orchestrator.adapters.datasets.access import Accesses
 from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.folder import FolderDataset
+from orchestrator.adapters.datasets.hashing import Algorithm
 from orchestrator.adapters.datasets.place import Place
 from orchestrator.adapters.datasets.remote import RemoteDataset
 from orchestrator.domain.change import FileEntry
-from orchestrator.domain.errors import DatasetRefused, DatasetUnavailable
+from orchestrator.domain.errors import DatasetRefused
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from orchestrator.ports.progress import ProgressSink
-from orchestrator.ports.world import DatasetSource, Listing, Snapshot
+from orchestrator.ports.world import DatasetSource, Listing, Snapshot, SourceControl
 
 
 class DatasetsOfAllKinds:
     """Watched data of any kind. An adapter, and the library that it needs, is loaded by its first dataset.
 
     ``spool`` is where archives lie while they are sent, ``cache`` where fetched files are kept, ``accesses``
-    tells how a place is entered.
+    tells how a place is entered. ``index`` is where it is remembered what was hashed of folders (None:
+    nowhere), ``sources`` reads repositories in which DVC keeps track of data.
     """
 
-    def __init__(self, spool: Path | None, cache: Cache, accesses: Accesses) -> None:
+    def __init__(
+        self,
+        spool: Path | None,
+        cache: Cache,
+        accesses: Accesses,
+        sources: SourceControl,
+        index: Path | None = None,
+    ) -> None:
         self._spool = spool
         self._cache = cache
         self._accesses = accesses
+        self._sources = sources
+        self._index = index
 
     def look(self, dataset: DatasetSpec) -> Listing:
         """List without reading contents, where that tells enough."""
@@ -81,7 +92,7 @@ class DatasetsOfAllKinds:
 
     @cached_property
     def _folder(self) -> DatasetSource:
-        return FolderDataset(self._spool)
+        return FolderDataset(self._spool, self._index, Algorithm.BLAKE3)
 
     @cached_property
     def _http(self) -> DatasetSource:
@@ -115,11 +126,15 @@ class DatasetsOfAllKinds:
 
     @cached_property
     def _dvc(self) -> DatasetSource:
-        raise _not_yet("DVC")
+        from orchestrator.adapters.datasets.dvc import DvcPlace
+
+        return self._remote(DvcPlace(self._sources))
 
     @cached_property
     def _sql(self) -> DatasetSource:
-        raise _not_yet("a database")
+        from orchestrator.adapters.datasets.sql import SqlPlace
+
+        return self._remote(SqlPlace(self._accesses, self._spool))
 
     def _remote(self, place: Place) -> DatasetSource:
         return RemoteDataset(place, self._cache, self._spool)
@@ -134,7 +149,3 @@ def _needing(extra: str) -> Iterator[None]:
             f"data of this kind need the package {error.name}",
             f"pip install 'ml-ci-orchestrator[{extra}]'",
         ) from error
-
-
-def _not_yet(what: str) -> DatasetUnavailable:
-    return DatasetUnavailable(f"data of {what} are not available in this version")

@@ -4,14 +4,15 @@ import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from orchestrator.adapters.datasets import hashing
 from orchestrator.adapters.datasets.folder import FolderDataset
-from orchestrator.adapters.datasets.hashing import Algorithm
+from orchestrator.adapters.datasets.hashing import Algorithm, Digest
 from orchestrator.adapters.datasets.scan import Walk
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
@@ -35,14 +36,14 @@ def make(folder: Path, files: dict[str, str]) -> DatasetSpec:
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     """The files whose contents are read."""
     names: Read = []
     real = hashing.opened
 
-    def opened(dataset: DatasetSpec, path: str, *rest: str, **more: int) -> object:
+    def opened(dataset: DatasetSpec, path: str, place: str, buffering: int = -1) -> BinaryIO:
         names.append(path)
-        return real(dataset, path, *rest, **more)
+        return real(dataset, path, place, buffering)
 
     monkeypatch.setattr(hashing, "opened", opened)
     return names
@@ -190,9 +191,9 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_no_version(
 ) -> None:
     real = hashing.read_into
 
-    def read_into(dataset: DatasetSpec, file: object, *rest: object) -> int:
+    def read_into(dataset: DatasetSpec, file: BinaryIO, buffer: memoryview, size: int, *into: Digest) -> int:
         (Path(dataset.path) / "a.csv").write_text(change)
-        return real(dataset, file, *rest)  # type: ignore[arg-type]
+        return real(dataset, file, buffer, size, *into)
 
     monkeypatch.setattr(hashing, "read_into", read_into)
     with pytest.raises(DatasetMoved, match=r"a\.csv is not what it was: it changed while it was read"):
