@@ -7,8 +7,8 @@ import logging
 from orchestrator.domain.run import Run, RunState
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
-from orchestrator.services.making import start_actions
 from orchestrator.services.evaluate import actions_for
+from orchestrator.services.making import start_actions
 
 log = logging.getLogger(__name__)
 

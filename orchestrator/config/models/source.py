@@ -40,7 +40,7 @@ from orchestrator.config.models.common import (
 from orchestrator.config.yaml_loader import Plain
 
 GITHUB: Final = "https://github.com"
-_SCHEMES: Final = ("https", "http", "ssh", "git", "file")
+_SCHEMES: Final = ("https", "http", "ssh", "file")
 _SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:(?!//)\S+")
 _GITHUB_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _TEXT: Final = WithJsonSchema({"type": "string", "minLength": 1})
