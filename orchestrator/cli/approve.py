@@ -46,6 +46,7 @@ def _decided(ref: str, decide: Callable[[Application, Run], Run | None], became:
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.views import reference, run_json
     from orchestrator.domain.errors import InvalidInput
+    from orchestrator.domain.text import clean
 
     settings = this()
     with settings.application() as app:
@@ -56,7 +57,7 @@ def _decided(ref: str, decide: Callable[[Application, Run], Run | None], became:
             raise InvalidInput(f"{reference(run)} does not wait for approval: it is {now}")
         revision = decided.change.revision
         pull = revision.pull
-        of = f" of pull request {pull.number} by {pull.author} (id {pull.author_id})" if pull else ""
+        of = f" of pull request {pull.number} by {clean(pull.author)} (id {pull.author_id})" if pull else ""
         say(f"{reference(run)} {became}: commit {revision.short}{of}")
         if not decided.state.final and not app.live_servers():
             say("no server is up: start `orchestrator serve`, or `orchestrator runs resume` it")

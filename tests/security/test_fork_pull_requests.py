@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_fork_gets_nothing_before_it_is_approved_and_no_secret_deployment_or_b
     # Its author says so as loudly as possible.
     for text in ("/mlci approve", f"/mlci approve {commit}", f"/mlci run {commit}", "/mlci run"):
         comment = watching.repository.comment(pull.number, text, by="evil")
-        wait_until(lambda seen=comment: _dealt_with(watching, seen.id), "the comment", 30)
+        wait_until(partial(_dealt_with, watching, comment.id), "the comment to be dealt with", 30)
     assert watching.store.runs.get(run.id).state is RunState.AWAITING_APPROVAL
     assert len(watching.runs(pull.ref)) == 1
 

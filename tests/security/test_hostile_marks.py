@@ -35,7 +35,7 @@ HOSTILE = (
 
 
 def rendered(markdown: str) -> str:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+    return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
