@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 
@@ -40,6 +40,7 @@ MIB: Final = 1 << 20
 
 _PRIVATE: Final = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/etc", "/root/.ssh")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_SECRET_KEY: Final = re.compile(r"(?i)token|sig|key|secret|passw|auth|cred")
 _HF_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _SCHEMES: Final = {"http": "url", "https": "url", "s3": "s3", "gs": "gcs", "gcs": "gcs", "sftp": "sftp"} | {
     "hf": "hf",
@@ -154,6 +155,8 @@ def _url(value: Plain, info: ValidationInfo) -> str:
         raise wrong("a user stands in the address", "username: and password: beside it")
     if parts.fragment:
         raise wrong("what stands behind # is never asked for", "the address without it")
+    if secret := next((key for key, _ in parse_qsl(parts.query) if _SECRET_KEY.search(key)), None):
+        raise wrong(f"{secret} in an address would be stored and shown", "token: or password: beside it")
     return text
 
 
@@ -203,6 +206,15 @@ def _revision(value: Plain) -> str:
     return text
 
 
+def _not_in_the_clear(address: str | None, login: object, *, allow_private: bool) -> None:
+    """Refuse a login that would cross the internet for everybody to read."""
+    if login is not None and address is not None and address.startswith("http:") and not allow_private:
+        raise wrong(
+            f"a login would be sent to {address} in the clear",
+            "https://, or allow_private: true for a server of your own network",
+        )
+
+
 class _Login(_Remote):
     """A login with a name."""
 
@@ -248,6 +260,7 @@ class HttpDataset(_Login):
             raise wrong("of username and password one is missing", "both of them", key="username")
         if self.files and urlsplit(self.url).query:
             raise wrong("names of files cannot stand behind a ?", "url: without a query", key="url")
+        _not_in_the_clear(self.url, self.token or self.username, allow_private=self.allow_private)
         return self
 
 
@@ -313,6 +326,11 @@ class GcsDataset(_Remote):
         examples=["http://localhost:4443"],
     )
 
+    @model_validator(mode="after")
+    def _safe_login(self) -> GcsDataset:
+        _not_in_the_clear(self.endpoint, self.credentials, allow_private=self.allow_private)
+        return self
+
 
 class SftpDataset(_Files):
     """Watched files on a server that is reached by SFTP."""
@@ -372,6 +390,11 @@ class HuggingFaceDataset(_Remote):
         description="How long it must be still before a change counts; a revision is always whole.",
         examples=["0s"],
     )
+
+    @model_validator(mode="after")
+    def _safe_login(self) -> HuggingFaceDataset:
+        _not_in_the_clear(self.endpoint, self.token, allow_private=self.allow_private)
+        return self
 
 
 def _repository(value: Plain, info: ValidationInfo) -> str:
