@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from orchestrator.adapters.docker.boot import SCRIPT, boot_of
 from orchestrator.adapters.docker.clients import Clients, Way, endpoint
@@ -54,6 +54,9 @@ from orchestrator.ports.engine import (
 )
 from orchestrator.ports.gpus import GpuReport
 from orchestrator.ports.progress import ProgressSink
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 _TRANSFER = 300.0
 """Seconds that an engine may take over a large file system: unpacking an archive, removing a container."""
@@ -465,11 +468,11 @@ class _Log:
         self._identity = identity
         self._name = name
 
-    def open(self, since: str | None, follow: bool) -> Connection:
+    def open(self, since: str | None, follow: bool, client: APIClient | None = None) -> Connection:
         parameters = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
         if since is not None:
             parameters["since"] = since_parameter(since)
-        client = self._clients.stream()
+        client = client or self._clients.stream()
         try:
             with translate(f"reading the log of {self._name}"):
                 response = client.get(

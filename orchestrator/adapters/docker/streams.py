@@ -54,6 +54,11 @@ class Connection:
                     return
                 yield data
 
+    def end(self) -> APIClient:
+        """End this answer, for the reading thread alone; the client, for the next request."""
+        self._response.close()
+        return self._client
+
     def close(self) -> None:
         """Free the connection. Repeating is fine."""
         self._closed.set()
@@ -72,8 +77,8 @@ class Connection:
 class LogSource(Protocol):
     """A container whose log is read."""
 
-    def open(self, since: str | None, follow: bool) -> Connection:
-        """Ask for the log from a timestamp on."""
+    def open(self, since: str | None, follow: bool, client: APIClient | None = None) -> Connection:
+        """Ask for the log from a timestamp on, by a client of its own or this one."""
 
     def ended(self) -> Container | None:
         """The container, if it is known to have ended."""
@@ -164,9 +169,8 @@ class LogLines:
 
     def _catch_up(self) -> None:
         self._following = False
-        self._connection.close()
         try:
-            self._connection = self._source.open(self._resume, follow=False)
+            self._connection = self._source.open(self._resume, False, self._connection.end())
         except EngineError:
             self._over = True
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -39,8 +40,7 @@ class UnixClient(APIClient):
     To prepare a request for a proxy, cookies, redirects and passwords, none of which a socket has, takes
     requests three times as long as all the rest. Answers are those of requests.
     ``ready`` is called before each connection, and may raise; ``over`` is what an engine on another machine
-    is reached over, for people. With ``sockets`` its connections are those of other clients too, in any
-    threads, and closing this one leaves them open.
+    is reached over, for people. Thread-safe; threads share its connections.
     """
 
     def __init__(
@@ -50,19 +50,14 @@ class UnixClient(APIClient):
         timeout: float,
         ready: Callable[[], None] | None = None,
         over: str = "",
-        sockets: OnePoolAdapter | None = None,
     ) -> None:
         # docker-py annotates whole seconds; every layer below it takes a float.
         super().__init__(url, version=version, timeout=timeout)  # type: ignore[arg-type]
-        self._socket = sockets or OnePoolAdapter.to(url, timeout, ready)
-        self._shares = sockets is not None
+        self._socket = OnePoolAdapter(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
+        self._socket.ready = ready
+        self._by_requests = threading.Lock()
         self._over = over
         self.mount("http+docker://", self._socket)
-
-    def close(self) -> None:
-        """Free idle connections, unless others have them too."""
-        if not self._shares:
-            super().close()
 
     def request(self, method: str, url: str, *rest: Any, **named: Any) -> Response:  # type: ignore[override]  # noqa: ANN401 - passed on as they come
         """Send a request; raises what requests would, or WayEnded."""
@@ -77,7 +72,9 @@ class UnixClient(APIClient):
         body = named.get("data")
         plain = body is None or isinstance(body, str | bytes | Iterator)
         if rest or not plain or named.get("json") is not None or not named.keys() <= _PLAIN:
-            return super().request(method, url, *rest, **named)
+            # A session of requests is not meant for several threads at once.
+            with self._by_requests:
+                return super().request(method, url, *rest, **named)
         target = url.removeprefix(self.base_url)
         if asked := {name: value for name, value in (named.get("params") or {}).items() if value is not None}:
             target += f"?{urlencode(asked, doseq=True)}"
@@ -102,7 +99,8 @@ class UnixClient(APIClient):
         response = _answer(raw, url)
         if response.is_redirect and named.get("allow_redirects"):
             response.close()
-            return super().request(method, url, **named)
+            with self._by_requests:
+                return super().request(method, url, **named)
         if not named.get("stream"):
             # Read to its end, so that the connection is free for the next request.
             _ = response.content
@@ -132,13 +130,6 @@ class OnePoolAdapter(UnixHTTPAdapter):
     """
 
     ready: Callable[[], None] | None = None
-
-    @classmethod
-    def to(cls, url: str, timeout: float, ready: Callable[[], None] | None = None) -> OnePoolAdapter:
-        """For a socket such as ``unix:///run/docker.sock``."""
-        made = cls(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
-        made.ready = ready
-        return made
 
     def get_connection(
         self, url: str | bytes, proxies: Mapping[str, str] | None = None

@@ -142,7 +142,6 @@ def test_connections_outlive_the_threads_that_made_them(recorder: _Recorder) -> 
 
     def ask() -> None:
         clients.control().inspect_container("mlci-a")
-        clients.control().close()
 
     clients.control()
     before = recorder.connections
@@ -160,8 +159,7 @@ def test_connections_outlive_the_threads_that_made_them(recorder: _Recorder) -> 
 def test_more_connections_than_are_kept_close_without_a_word(
     recorder: _Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sockets = OnePoolAdapter.to(f"unix://{recorder.server_address}", 5)
-    client = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5, sockets=sockets)
+    client = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
     under_way = [client.get(endpoint(client, "/info"), stream=True) for _ in range(40)]
     for response in under_way:
         assert response.content
@@ -169,7 +167,7 @@ def test_more_connections_than_are_kept_close_without_a_word(
     assert client.inspect_container("mlci-a") == {"Id": "abc"}
     assert recorder.connections == 40
     assert not caplog.records
-    sockets.close()
+    client.close()
 
 
 def _parts(request: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
