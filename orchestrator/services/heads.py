@@ -26,7 +26,7 @@ class Head:
 
     @property
     def is_branch(self) -> bool:
-        return _is_branch(self.ref)
+        return is_branch(self.ref)
 
 
 def watched(source: SourceSpec, refs: Refs) -> dict[str, Head]:
@@ -39,11 +39,17 @@ def watched(source: SourceSpec, refs: Refs) -> dict[str, Head]:
 
 def branches_of(seen: Mapping[str, str]) -> dict[str, str]:
     """Of the refs that were seen, the branches."""
-    return {ref: commit for ref, commit in seen.items() if _is_branch(ref)}
+    return {ref: commit for ref, commit in seen.items() if is_branch(ref)}
 
 
-def _is_branch(ref: str) -> bool:
+def is_branch(ref: str) -> bool:
+    """Whether it is neither a tag nor a pull request."""
     return not ref.startswith((TAGS, PULLS))
+
+
+def is_mark(ref: str) -> bool:
+    """Whether it stands for rules, as :func:`marks` makes them, and not for a ref."""
+    return ref in (TAGS, PULLS)
 
 
 def marks(source: SourceSpec) -> dict[str, str]:

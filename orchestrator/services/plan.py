@@ -7,14 +7,17 @@ from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.baseline import Candidate, SelectorKind, choose
-from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.change import DatasetRole, Refs
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
+from orchestrator.domain.errors import RevisionGone
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services.evaluate import evaluation_digest, measured
+from orchestrator.services.heads import Head, adopted, branches_of, is_branch, is_mark, watched
+from orchestrator.services.moves import Moves
 
 
 class News(StrEnum):
@@ -29,13 +32,15 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BranchLook:
-    """A watched branch: the commit that was seen last and the one that is there now."""
+    """A watched branch, tag or pull request: the commit that was seen last and the one that is there now."""
 
     source: str
     branch: str
     seen: str | None
     now: str | None
     news: News
+    why_not: str = ""
+    """Why it makes no run although it is news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Planner:
         self._sources = sources
         self._datasets = datasets
         self._clock = clock
+        self._moves = Moves(sources)
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """Look at everything that the pipeline watches. Raises SourceError or DatasetError."""
@@ -85,19 +91,35 @@ class Planner:
         return Plan(branches, data, self.baselines(pipeline, data), _expected(branches, data))
 
     def _branches(self, pipeline: Pipeline, source: SourceSpec) -> list[BranchLook]:
-        heads = {b: c for b, c in self._sources.heads(source).items() if source.watches(b)}
-        seen = self._store.detection.heads(pipeline.name, source.name)
+        seen = dict(self._store.detection.heads(pipeline.name, source.name))
+        refs = self._sources.refs(source)
+        heads = watched(source, refs)
+        first = not branches_of(seen)
+        seen |= {move.branch: move.new for move in adopted(source, seen, heads) if move.new is not None}
         looks = []
-        for branch in sorted(heads.keys() | seen.keys()):
-            before, now = seen.get(branch), heads.get(branch)
+        for ref in sorted(heads.keys() | seen.keys()):
+            if is_mark(ref):
+                continue
+            before, now = seen.get(ref), heads.get(ref)
+            why_not = ""
             if now is None:
                 news = News.GONE
             elif before is None:
                 news = News.FIRST
             else:
-                news = News.NONE if before == now else News.MOVED
-            looks.append(BranchLook(source.name, branch, before, now, news))
+                news = News.NONE if before == now.commit else News.MOVED
+            if now is not None and news in (News.FIRST, News.MOVED) and not first:
+                why_not = self._why_not(source, refs, now, before)
+            looks.append(BranchLook(source.name, ref, before, now.commit if now else None, news, why_not))
         return looks
+
+    def _why_not(self, source: SourceSpec, refs: Refs, head: Head, before: str | None) -> str:
+        """Why a head that moved will make no run; empty when it will."""
+        try:
+            steps = self._moves.steps(source, refs, head, before)
+        except RevisionGone:
+            return "it has moved on already"
+        return "" if any(step.revision is not None for step in steps) else steps[-1].why_not
 
     def _data(self, pipeline: Pipeline, dataset: DatasetSpec) -> DataLook:
         listing = self._datasets.look(dataset)
@@ -107,9 +129,9 @@ class Planner:
             known = self._store.detection.version(dataset, watch.fingerprint)
         pinned = self._store.detection.data_heads(pipeline.name).get(dataset.name)
         same_listing = watch is not None and known is not None and watch.signature == listing.signature
-        still = listing.newest is None or self._clock.now() - listing.newest >= timedelta(
-            seconds=dataset.settle
-        )
+        settle = timedelta(seconds=0 if dataset.marker else dataset.settle)
+        quiet = listing.newest is None or self._clock.now() - listing.newest >= settle
+        still = listing.whole and quiet
         if same_listing and known is not None and known.fingerprint == pinned:
             news = News.NONE
         elif known is None:
@@ -162,11 +184,14 @@ def _expected(branches: tuple[BranchLook, ...], data: tuple[DataLook, ...]) -> t
     found: list[str] = []
     for source in dict.fromkeys(look.source for look in branches):
         mine = [look for look in branches if look.source == source]
-        if all(look.seen is None for look in mine):
+        branches_seen = [look.seen for look in mine if is_branch(look.branch)]
+        if branches_seen and not any(branches_seen):
             found.append(f"one run of {source}, because it was not seen before{wait}")
             continue
         found += [
-            f"a run of {look.branch} at {(look.now or '')[:8]}, because {source} was pushed to{wait}"
+            f"no run of {look.branch}: {look.why_not}"
+            if look.why_not
+            else f"a run of {look.branch} at {(look.now or '')[:8]}, because {source} was pushed to{wait}"
             for look in mine
             if look.news in (News.FIRST, News.MOVED)
         ]
