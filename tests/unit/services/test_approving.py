@@ -1,0 +1,108 @@
+"""Runs that wait for a person: who is told what, and what becomes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.adapters.render import ReportRenderer
+from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.change import PullRequest
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import Reason, Run, RunState
+from orchestrator.services.approve import Approver
+from tests.unit.services.forges import WINE
+from tests.unit.services.worlds import World, commit_id, pipeline
+
+MAILS = ((Trigger.START, EmailAction(("team@example.org",))), (Trigger.CANCELLED, EmailAction(("a@b.org",))))
+PULL = PullRequest(7, "main", commit_id("theirs"), "topic", "evil/wine", True, "evil", 666)
+
+
+@pytest.fixture
+def approver(world: World) -> Approver:
+    return Approver(world.store, world.clock)
+
+
+def watched() -> Pipeline:
+    return pipeline(sources=(WINE,), actions=MAILS)
+
+
+def waiting(world: World) -> Run:
+    """The run of a stranger's pull request, after the main branch has had its own."""
+    of = watched()
+    world.detector.poll_source(of, of.sources[0])
+    world.sources.pulls.append(PULL)
+    (run,) = world.detector.poll_source(of, of.sources[0])
+    assert run.state is RunState.AWAITING_APPROVAL
+    return run
+
+
+def test_nobody_is_mailed_and_nothing_done_for_a_run_that_waits(world: World) -> None:
+    run = waiting(world)
+    world.server().tick()
+    world.evaluator.tick()
+    actor = world.actor()
+    actor.tick()
+    assert world.store.runs.get(run.id).state is RunState.AWAITING_APPROVAL
+    assert [action.run_id for action in world.store.actions.pending(world.clock.now())] == []
+    assert world.mailer is not None
+    assert [str(mail["Subject"]).count("refs/pull/7") for mail in world.mailer.sent] == [0]
+
+
+def test_an_approved_run_is_carried_out_and_its_mail_says_who_let_it_go(
+    world: World, approver: Approver
+) -> None:
+    run = waiting(world)
+    approver.approve(run, "ana@desk", "read it")
+    ended = world.finish(run, world.server())
+    assert ended.state is RunState.PASSED
+    report = world.reports.build(ended)
+    assert report.approved_by == "ana@desk"
+    assert "ana@desk" in ReportRenderer().render(report).text
+
+
+def test_a_rejected_run_owes_what_a_cancelled_one_does(world: World, approver: Approver) -> None:
+    run = waiting(world)
+    rejected = approver.reject(run, "ana@desk", "mines bitcoin")
+    assert rejected is not None
+    owed = [action.trigger for action in world.store.actions.of_run(run.id)]
+    assert owed == [Trigger.CANCELLED]
+    assert world.reports.build(rejected).headline.startswith("rejected by ana@desk: mines bitcoin")
+
+
+def test_why_a_run_waits_names_whom_nobody_trusts_and_the_command(world: World) -> None:
+    run = waiting(world)
+    world.server()
+    (why,) = world.waiting(run)
+    assert why.startswith("somebody has to approve it, because evil is not among the trusted: ")
+    assert why.endswith(f"orchestrator runs approve wine#{run.number}")
+
+
+def test_a_run_that_waits_ends_when_it_is_asked_to(world: World) -> None:
+    run = waiting(world)
+    world.store.runs.request_cancel(run.id, "ana", Reason.CANCELLED_BY_PERSON, world.clock.now())
+    world.evaluator.tick()
+    ended = world.store.runs.get(run.id)
+    assert (ended.state, ended.reason) == (RunState.CANCELLED, Reason.CANCELLED_BY_PERSON)
+
+
+def test_a_pull_request_that_is_closed_ends_what_waits_for_approval(world: World, approver: Approver) -> None:
+    run = waiting(world)
+    world.sources.pulls.clear()
+    world.detector.poll_source(watched(), WINE)
+    assert world.store.runs.get(run.id).state is RunState.CANCELLED
+    assert approver.approve(run, "ana") is None
+
+
+def test_a_run_that_is_not_there_cannot_be_approved(world: World, approver: Approver) -> None:
+    run = waiting(world)
+    with pytest.raises(NotFound):
+        world.store.approvals.approve(run.id + 1, "ana", "", world.clock.now())
+
+
+def test_runs_that_may_go_do_not_wait_behind_one_that_may_not(world: World) -> None:
+    waiting(world)
+    of = watched()
+    world.sources.push("main", "second")
+    (mine,) = world.detector.poll_source(of, of.sources[0])
+    assert world.finish(mine, world.server()).state is RunState.PASSED
