@@ -353,8 +353,7 @@ class Stager:
             resources=_HELPER,
             folders=(FolderMount(path, f"{MOUNT}/files"),),
         )
-        entries = self._files_of(dataset, version, interrupt, progress)
-        most = self._words_for(entries)
+        most = self._words_for(self._store.detection.manifest(dataset, version.fingerprint))
         try:
             with held(self._locks[host.name, path], interrupt):
                 said = said_by(engine, spec, self._clock, interrupt, _time_for(version), most)
@@ -371,6 +370,7 @@ class Stager:
         self._store.attempts.forget_staged(host.name, path)
         body, _, last = rest.rpartition(b"\n")
         found = hashes(decoded(body, what))
+        entries = self._files_of(dataset, version, interrupt, progress)
         wanted = {entry.path: entry.sha256 for entry in entries}
         differing = sorted(p for p in found.keys() | wanted.keys() if found.get(p) != wanted.get(p))
         if last != first or differing:
