@@ -28,6 +28,8 @@ LONGEST_SLEEP: Final = 60.0
 """Seconds after which a schedule is looked at all the same: clocks are set, and machines suspended."""
 FOLLOW: Final = 5.0
 """Seconds between two looks at the runs of upstream pipelines."""
+RETRY: Final = 10.0
+"""Seconds until a time that could not be served is tried again for the first time."""
 UNSETTLED: Final = 5.0
 """Seconds until another look when data were being written."""
 
@@ -59,7 +61,7 @@ class OccasionServer:
         if pipeline.schedules:
             name = schedule_watch(pipeline.name)
             look = partial(self.serve_times, pipeline)
-            found.append(Watch(name, look, LONGEST_SLEEP, server, pipeline.name))
+            found.append(Watch(name, look, LONGEST_SLEEP, server, pipeline.name, retry=RETRY))
         if pipeline.after:
             look = partial(self.follow, pipeline)
             found.append(Watch(upstream_watch(pipeline.name), look, FOLLOW, server, pipeline.name))
@@ -124,7 +126,7 @@ class OccasionServer:
     def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | None:
         run = self._starter.run_due(pipeline, cause, (move,), note)
         if run is not None:
-            log.info("%s enqueued: %s", run.title, note)
+            log.info("%s: %s", run.title, note)
         return run
 
 

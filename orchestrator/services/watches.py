@@ -48,7 +48,8 @@ class Watch:
     """Something to look at every so many seconds. ``name`` is such as ``source wine/repository``.
 
     ``server`` is who is asked, so that one who answers slowly holds up nobody else. ``note`` says what else
-    people may want to know, such as the quota that is left.
+    people may want to know, such as the quota that is left. After a failure it is looked at after ``retry``
+    seconds, if that is sooner.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Watch:
     pipeline: str = ""
     source: SourceSpec | None = None
     note: Callable[[], str] = field(default=lambda: "")
+    retry: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Looks:
             log.error("%s: %s", watch.name, trouble)
         self._remember(watch.name, _Memory(trouble, tries, before.hooked))
         asked = error.retry_after if isinstance(error, SourceUnavailable) else None
-        wait = after_failure(watch.every, tries, asked, self._chance())
+        wait = after_failure(watch.retry or watch.every, tries, asked, self._chance())
         self._write(
             lambda at: self._store.watches.troubled(
                 watch.name, trouble, tries, at + timedelta(seconds=wait), at
