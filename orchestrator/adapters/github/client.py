@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from queue import Empty, LifoQueue
+from queue import Empty, Full, LifoQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -218,10 +218,10 @@ class Client:
         try:
             yield requester
         finally:
-            if self._idle.full():
+            try:
+                self._idle.put_nowait(requester)
+            except Full:
                 requester.close()
-            else:
-                self._idle.put(requester)
 
     def _connect(self) -> Requester:
         return connect(self._api_url, self._auth, self._timeout)

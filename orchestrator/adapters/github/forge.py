@@ -102,9 +102,10 @@ class GitHub:
 
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
         """Put a mark on a commit. RevisionGone when GitHub knows no such commit."""
-        account = self._required(source)
-        put = marks.set_status if account.app is None else marks.set_check
-        return put(self._client(source), source.github, _path(source), status)
+        client, account = self._client(source), self._required(source)
+        if account.app is None:
+            return marks.set_status(client, source.github, _path(source), status)
+        return marks.set_check(client, source.github, _path(source), status, account.app.id)
 
     def read_comment(self, source: SourceSpec, comment: int) -> Comment:
         """A comment by its id."""

@@ -44,8 +44,8 @@ def set_status(client: Client, what: str, repository: str, status: CommitStatus)
         return str(number_at(made, "id"))
 
 
-def set_check(client: Client, what: str, repository: str, status: CommitStatus) -> str:
-    """Make or change a check run; its id.
+def set_check(client: Client, what: str, repository: str, status: CommitStatus, app: str) -> str:
+    """Make or change a check run of the App with that ID or client ID; its id.
 
     One that is completed is never opened again: who waits for it has seen it end. A new one takes its place.
     """
@@ -62,7 +62,7 @@ def set_check(client: Client, what: str, repository: str, status: CommitStatus) 
         content["status"] = _UNFINISHED[status.mark]
     else:
         content |= {"status": "completed", "conclusion": _CONCLUSIONS[status.mark]}
-    present, completed = _present(client, what, repository, status)
+    present, completed = _present(client, what, repository, status, app)
     if present and not (completed and status.mark in _UNFINISHED):
         changed = client.patch(what, f"{repository}/check-runs/{present}", content, allowed=(404,))
         if changed.status != 404:
@@ -72,15 +72,16 @@ def set_check(client: Client, what: str, repository: str, status: CommitStatus) 
         return str(number_at(made, "id"))
 
 
-def _present(client: Client, what: str, repository: str, status: CommitStatus) -> tuple[str, bool]:
-    """The check run of that name which is there already, also one of a try that was cut off; and whether it
-    is completed.
+def _present(client: Client, what: str, repository: str, status: CommitStatus, app: str) -> tuple[str, bool]:
+    """The App's check run of that name which is there already, also one of a try that was cut off; and
+    whether it is completed.
     """
     path = f"{repository}/commits/{status.commit}/check-runs"
     answer = client.get(what, path, check_name=status.context, filter="latest")
     with reaching(client.host, what):
         runs = items_of(at(answer.body, "check_runs"))
-        ours = [run for run in runs if str(number_at(run, "id")) == status.external_id] or runs[:1]
+        ours = [r for r in runs if app in (str(at(r, "app", "id")), at(r, "app", "client_id"))]
+        ours = [run for run in ours if str(number_at(run, "id")) == status.external_id] or ours
         if not ours:
             return "", False
         return str(number_at(ours[0], "id")), at(ours[0], "status") == "completed"

@@ -125,6 +125,28 @@ def test_another_run_of_a_commit_does_not_open_the_completed_check_run_again(wat
     assert [run.conclusion for run in watched.repository.checks] == ["failure", "success"]
 
 
+def test_the_check_run_of_another_app_is_left_alone(watched: Watched) -> None:
+    commit = watched.repository.push()
+    for _ in range(2):
+        watched.as_app()
+        watched.github().set_status(watched.spec, a_status(commit, Mark.SUCCESS))
+    first, second = watched.repository.checks
+    assert first.app_id != second.app_id
+    assert len(first.history) == len(second.history) == 1
+
+
+def test_an_app_may_be_named_by_its_client_id(watched: Watched) -> None:
+    watched.as_app()
+    commit = watched.repository.push()
+    key = watched.account.app
+    assert key is not None
+    app = watched.hub.identities.apps[0]
+    watched.account = replace(watched.account, app=replace(key, id=app.client_id))
+    for mark in (Mark.RUNNING, Mark.SUCCESS):
+        watched.github().set_status(watched.spec, a_status(commit, mark))
+    assert len(watched.repository.checks) == 1
+
+
 def test_a_comment_stands_under_its_pull_request_and_can_be_read_again(watched: Watched) -> None:
     watched.repository.push()
     watched.repository.push("fix")

@@ -45,6 +45,11 @@ class App:
     key: rsa.RSAPublicKey
     created_at: str = field(default_factory=now)
 
+    @property
+    def client_id(self) -> str:
+        """What may stand for the id."""
+        return f"Iv1.{self.id:016x}"
+
 
 @dataclass
 class Installation:
@@ -123,7 +128,7 @@ class Identities:
         try:
             signed, _, signature = text.rpartition(".")
             header, payload = (json.loads(_decoded(part)) for part in signed.split("."))
-            app = next(a for a in self.apps if str(a.id) == str(payload["iss"]))
+            app = next(a for a in self.apps if str(payload["iss"]) in (str(a.id), a.client_id))
             app.key.verify(_decoded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         except (ValueError, KeyError, StopIteration, InvalidSignature):
             return None

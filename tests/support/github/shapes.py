@@ -296,6 +296,7 @@ class Shapes:
     def app(self, app: App) -> Json:
         return {
             "id": app.id,
+            "client_id": app.client_id,
             "slug": app.slug,
             "node_id": f"A_{app.id}",
             "owner": self.user(app.owner),
