@@ -131,8 +131,7 @@ class Service:
     def _execute_tick(self) -> None:
         if self._executing.worth_a_turn():
             # Free slots first: that takes no time when nothing waits, and a verdict helps no other run.
-            self.dispatcher.tick()
-            self._evaluator.tick()
+            self._evaluator.tick(self.dispatcher.tick())
             if self._store.actions.any_owed():
                 self._act.wake()
                 self._mail.wake()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from orchestrator.domain.errors import LeaseLost, OrchestratorError, StoreUnavailable
@@ -18,7 +18,7 @@ from orchestrator.domain.placement import Placed, Refused, Waits
 from orchestrator.domain.run import Attempt, AttemptState, Reason
 from orchestrator.ports.engine import Engine
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
-from orchestrator.ports.records import AttemptResult, Lease
+from orchestrator.ports.records import AttemptResult, Lease, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Processes
 from orchestrator.services import naming
@@ -75,11 +75,14 @@ class Dispatcher:
         """Attempts being worked on here."""
         return len(self._workers)
 
-    def tick(self) -> None:
-        """Take over what is orphaned, claim what is queued, keep leases alive."""
+    def tick(self) -> Sequence[Standing] | None:
+        """Take over what is orphaned, claim what is queued, keep leases alive.
+
+        The runs that move, where it had to look at them.
+        """
         self._forget_finished()
         if self._stopping.is_set():
-            return
+            return None
         # Our own leases are extended after the moment by which others are judged, so that a long sleep of the
         # machine orphans none of them, whenever in this turn it falls.
         now = self._clock.now()
@@ -89,11 +92,14 @@ class Dispatcher:
             self._last_orphans = self._clock.monotonic()
             self._take_over(now)
         self._claim_queued(now)
-        if self._workers:
-            cancelling = {run.run_id for run in self._store.runs.moving() if run.cancelling}
-            for _, worker in self._workers.values():
-                if worker.run_id in cancelling:
-                    worker.wake()
+        if not self._workers:
+            return None
+        moving = self._store.runs.moving()
+        cancelling = {run.run_id for run in moving if run.cancelling}
+        for _, worker in self._workers.values():
+            if worker.run_id in cancelling:
+                worker.wake()
+        return moving
 
     def _take_over(self, now: datetime) -> None:
         dead = [o for o in self._store.attempts.lease_owners() if self._processes.is_dead(o)]

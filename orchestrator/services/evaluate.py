@@ -77,14 +77,19 @@ class Evaluator:
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
 
-    def tick(self) -> list[Run]:
-        """Look at every run that may be due to move on; those that ended now."""
+    def tick(self, moving: Sequence[Standing] | None = None) -> list[Run]:
+        """Look at every run that may be due to move on; those that ended now.
+
+        ``moving`` is what does, where the caller has just looked.
+        """
         ended = []
-        moving = self._store.runs.moving()
+        if moving is None:
+            moving = self._store.runs.moving()
         self._seen = {s.run_id: self._seen[s.run_id] for s in moving if s.run_id in self._seen}
         for standing in moving:
-            # A run whose attempts are under way, as they were at the last look, has nothing due.
-            if standing.state is RunState.RUNNING and self._seen.get(standing.run_id) == standing:
+            # A run whose attempts are under way, all of them or as at the last look, has nothing due.
+            idle = standing.ended == 0 and not standing.cancelling
+            if standing.state is RunState.RUNNING and (idle or self._seen.get(standing.run_id) == standing):
                 continue
             run = self._store.runs.get(standing.run_id)
             try:

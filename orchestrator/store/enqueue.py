@@ -51,12 +51,13 @@ _LAST_NUMBER = select(PipelineRow.last_number).where(PipelineRow.name == bindpar
 _RUN = insert(RunRow)
 _SET_ORIGIN = update(RunRow).where(RunRow.id == bindparam("run_id"))
 _UNFINISHED = tuple(state for state in RunState if not state.final)
+_WAITING = (RunState.AWAITING_APPROVAL,)
 _OLDER = (
     select(RunRow.id, RunRow.state)
     .join(ChangeRow, ChangeRow.id == RunRow.change_id)
     .where(
         RunRow.pipeline == bindparam("pipeline"),
-        RunRow.state.in_(_UNFINISHED),
+        RunRow.state.in_(bindparam("states", expanding=True)),
         RunRow.purpose == Purpose.TRAIN,
         ChangeRow.branch == bindparam("branch"),
         ChangeRow.revision["source"].as_string() == bindparam("source"),
@@ -96,7 +97,7 @@ def apply_moves(session: Session, pipeline: str, moves: Sequence[Move], at: date
     key = " + ".join(part for part in parts if part)
     for move in moves:
         if isinstance(move, HeadMove) and move.new is None and move.branch.startswith(PULLS):
-            older = _older(session, pipeline, move.source, move.branch)
+            older = _older(session, pipeline, move.source, move.branch, _WAITING)
             _end_waiting(session, older, "the pull request is closed", at)
     return key
 
@@ -183,7 +184,9 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     replicates = new.replicates or pipeline.replicates
     state = RunState.AWAITING_APPROVAL if new.needs_approval else RunState.QUEUED
     number = _next_number(session, pipeline.name)
-    older = _older(session, pipeline.name, new.revision.source, new.revision.branch)
+    # Of many that wait for a slot none is of interest, unless it is to be ended.
+    states = _UNFINISHED if new.supersede else _WAITING
+    older = _older(session, pipeline.name, new.revision.source, new.revision.branch, states)
     run_id = _add(
         session,
         _RUN,
@@ -220,9 +223,11 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     return run_id
 
 
-def _older(session: Session, pipeline: str, source: str, branch: str) -> list[tuple[int, RunState]]:
-    """The runs of a branch that have not ended, with their states."""
-    wanted = {"pipeline": pipeline, "source": source, "branch": branch}
+def _older(
+    session: Session, pipeline: str, source: str, branch: str, states: Sequence[RunState]
+) -> list[tuple[int, RunState]]:
+    """The runs of a branch that are in one of these states."""
+    wanted = {"pipeline": pipeline, "source": source, "branch": branch, "states": list(states)}
     return [(row.id, row.state) for row in session.connection().execute(_OLDER, wanted)]
 
 

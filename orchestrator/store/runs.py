@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections import OrderedDict
@@ -10,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
@@ -47,6 +48,8 @@ _UNFINISHED = tuple(state for state in RunState if not state.final)
 _BEGUN = tuple(state for state in _UNFINISHED if state is not RunState.QUEUED)
 _ENDED = tuple(state for state in AttemptState if state.final)
 _REMEMBERED = 256
+_TEXTS = 32
+"""So many pipelines are remembered by what is stored of them: many runs in a row have the same."""
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.FAILED)
 
 
@@ -58,6 +61,7 @@ class SqlRuns:
         self._tokens = tokens
         # Frozen with the run, and asked for at every step of its way.
         self._definitions: OrderedDict[int, Pipeline] = OrderedDict()
+        self._by_text: OrderedDict[str, Pipeline] = OrderedDict()
         self._remembering = threading.Lock()
 
     def enqueue(
@@ -106,14 +110,19 @@ class SqlRuns:
         if known is not None:
             return known
         with self._database.connected() as connection:
-            plain = connection.scalar(_DEFINITION, {"id": run_id})
-        if plain is None:
+            told = connection.scalar(_DEFINITION, {"id": run_id})
+        if told is None:
             raise NotFound(f"there is no run {run_id}")
-        found = from_plain(Pipeline, plain)
+        with self._remembering:
+            same = self._by_text.get(told)
+        found = from_plain(Pipeline, json.loads(told)) if same is None else same
         with self._remembering:
             self._definitions[run_id] = found
             while len(self._definitions) > _REMEMBERED:
                 self._definitions.popitem(last=False)
+            self._by_text[told] = found
+            while len(self._by_text) > _TEXTS:
+                self._by_text.popitem(last=False)
         return found
 
     def listing(
@@ -339,7 +348,7 @@ _PREVIOUS_STATE = (
     .order_by(RunRow.id.desc())
     .limit(1)
 )
-_DEFINITION = select(RunRow.definition).where(RunRow.id == bindparam("id"))
+_DEFINITION = select(cast(RunRow.definition, Text)).where(RunRow.id == bindparam("id"))
 _CANCEL_REASON = select(RunRow.cancel_reason).where(RunRow.id == bindparam("id"))
 _ENDED_TRIES = (
     select(func.count())

@@ -13,6 +13,7 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate, OnInconclusive, Outcome
 from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, SourceSpec
 from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, Run, RunState
+from orchestrator.ports.records import Standing
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, commit_id, pipeline
@@ -49,6 +50,22 @@ class Line:
     def baseline_of(self, run: Run) -> int | None:
         assert run.verdict is not None
         return run.verdict.checks[-1].baseline_run
+
+
+@pytest.mark.parametrize(("cancelling", "ended", "looked_at"), [(False, 0, 0), (True, 0, 1), (False, 1, 1)])
+def test_a_run_of_which_nothing_has_ended_is_not_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, cancelling: bool, ended: int, looked_at: int
+) -> None:
+    run = Line(world, "accuracy >= 0.9").enqueue("a")
+    looked: list[Run] = []
+
+    def look(run: Run) -> Run:
+        looked.append(run)
+        return run
+
+    monkeypatch.setattr(world.evaluator, "advance", look)
+    world.evaluator.tick([Standing(run.id, RunState.RUNNING, cancelling, ended)])
+    assert len(looked) == looked_at
 
 
 def test_the_first_run_skips_its_comparisons_and_thresholds_still_judge(world: World) -> None:

@@ -42,6 +42,13 @@ def test_a_run_is_stored_as_it_was_made(store: SqlStore) -> None:
     assert store.detection.heads("wine", "code") == {"main": A}
 
 
+def test_runs_of_a_pipeline_that_stayed_the_same_share_what_was_read_of_it(store: SqlStore) -> None:
+    first, second = enqueue(store), enqueue(store)
+    changed = enqueue(store, new_run(pipeline(replicates=2)))
+    assert store.runs.definition(second.id) is store.runs.definition(first.id)
+    assert store.runs.definition(changed.id) == pipeline(replicates=2)
+
+
 def test_a_move_that_somebody_else_saw_first_makes_nothing(store: SqlStore, database: Database) -> None:
     enqueue(store, new_run(), head(None, A))
     before = all_rows(database)
