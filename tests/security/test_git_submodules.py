@@ -1,6 +1,7 @@
 """Addresses that a repository's author makes us follow: submodules."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,42 @@ def test_a_submodule_that_a_stranger_names_gets_no_login() -> None:
         locate(
             Location.parse(SSH, ACCESS, "wine"), Submodule("lib", "1" * 40, "../private.git"), strangers=True
         )
+
+
+def test_neither_logins_nor_mirrors_open_a_submodule_that_a_stranger_names(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git_repository.commit({"a": "1"})
+    private = git_repository.remote.with_name("private.git")
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(private))
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+    modules = '[submodule "sub"]\n\tpath = sub\n\turl = ../private.git\n'
+    (git_repository.work / ".gitmodules").write_text(modules)
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("commit", "--quiet", "--message", "Add a submodule")
+    git_repository.push()
+    commit = git_repository.head()
+    home = tmp_path / "home"
+    home.mkdir()
+    with git_server(git_repository.remote.parent) as server:
+        server.logins = {"ada": "her-own-password"}
+        (home / ".netrc").write_text("machine 127.0.0.1 login ada password her-own-password\n")
+        (home / ".gitconfig").write_text(
+            f'[http "{server.url}"]\n\textraHeader = Authorization: Basic YWRhOmhlci1vd24tcGFzc3dvcmQ=\n'
+            "[credential]\n\thelper = !echo username=ada; echo password=her-own-password; :\n"
+        )
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+        git = GitCommand(tmp_path / "mirrors")
+        source = SourceSpec("wine", f"{server.url}/remote.git", submodules=True)
+        git.checkout(source, commit, tmp_path / "trusted")
+        assert (tmp_path / "trusted/sub/a").exists()
+        server.asked.clear()
+        with pytest.raises(SourceRefused, match="wants a login"):
+            git.checkout(replace(source, strangers=True), commit, tmp_path / "into")
+        asked = [asked for asked in server.asked if asked.path.startswith("/private.git")]
+        assert asked
+        assert all(one.login is None for one in asked)
 
 
 @pytest.mark.parametrize("parent", [WEB, SSH, "/srv/git/wine.git", "file:///srv/git/wine.git"])

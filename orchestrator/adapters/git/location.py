@@ -114,8 +114,9 @@ class Location:
     @property
     def allowed(self) -> Sequence[str]:
         """The protocols that git may use: whoever asks for encryption is not sent on without it."""
-        if self.pinned:
-            return ("https",)
+        if self.pinned or self.anonymous:
+            # No setting of the user's may turn it into an address that their keys open.
+            return (self.scheme,)
         return tuple(p for p in PROTOCOLS if p != "http" or self.scheme in ("http", "file"))
 
     @property
@@ -123,7 +124,8 @@ class Location:
         """Git configuration that makes the location known as REMOTE, and its password to that host alone."""
         found = [(f"remote.{REMOTE}.url", self.url)]
         if self.anonymous:
-            found.append(("credential.helper", ""))
+            # What is said of the whole address counts before what the user says of its server.
+            found += [("credential.helper", ""), (f"http.{self.url}.extraHeader", "")]
         if self.pinned:
             found += [("http.curloptResolve", self.pinned), ("http.followRedirects", "false")]
         if self.password:

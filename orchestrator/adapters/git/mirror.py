@@ -41,7 +41,9 @@ class Mirror:
     """
 
     def __init__(self, root: Path, location: Location, timeout: float) -> None:
-        name = hashlib.sha256(location.url.encode()).hexdigest()[:16]
+        # What was fetched without a login is kept apart: else it would be got from what one opened.
+        who = "\0anonymous" if location.anonymous else ""
+        name = hashlib.sha256(f"{location.url}{who}".encode()).hexdigest()[:16]
         self.path = root / name
         self.large_files = root / f"{name}.lfs"
         """Where Git LFS keeps what commits only point to."""
