@@ -99,12 +99,14 @@ class Images:
         interrupt: Interrupt | None = None,
         network: Sandbox | str | None = None,
         anew: bool = False,
+        whose: str = "",
     ) -> tuple[str, str]:
         """Have a runner's image on a host: its name and digest.
 
         ``checkout`` is needed for a RepositoryImage alone, and so are ``runner``, ``limit`` (seconds) and
         ``network``, within which a repository's Dockerfile is built, without the passwords of registries that
-        an administrator's gets. Raises ImageNotFound, ImageRejected, EngineError, and what ``interrupt``
+        an administrator's gets. What is made of a repository is kept for those with the same ``whose`` alone.
+        Raises ImageNotFound, ImageRejected, EngineError, and what ``interrupt``
         raises, which ends a build.
         """
         match image:
@@ -136,7 +138,7 @@ class Images:
                     engine,
                     checkout,
                     image.dockerfile,
-                    "repository",
+                    f"repository-{_digest(whose)}" if whose else "repository",
                     progress,
                     interrupt or carry_on,
                     runner,
@@ -211,16 +213,19 @@ class Images:
         interrupt: Interrupt,
         progress: ProgressSink,
         network: Sandbox | str | None = None,
+        whose: str = "",
     ) -> tuple[str, str]:
         """Have the base image plus what the setup command installed: name and digest.
 
         The command runs as the run's user inside the run's limits, ``limit`` seconds at most, without
-        secrets, on the ``key`` files alone, so that what it sees is what the layer is named by. Raises
+        secrets, on the ``key`` files alone, so that what it sees is what the layer is named by. It is
+        shared by those with the same ``whose``: what a stranger's packages leave is for nobody else. Raises
         SetupFailed, EngineError, and what ``interrupt`` raises, which ends the command.
         """
         files = _key_files(checkout, setup.key)
         digest = hashlib.sha256()
-        for part in (base[1], *setup.command, runner.network.value, f"{runner.uid}:{runner.gid}"):
+        who = (whose,) if whose else ()
+        for part in (base[1], *setup.command, runner.network.value, f"{runner.uid}:{runner.gid}", *who):
             digest.update(part.encode() + b"\0")
         for path, content in files:
             digest.update(os.fsencode(path) + b"\0" + hashlib.sha256(content).digest())
@@ -351,6 +356,10 @@ class _Tail:
             log.info("the output of %s broke off: %s", self._name, error)
         finally:
             self.over.set()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
 
 
 def tag_of(image: ImageSpec) -> str:

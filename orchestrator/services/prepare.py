@@ -90,16 +90,17 @@ class Preparer:
         setup command runs or data are sent.
         """
         runner, (source, commit) = pipeline.runner, _source(run, pipeline)
+        whose = f"{source.location} {run.change.revision.branch}" if pipeline.untrusted else ""
         if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
             with self._code.checkout(source, commit) as checkout:
                 network = self._network(engine, host, slot, runner, interrupt, progress)
-                image = self._image(engine, pipeline, checkout, interrupt, progress, network)
+                image = self._image(engine, pipeline, checkout, interrupt, progress, network, whose)
                 code = self._code.packed(checkout, runner.uid, runner.gid)
         else:
             # The code is packed beside the engine's own work.
             code = self._code.begin(source, commit, runner.uid, runner.gid)
             network = self._network(engine, host, slot, runner, interrupt, progress)
-            image = self._image(engine, pipeline, None, interrupt, progress, network)
+            image = self._image(engine, pipeline, None, interrupt, progress, network, whose)
         mounts: list[VolumeMount] = []
         folders: list[FolderMount] = []
         for version in run.change.datasets:
@@ -133,6 +134,7 @@ class Preparer:
         interrupt: Interrupt,
         progress: ProgressSink,
         network: Sandbox | str | None,
+        whose: str,
     ) -> tuple[str, str]:
         """Have the image of an attempt: its name and digest. ``checkout`` for what is made from the code."""
         runner, execution = pipeline.runner, pipeline.execution
@@ -145,11 +147,21 @@ class Preparer:
             execution.timeout,
             interrupt,
             network,
+            whose=whose,
         )
         if execution.setup is None or checkout is None:
             return base
         return self._images.with_setup(
-            engine, base, runner, execution.setup, checkout, execution.timeout, interrupt, progress, network
+            engine,
+            base,
+            runner,
+            execution.setup,
+            checkout,
+            execution.timeout,
+            interrupt,
+            progress,
+            network,
+            whose,
         )
 
     def _network(

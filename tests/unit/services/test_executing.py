@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.contextvars import get_contextvars
 
-from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.change import DatasetRole, PullRequest
 from orchestrator.domain.errors import EngineError, EngineUnavailable, SourceUnavailable
 from orchestrator.domain.pipeline import (
     DatasetSpec,
@@ -20,10 +20,12 @@ from orchestrator.domain.pipeline import (
     MetricSpec,
     NamedImage,
     Network,
+    PullRequestRules,
     RepositoryImage,
     Resources,
     RunnerSpec,
     Setup,
+    SourceSpec,
 )
 from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
 from orchestrator.ports.engine import ContainerSpec, Sandbox
@@ -378,6 +380,24 @@ def test_the_setup_layer_is_made_once_for_the_same_key_files(world: World) -> No
     (third,) = world.detector.poll_source(watched, watched.sources[0])
     world.finish(third, server)
     assert len([c for c, _ in world.engine.calls if c == "commit"]) == 2
+
+
+def test_what_a_stranger_installed_is_for_nobody_else(world: World) -> None:
+    world.sources.files["requirements.txt"] = b"numpy\n"
+    trusting = PullRequestRules(trusted=(7, 8))
+    source = SourceSpec("repo", "/repo", pull_requests=trusting)
+    watched = pipeline(sources=(source,), execution=SETUP)
+    server = world.server()
+    world.finish(world.first_run(watched), server)
+    for number, author in ((1, 7), (2, 8)):
+        commit = world.sources.push(f"try-{number}", f"theirs {number}")
+        world.sources.pulls.append(PullRequest(number, "main", commit, author_id=author))
+    runs = world.detector.poll_source(watched, source)
+    assert [world.finish(run, server).state for run in runs] == [RunState.PASSED, RunState.PASSED]
+    assert len([c for c, _ in world.engine.calls if c == "commit"]) == 3
+    again = world.finish(world.detector.run_now(watched, "main", "ana"), server)
+    assert again.state is RunState.PASSED
+    assert len([c for c, _ in world.engine.calls if c == "commit"]) == 3
 
 
 def test_setup_sees_the_key_files_alone_and_no_secret(world: World) -> None:
