@@ -22,6 +22,7 @@ from orchestrator.domain.action import (
     is_due,
 )
 from orchestrator.domain.errors import (
+    DatasetUnavailable,
     LeaseLost,
     MailRejected,
     MailUnavailable,
@@ -134,7 +135,7 @@ class Actor:
         except StoreError:
             raise
         except OrchestratorError as error:
-            retry = isinstance(error, ServerUnavailable)
+            retry = isinstance(error, ServerUnavailable | DatasetUnavailable)
             if retry and action.tries < most:
                 later = now() + backoff(action.tries)
                 log.warning("action %s: %s; next try at %s", action.key, error, later.isoformat())

@@ -23,6 +23,8 @@ from orchestrator.domain.deployment import (
 )
 from orchestrator.domain.errors import (
     DatasetError,
+    DatasetRefused,
+    DatasetUnavailable,
     DeploymentError,
     InvalidInput,
     NotFound,
@@ -75,7 +77,8 @@ class Deployer:
     def carry_out(self, lease: Lease, run: Run, spec: DeployAction) -> tuple[ActionState, str]:
         """Deploy a run: the action's final state with what to say about it.
 
-        Raises ServerUnavailable when another try may help; the caller postpones. A refusal is a value.
+        Raises ServerUnavailable or DatasetUnavailable when another try may help; the caller postpones. A
+        refusal is a value.
         """
         pipeline = self._store.runs.definition(run.id)
         refusal = why_not_deploy(run, pipeline)
@@ -93,6 +96,8 @@ class Deployer:
         try:
             return self._deploy(lease, run, pipeline, spec, deployment)
         except (ServerRejected, TransferCorrupted, DatasetError, NotFound, InvalidInput) as error:
+            if isinstance(error, DatasetUnavailable) and not isinstance(error, DatasetRefused):
+                raise
             return self._failed(lease, deployment, str(error))
 
     def give_up(self, lease: Lease, error: str) -> None:

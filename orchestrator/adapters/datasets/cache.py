@@ -166,10 +166,10 @@ class Cache:
     def _settle(self, file: BinaryIO, key: str, digest: str, temporary: str | None = None) -> None:
         place = self._place(key)
         with _on_disk(self._root):
-            os.fsync(file.fileno())
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             beside = place.with_name(key + _HASH)
-            # The hash is there last: a file without one is as good as none.
+            # The hash is there last: a file without one is as good as none. Neither is flushed, for a million
+            # small files would wait for the disk: what a loss of power damages is found by its hash.
             self._partial(temporary or key).replace(place)
             passing = place.with_name(f"{key}.{os.getpid()}")
             passing.write_text(digest, encoding="ascii")

@@ -86,8 +86,16 @@ class RemoteDataset:
         )
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
-        """A plain tar of exactly these files."""
-        return pack(dataset, entries, self._spool, lambda entry: self._open(dataset, entry), progress)
+        """A plain tar of exactly these files. What the disk damaged is fetched anew."""
+
+        def packed() -> BinaryIO:
+            return pack(dataset, entries, self._spool, lambda entry: self._open(dataset, entry), progress)
+
+        try:
+            return packed()
+        except DatasetMoved:
+            self.verify(dataset, entries)
+            return packed()
 
     def part(self, dataset: DatasetSpec, entry: FileEntry, offset: int, size: int) -> BinaryIO:
         """Bytes of a file."""
@@ -266,7 +274,7 @@ def _must_be_laid_out(dataset: DatasetSpec, files: Sequence[RemoteFile]) -> None
         why = ""
         if any(part in ("", ".", "..") for part in parts):
             why = "its name is no path below a folder"
-        elif any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in file.path):
+        elif not file.path.isprintable() and any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in file.path):
             why = "its name has control characters or is not UTF-8"
         elif any("/".join(parts[:i]) in names for i in range(1, len(parts))):
             why = "a file has the name of the folder that it would be in"

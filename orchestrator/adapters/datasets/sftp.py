@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import stat
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +26,8 @@ from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.text import escaped
 
 _CHUNK: Final = 1 << 20
+_IDLE: Final = 5.0
+"""Seconds after which a connection that nobody uses is closed."""
 _AHEAD: Final = 64
 """How many requests are under way at once."""
 
@@ -33,6 +37,7 @@ class SftpPlace:
 
     def __init__(self, accesses: Accesses) -> None:
         self._accesses = accesses
+        self._lines = _Lines()
 
     def files(self, dataset: DatasetSpec, keep: Keep) -> Iterable[RemoteFile]:
         """All files below the folder; or the one file, if it is one."""
@@ -83,12 +88,56 @@ class SftpPlace:
             password=access.secrets.get("password"),
             what="dataset",
         )
-        with _translated():
-            connection = Connection(server, ask_for_shell=False)
-            try:
-                yield connection
-            finally:
-                connection.close()
+        with _translated(), self._lines.use(server) as connection:
+            yield connection
+
+
+class _Lines:
+    """Connections that are used again: to log in takes longer than to fetch a small file. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[SshServer, Connection, float]] = []
+        self._lock = threading.Lock()
+        self._closing: threading.Timer | None = None
+
+    @contextmanager
+    def use(self, server: SshServer) -> Iterator[Connection]:
+        """A connection for one user at a time; one that broke, or was left in the middle, is not kept."""
+        connection = self._taken(server) or Connection(server, ask_for_shell=False)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._idle.append((server, connection, time.monotonic()))
+            self._close_later()
+
+    def _taken(self, server: SshServer) -> Connection | None:
+        with self._lock:
+            for entry in reversed(self._idle):
+                if entry[0] == server:
+                    self._idle.remove(entry)
+                    if entry[1].alive:
+                        return entry[1]
+        return None
+
+    def _close_later(self) -> None:
+        if self._closing is None and self._idle:
+            self._closing = threading.Timer(_IDLE, self._close)
+            self._closing.daemon = True
+            self._closing.start()
+
+    def _close(self) -> None:
+        """Close what nobody used for long."""
+        with self._lock:
+            since = time.monotonic() - _IDLE
+            old = [entry for entry in self._idle if entry[2] <= since]
+            self._idle = [entry for entry in self._idle if entry[2] > since]
+            self._closing = None
+            self._close_later()
+        for _, connection, _ in old:
+            connection.close()
 
 
 @contextmanager

@@ -115,6 +115,11 @@ class Connection:
             self._client.close()
             raise
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still stands, as far as that shows itself."""
+        return self._alive()
+
     def close(self) -> None:
         """End the connection."""
         self._client.close()

@@ -141,6 +141,17 @@ def test_a_file_is_read_from_where_a_fetch_broke_off(folder: Folder, source_of: 
     assert len(whole) == entry.size
 
 
+def test_many_small_files_are_fetched_over_few_logins(folder: Folder, source: RemoteDataset) -> None:
+    def logins() -> int:
+        return folder.machine.container.logs().count(b"Accepted publickey")
+
+    folder.do("for i in $(seq 40); do printf $i >f$i; done")
+    before = logins()
+    assert len(fetched(source, folder.dataset())) == 40
+    # One for the listing, which is used again, and no more than there are threads.
+    assert 1 <= logins() - before <= 4
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
     [

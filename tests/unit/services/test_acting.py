@@ -27,7 +27,7 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
 )
 from orchestrator.domain.gate import Gate
-from orchestrator.domain.pipeline import DatasetSpec, Limits, Pipeline, SourceSpec
+from orchestrator.domain.pipeline import DatasetKind, DatasetSpec, Limits, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Run, RunState
 from orchestrator.services import act
 from orchestrator.services.act import LEASE_SECONDS
@@ -192,6 +192,21 @@ def test_data_that_are_deployed_must_still_be_those_of_the_run(world: World) -> 
     again = passed(world, watched, "second")
     work_off(world)
     assert actions(world, again)[0].state is ActionState.DONE
+    assert world.servers.prod.live is not None
+    assert world.servers.prod.releases[world.servers.prod.live]["data/rows/rows.csv"] == b"1,2\n"
+
+
+def test_a_release_waits_for_data_that_are_out_of_reach_for_a_while(world: World) -> None:
+    world.data.elsewhere = True
+    rows = DatasetSpec("rows", "s3://data/rows", DatasetRole.TRAIN, settle=0, kind=DatasetKind.S3)
+    run = passed(world, acting(DeployAction("prod", data=("rows",)), datasets=(rows,)))
+    world.data.missing = True
+    work_off(world)
+    assert actions(world, run)[0].state is ActionState.PENDING
+    world.data.missing = False
+    world.clock.advance(600)
+    work_off(world)
+    assert actions(world, run)[0].state is ActionState.DONE
     assert world.servers.prod.live is not None
     assert world.servers.prod.releases[world.servers.prod.live]["data/rows/rows.csv"] == b"1,2\n"
 

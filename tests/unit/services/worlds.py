@@ -222,6 +222,8 @@ class FakeData:
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
     ) -> tuple[FileEntry, ...]:
+        if self.elsewhere and self.missing:
+            raise DatasetUnavailable(f"{dataset.path} does not answer")
         found = []
         for entry in entries:
             content = self.files.get(entry.path, b"")
