@@ -16,7 +16,12 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from orchestrator.domain.errors import OrchestratorError, SourceUnavailable, StoreUnavailable
+from orchestrator.domain.errors import (
+    DatasetUnavailable,
+    OrchestratorError,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 from orchestrator.domain.pace import after_failure, after_success
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec, Pipeline, SourceSpec
 from orchestrator.ports.store import Store
@@ -152,7 +157,7 @@ class Looks:
         if before.trouble != trouble:
             log.error("%s: %s", watch.name, trouble)
         self._remember(watch.name, _Memory(trouble, tries, before.hooked))
-        asked = error.retry_after if isinstance(error, SourceUnavailable) else None
+        asked = error.retry_after if isinstance(error, SourceUnavailable | DatasetUnavailable) else None
         wait = after_failure(watch.retry or watch.every, tries, asked, self._chance())
         self._write(
             lambda at: self._store.watches.troubled(

@@ -9,7 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.errors import OrchestratorError, SourceRefused, SourceUnavailable, StoreUnavailable
+from orchestrator.domain.errors import (
+    DatasetUnavailable,
+    OrchestratorError,
+    SourceRefused,
+    SourceUnavailable,
+    StoreUnavailable,
+)
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.scheduler import Watcher
 from orchestrator.scheduler.watcher import OF_A_SERVER
@@ -111,9 +117,12 @@ def test_a_look_that_fails_again_and_again_is_tried_ever_more_seldom(world: Worl
     assert waits == [30.0, 60.0, 120.0, 240.0, 300.0, 300.0, 30.0]
 
 
-def test_nothing_is_asked_before_the_time_that_the_other_side_named(world: World) -> None:
+@pytest.mark.parametrize("refusal", [SourceRefused, DatasetUnavailable])
+def test_nothing_is_asked_before_the_time_that_the_other_side_named(
+    world: World, refusal: type[SourceRefused | DatasetUnavailable]
+) -> None:
     looks = looks_of(world)
-    watch = Watch(NAME, scripted(SourceRefused("the quota is used up", retry_after=1800.0)), 30.0)
+    watch = Watch(NAME, scripted(refusal("the quota is used up", retry_after=1800.0)), 30.0)
     assert looks.look(watch).wait == 1800.0
     seen = world.store.watches.all()[NAME]
     assert seen.not_before is not None
