@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 PATH = "/webhooks/github"
 LARGEST = 25 * 1024 * 1024
 """Bytes that GitHub sends at most."""
-_AT_ONCE = 4
+_USUAL = 256 * 1024
+"""Bytes that nearly no delivery has more of: their senders never wait for those who send much, and slowly."""
+_USUAL_AT_ONCE = 64
+_LARGE_AT_ONCE = 4
 _SECONDS = 30.0
 _BETWEEN_WARNINGS = 60.0
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
@@ -64,13 +67,15 @@ class _Unusable(Exception):
 
 def add_webhooks(app: FastAPI, hooks: Webhooks) -> None:
     """Answer GitHub's deliveries."""
-    busy = asyncio.Semaphore(_AT_ONCE)
+    usual, large = asyncio.Semaphore(_USUAL_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
 
     @app.post(PATH)
     async def github(request: Request) -> Response:
         refused = _refused_unread(request)
         if refused is not None:
             return refused
+        # What does not say its length may be of any.
+        busy = usual if int(request.headers.get("content-length", LARGEST)) <= _USUAL else large
         if busy.locked():
             return _told("too many deliveries at once, send it again later", 503, {"Retry-After": "10"})
         async with busy:
