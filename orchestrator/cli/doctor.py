@@ -180,12 +180,18 @@ def _watched(app: Application) -> Iterator[Finding]:
 
 def _source(app: Application, source: SourceSpec) -> Finding:
     heads = app.sources.heads(source)
+    quota = ""
+    if source.github:
+        # The code comes by git, what is new by GitHub's API: both have to let us in.
+        heads = app.sources.refs(source).branches
+        left = app.github.quota(source) if app.github is not None else None
+        quota = f"; {left.remaining:,} of {left.limit:,} requests left" if left is not None else ""
     watched = sorted(branch for branch in heads if source.watches(branch))
     what = f"source {source.name}"
     if not watched:
         there = ", ".join(sorted(heads)[:10]) or "none"
         return Finding(what, "warn", f"no branch matches {', '.join(source.branches)}; there are: {there}")
-    return Finding(what, "ok", f"{source.location}: {', '.join(watched[:10])}")
+    return Finding(what, "ok", f"{source.location}: {', '.join(watched[:10])}{quota}")
 
 
 def _data(app: Application, dataset: DatasetSpec) -> Finding:

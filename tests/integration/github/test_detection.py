@@ -5,6 +5,8 @@ GitHub is the stand-in; Git, the database and the configuration are real. Nothin
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from orchestrator.bootstrap.configured import read_configuration
 from orchestrator.domain.run import Run, RunState
 from tests.support.github import GitHubStandIn, Repository
 from tests.support.github.description import mistakes
+from tests.support.installation import COMMAND
 from tests.unit.services.worlds import ManualClock
 
 PENDING = {"mlci/wine": "pending"}
@@ -43,6 +46,7 @@ class Product:
         main = {
             "storage": {"path": "../var", "min_free": "0"},
             "github": {"token": self.token, "api_url": self.hub.api_url},
+            "hosts": {"local": {"engine": f"unix://{self.folder}/nobody.sock"}},
         }
         watched = {"github": "acme/wine", "settle": "0s", **source}
         pipeline = {
@@ -213,6 +217,27 @@ def test_another_process_on_the_same_state_runs_nothing_twice(product: Product) 
     commit = product.repository.push()
     one, two = product.configure(), product.configure()
     assert [*product.look(one), *product.look(two)] == [("push", "main", commit, RunState.QUEUED)]
+
+
+def test_doctor_tells_whether_github_lets_us_in_and_what_is_left(product: Product) -> None:
+    product.repository.push()
+    product.configure(pull_requests=True).store.close()
+
+    def told() -> tuple[str, str]:
+        done = subprocess.run(
+            [COMMAND, "--json", "--config", str(product.folder / "config"), "doctor"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+        return found["source wine"]["result"], found["source wine"]["told"]
+
+    result, said = told()
+    assert (result, said.endswith("main; 4,998 of 5,000 requests left")) == ("ok", True), said
+    product.repository.permissions["ci-bot"] = "none"
+    result, said = told()
+    assert (result, "wine" in said) == ("fail", True)
 
 
 def test_neither_the_token_nor_where_it_came_from_reaches_the_state_folder(product: Product) -> None:
