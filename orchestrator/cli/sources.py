@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this
+from orchestrator.cli.sourcelog import log
 from orchestrator.cli.sourcetrust import trust
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def sources() -> None:
 
 
 sources.add_command(trust)
+sources.add_command(log)
 
 
 @sources.command("list")
@@ -83,7 +85,7 @@ def poll(names: tuple[str, ...]) -> int:
     with settings.application(None if settings.verbose else "CRITICAL") as app:
         told: list[Json] = []
         failed = False
-        for watch in _found(app, names):
+        for watch in found_watches(app, names):
             before = app.store.runs.listing(limit=1)
             looked = app.looks.look(watch)
             app.looks.write_down()
@@ -108,7 +110,8 @@ def _nothing(watch: Watch, looked: Looked) -> str:
     return f"something has to wait, it is ripe in {format_duration(looked.sight.again)}"
 
 
-def _found(app: Application, names: tuple[str, ...]) -> list[Watch]:
+def found_watches(app: Application, names: tuple[str, ...]) -> list[Watch]:
+    """What is watched under these names. NotFound when one of them is none."""
     from orchestrator.cli.output import count
     from orchestrator.domain.errors import NotFound
 

@@ -399,6 +399,9 @@ class Journal(Protocol):
     def latest(self, limit: int = 100) -> Sequence[JournalEntry]:
         """Newest first."""
 
+    def of_subject(self, subject: str, limit: int = 100) -> Sequence[JournalEntry]:
+        """The newest about a subject such as ``source wine/repository``, oldest of them first."""
+
     def head(self) -> int:
         """A number that grows with every entry: while it stays, no state has changed. As cheap as can be."""
 

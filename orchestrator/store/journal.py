@@ -47,6 +47,12 @@ class SqlJournal:
                 for row in session.scalars(select(JournalRow).order_by(JournalRow.id.desc()).limit(limit))
             ]
 
+    def of_subject(self, subject: str, limit: int = 100) -> Sequence[JournalEntry]:
+        mine = select(JournalRow).where(JournalRow.subject == subject)
+        with self._database.reading() as session:
+            rows = session.scalars(mine.order_by(JournalRow.id.desc()).limit(limit))
+            return [_entry(row) for row in reversed(rows.all())]
+
     def head(self) -> int:
         # Asked every second by every server: one look at the end of an index, without the ORM's machinery.
         with self._database.connected() as connection:

@@ -111,3 +111,19 @@ def test_the_status_of_a_project_shows_no_other(command: Command, both: Path) ->
     unknown = command("status", "--project", "celar", "--config", str(both))
     assert unknown.code == 2
     assert "cellar, default" in unknown.err
+
+
+def test_a_push_that_makes_no_run_is_told_with_the_reason(
+    command: Command, both: Path, git_repository: GitRepository
+) -> None:
+    command("sources", "poll", "remote", "--config", str(both))
+    none = command("sources", "log", "remote", "--config", str(both))
+    assert (none.code, none.out, none.err) == (0, "", "nothing was decided, and nothing failed\n")
+    commit = git_repository.commit({"README.md": "words"}, "Words [skip ci]")
+    git_repository.push()
+    polled = command("sources", "poll", "remote", "--config", str(both))
+    assert polled.err == "source wine/remote: nothing new\n"
+    told = json.loads(command("sources", "log", "remote", "--json", "--config", str(both)).out)
+    assert [(line["name"], line["text"]) for line in told] == [
+        ("source wine/remote", f"main: no run: [skip ci] in the message of {commit[:8]}")
+    ]
