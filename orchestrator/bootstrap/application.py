@@ -323,12 +323,6 @@ class Application:
         )
         return GitCommand(self.state / "mirrors", keys=self.host_keys, access=access)
 
-    @property
-    def configured_sources(self) -> Sequence[SourceSpec]:
-        """All watched repositories, those without a pipeline file of the administrator's too."""
-        listed = [source for pipeline in self.pipelines.values() for source in pipeline.sources]
-        return [*listed, *(repository.source for repository in self.repositories.values())]
-
     def way_to(self, source: SourceSpec) -> HostSpec | None:
         """The server of a repository that is reached over SSH, as a machine to ask for its key."""
         ssh = self.git.location(source).ssh
@@ -394,7 +388,9 @@ class Application:
     @cached_property
     def detector(self) -> Detector:
         """Watches sources and datasets."""
-        return Detector(self.store, self.sources, self.datasets, self.clock)
+        from orchestrator.bootstrap.repositories import defined
+
+        return Detector(self.store, self.sources, self.datasets, self.clock, partial(defined, self))
 
     @cached_property
     def looks(self) -> Looks:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.change import Revision
+from orchestrator.bootstrap.repositories import defined
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.services.comments import Comments
 from orchestrator.services.hooks import Hooks
@@ -27,14 +27,6 @@ def watching(app: Application) -> Iterator[tuple[Pipeline, SourceSpec]]:
         for source in pipeline.sources:
             if source.github:
                 yield pipeline, source
-
-
-def defined(app: Application, pipeline: Pipeline, revision: Revision) -> Pipeline | str:
-    """A pipeline as it is to run a revision, or why it does not."""
-    repository = app.repositories.get(pipeline.name.partition(".")[0])
-    if repository is None or pipeline.name in app.config.pipelines:
-        return pipeline
-    return repository.define(pipeline.name, revision)
 
 
 def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None]:
@@ -74,5 +66,6 @@ def webhooks_of(app: Application, service: Service) -> Webhooks | None:
     secret = github.webhook_secret
 
     watcher = service.watcher
-    hooks = Hooks(app.store, app.clock, watcher.watches, watcher.wake, service.wake_forge)
+    heed = None if app.forge is None else service.wake_forge
+    hooks = Hooks(app.store, app.clock, watcher.watches, watcher.wake, heed)
     return Webhooks(lambda: app.secrets.value(secret).strip(), hooks.receive)

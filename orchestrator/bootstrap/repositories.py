@@ -11,6 +11,7 @@ from orchestrator.bootstrap.configured import pipeline_of, source_of
 from orchestrator.bootstrap.forge import forge_url
 from orchestrator.config.grants import granted_to
 from orchestrator.config.repository import read_repository_file
+from orchestrator.domain.change import Revision
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.services.repository import Defined, RepositoryLooks, RepositoryPipelines
 from orchestrator.services.watches import Watch, server_of
@@ -48,6 +49,14 @@ class Pipelines(Mapping[str, Pipeline]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def defined(app: Application, pipeline: Pipeline, revision: Revision) -> Pipeline | str:
+    """A pipeline as it is to run a revision, or why it does not."""
+    repository = app.repositories.get(pipeline.name.partition(".")[0])
+    if repository is None or pipeline.name in app.config.pipelines:
+        return pipeline
+    return repository.define(pipeline.name, revision)
 
 
 def repositories_of(app: Application) -> Mapping[str, RepositoryPipelines]:

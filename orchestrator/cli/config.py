@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.settings import PASSED, USAGE, global_options, this
 
+if TYPE_CHECKING:
+    from orchestrator.config.problems import Problem
+
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="DIR",
+    help="Judge the own file of the repository that is checked out in DIR instead.",
+)
+@click.option(
+    "--as",
+    "name",
+    metavar="NAME",
+    help="With --repository: the repository of the configuration whose grants count [every name is granted].",
+)
 @global_options
-def validate(path: Path | None) -> int:
+def validate(path: Path | None, repository: Path | None, name: str | None) -> int:
     """Report every mistake in the configuration folder PATH at once, as file:line:column."""
     from orchestrator.bootstrap import stored_names
-    from orchestrator.cli.output import count, print_json, say
+    from orchestrator.cli.output import count, say
     from orchestrator.config.load import MAIN_FILE, load
 
     settings = this()
+    if repository is not None:
+        return _validate_repository(repository, name, path or settings.folder, settings.json)
+    if name is not None:
+        raise click.UsageError("--as is for --repository")
     folder = path or settings.folder
     if folder.name == MAIN_FILE and os.access(folder, os.R_OK) and folder.is_file():
         folder = folder.parent
     result = load(folder, stored=stored_names)
-    if settings.json:
-        print_json(
-            [
-                {
-                    "file": p.file,
-                    "line": p.line,
-                    "column": p.column,
-                    "severity": p.severity,
-                    "message": p.message,
-                    "expected": p.expected,
-                    "suggestion": p.suggestion,
-                }
-                for p in result.problems
-            ]
-        )
-    else:
-        for problem in result.problems:
-            click.echo(str(problem))
+    _show(result.problems, settings.json)
     if result.errors:
         say(f"{folder}: {count(len(result.errors), 'error')}")
         return USAGE
@@ -50,6 +54,67 @@ def validate(path: Path | None) -> int:
         what = f"{count(len(config.pipelines), 'pipeline')}, {count(len(config.runners), 'runner')}"
         warned = f", {count(len(result.warnings), 'warning')}" if result.warnings else ""
         click.echo(f"{folder}: valid ({what}){warned}", err=settings.json)
+    return PASSED
+
+
+def _show(problems: Sequence[Problem], as_json: bool) -> None:
+    from orchestrator.cli.output import print_json
+
+    if not as_json:
+        for problem in problems:
+            click.echo(str(problem))
+        return
+    print_json(
+        [
+            {
+                "file": p.file,
+                "line": p.line,
+                "column": p.column,
+                "severity": p.severity,
+                "message": p.message,
+                "expected": p.expected,
+                "suggestion": p.suggestion,
+            }
+            for p in problems
+        ]
+    )
+
+
+def _validate_repository(folder: Path, name: str | None, config: Path, as_json: bool) -> int:
+    """Judge a repository's own file: by the grants of ``name`` in the configuration, or by its form alone."""
+    from orchestrator.bootstrap.configured import read_configuration
+    from orchestrator.cli.output import count, say
+    from orchestrator.config.grants import granted_to
+    from orchestrator.config.models.repository import FILE
+    from orchestrator.config.repository import judge_without_grants, read_repository_file
+    from orchestrator.config.yaml_loader import MAX_BYTES
+    from orchestrator.domain.errors import NotFound
+
+    granted = None
+    file = FILE
+    if name is not None:
+        configuration = read_configuration(config)
+        known = configuration.orchestrator.repositories
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise NotFound(f'there is no repository "{name}"', f"repositories: of {config} has: {listed}")
+        granted = granted_to(configuration.orchestrator, name, configuration.pipelines)
+        file = granted.repository.file
+    place = folder if folder.is_file() else folder / file
+    try:
+        with place.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NotFound(
+            f"{place} cannot be read: {error.strerror}", f"a checkout with {file} in it"
+        ) from error
+    result = judge_without_grants(raw, file) if granted is None else read_repository_file(raw, granted)
+    _show(result.problems, as_json)
+    if result.errors:
+        say(f"{place}: {count(len(result.errors), 'error')}")
+        return USAGE
+    by = "" if granted is not None else ", whatever was granted"
+    click.echo(f"{place}: valid ({count(len(result.pipelines), 'pipeline')}{by})", err=as_json)
     return PASSED
 
 

@@ -44,7 +44,8 @@ class Granted:
 
     name: str
     repository: Repository
-    grant: Grant
+    grant: Grant | None
+    """None: not known, so that every name is taken for granted."""
     datasets: Mapping[str, Dataset]
     has_email: bool
     taken: frozenset[str] = frozenset()
@@ -104,6 +105,12 @@ def read_repository_file(raw: bytes, granted: Granted) -> RepositoryFile:
     return RepositoryFile(named, ordered)
 
 
+def judge_without_grants(raw: bytes, file: str) -> RepositoryFile:
+    """Read such a file for those who write it and do not know what was granted to them."""
+    anywhere = Repository.model_validate({"git": _STAND_IN, "file": file})
+    return read_repository_file(raw, Granted("repository", anywhere, None, {}, has_email=True))
+
+
 def full_name(repository: str, pipeline: str) -> str:
     """What a pipeline of a repository's file is called everywhere else."""
     return f"{repository}.{pipeline}"
@@ -142,7 +149,8 @@ def _judged(
     problems += check_pipeline(listed, Known(None, None, None, None, lambda: Stored(None), granted.has_email))
     if model is None:
         return None, problems
-    problems += _mails(document, model, granted.grant)
+    if granted.grant is not None:
+        problems += _mails(document, model, granted.grant)
     problems += _servers(document, model, servers)
     usable = {name: granted.datasets[name] for name in datasets if name in granted.datasets}
     return model.model_copy(update={"source": source, "datasets": usable}), problems
@@ -181,7 +189,7 @@ def _texts(value: Plain, path: ItemPath) -> Iterator[tuple[ItemPath, str]]:
 def _ungranted(document: Document, granted: Granted) -> Iterator[Problem]:
     """Names that the repository was not granted. Whether there are such things is not for it to know."""
     data, grant = document.data, granted.grant
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or grant is None:
         return
     run = data.get("run")
     if isinstance(run, dict):
@@ -192,7 +200,8 @@ def _ungranted(document: Document, granted: Granted) -> Iterator[Problem]:
         for index, name in enumerate(secrets if isinstance(secrets, list) else []):
             if isinstance(name, str):
                 yield from _unless_granted(document, ("run", "secrets", index), "secret", name, grant.secrets)
-    yield from _ungranted_datasets(document, granted)
+    usable = [name for name in grant.datasets if name in granted.datasets]
+    yield from _ungranted_datasets(document, usable)
     actions = data.get("actions")
     for trigger, items in (actions if isinstance(actions, dict) else {}).items():
         for index, action in enumerate(items if isinstance(items, list) else []):
@@ -203,9 +212,8 @@ def _ungranted(document: Document, granted: Granted) -> Iterator[Problem]:
                 yield from _unless_granted(document, path, "server", server, grant.servers)
 
 
-def _ungranted_datasets(document: Document, granted: Granted) -> Iterator[Problem]:
+def _ungranted_datasets(document: Document, usable: list[str]) -> Iterator[Problem]:
     names = document.data.get("datasets") if isinstance(document.data, dict) else None
-    usable = [name for name in granted.grant.datasets if name in granted.datasets]
     named: list[tuple[ItemPath, Plain]] = []
     if isinstance(names, dict):
         named = [(("datasets", name), name) for name in names]

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
-from orchestrator.domain.errors import DatasetError, RevisionGone, SourceError
+from orchestrator.domain.errors import DatasetError, NotFound, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.domain.trigger import cause_of, pipeline_for
@@ -38,9 +38,20 @@ _ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 
 
 class Detector:
-    """Watches sources and datasets. Thread-safe."""
+    """Watches sources and datasets. Thread-safe.
 
-    def __init__(self, store: Store, sources: SourceControl, datasets: DatasetSource, clock: Clock) -> None:
+    ``define`` says what a pipeline is at a revision that somebody asks for, or why there is none there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: SourceControl,
+        datasets: DatasetSource,
+        clock: Clock,
+        define: Callable[[Pipeline, Revision], Pipeline | str] = lambda pipeline, revision: pipeline,
+    ) -> None:
+        self._define = define
         self._store = store
         self._sources = sources
         self._pins = Pins(store, datasets, clock)
@@ -143,7 +154,10 @@ class Detector:
             revision = rerun_of.change.revision
         else:
             revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
-        pipeline = pipeline_for(pipeline, revision.pull)
+        defined = self._define(pipeline, revision)
+        if isinstance(defined, str):
+            raise NotFound(f"{pipeline.name} does not run {revision.short}: {defined}", "name another ref")
+        pipeline = pipeline_for(defined, revision.pull)
         return self._maker.ask(
             NewRun(
                 pipeline,

@@ -96,6 +96,19 @@ def test_a_pipeline_of_a_repository_is_found_by_its_full_name_before_anybody_loo
         app.pipeline("wine.price")
 
 
+def test_a_run_by_hand_is_as_the_commit_says_that_was_asked_for(
+    app: Application, repository: GitRepository
+) -> None:
+    first = repository.commit({".mlci.yaml": FILE, "train.py": ""})
+    none = repository.commit({".mlci.yaml": None})
+    repository.commit({".mlci.yaml": FILE.replace("train.py", "train.py --longer")})
+    pipeline = app.pipeline("wine.quality")
+    run = app.detector.run_now(pipeline, first, "ana")
+    assert app.store.runs.definition(run.id).execution.command[-1] == "python train.py"
+    with pytest.raises(NotFound, match=r"has no such pipeline"):
+        app.detector.run_now(pipeline, none, "ana")
+
+
 def test_a_file_that_is_a_link_out_of_the_repository_is_not_read(
     app: Application, repository: GitRepository
 ) -> None:
