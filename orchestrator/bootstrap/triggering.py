@@ -18,7 +18,7 @@ def triggers_of(app: Application) -> Triggers | None:
     token = app.config.orchestrator.web.trigger_token
     if token is None:
         return None
-    asked = AskedRuns(app.pipelines, app.detector, app.clock)
+    asked = AskedRuns(app.pipelines, app.detector, app.clock, app.masker.mask_text)
     return Triggers(
         lambda: app.secrets.value(token),
         asked.start,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from orchestrator.domain.change import PULLS, Cause
@@ -25,9 +25,16 @@ _MINUTE: Final = 60.0
 
 
 class AskedRuns:
-    """Enqueues runs that programs ask for. Thread-safe."""
+    """Enqueues runs that programs ask for. Thread-safe; ``mask`` hides secrets in what they say."""
 
-    def __init__(self, pipelines: Mapping[str, Pipeline], detector: Detector, clock: Clock) -> None:
+    def __init__(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        detector: Detector,
+        clock: Clock,
+        mask: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self._mask = mask
         self._pipelines = pipelines
         self._detector = detector
         self._clock = clock
@@ -50,7 +57,7 @@ class AskedRuns:
             )
         if (wait := self._too_many(name)) > 0:
             return wait
-        run = self._detector.run_now(pipeline, ref, WHO, cause=Cause.TRIGGER, note=clean(reason))
+        run = self._detector.run_now(pipeline, ref, WHO, cause=Cause.TRIGGER, note=self._mask(clean(reason)))
         log.info("%s enqueued: asked for by the API", run.title)
         return run
 
