@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from orchestrator.domain.change import PullRequest, Revision
@@ -44,9 +44,6 @@ USAGE = (
 _CLAIM = timedelta(minutes=5)
 _OBEYED_FOR = timedelta(hours=24)
 """An older comment is not obeyed: what it was written about has gone on."""
-_KEPT_FOR = timedelta(days=7)
-"""So long a delivery is known again; a later one that is sent again makes us look, which harms nobody."""
-_TIDY_EVERY = timedelta(hours=1)
 _LONGEST_PAUSE = timedelta(minutes=15)
 _MOST_TRIES = 100
 _LINE = re.compile(
@@ -115,14 +112,10 @@ class Comments:
         self._stopping = stopping
         self._define = define
         self._tries: dict[int, int] = {}
-        self._tidied: datetime | None = None
 
     def tick(self) -> int:
         """Obey the comments that are due; how many that were."""
         now = self._clock.now()
-        if self._tidied is None or now - self._tidied >= _TIDY_EVERY:
-            self._tidied = now
-            self._store.deliveries.forget(now - _KEPT_FOR)
         done = 0
         for seen in self._store.deliveries.comments(now):
             if self._stopping.is_set():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.ports.store import Store
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 _MOVES = frozenset({"push", "create", "delete", "pull_request", "repository"})
 _COMMENTS = "issue_comment"
+_KNOWN_FOR = timedelta(days=7)
+"""So long a delivery is known again; a later one that is sent again makes us look, which harms nobody."""
+_FORGET_EVERY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Hooks:
     """Takes webhooks. Thread-safe.
 
     ``watches`` says whether the repository ``owner/name`` is watched; ``wake`` makes the looks at it due now,
-    ``heed`` the look at comments.
+    ``heed`` the look at comments; None: nobody can be asked what they say.
     """
 
     def __init__(
@@ -58,32 +62,40 @@ class Hooks:
         clock: Clock,
         watches: Callable[[str], bool],
         wake: Callable[[str], object],
-        heed: Callable[[], None],
+        heed: Callable[[], None] | None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._watches = watches
         self._wake = wake
         self._heed = heed
+        self._forgot: datetime | None = None
 
     def receive(self, delivery: Delivery) -> Taking:
         """Take a delivery. Raises StoreError when it could not be written down: it may be sent again then."""
         if delivery.event == "ping":
             return Taking.PONG
         moved = delivery.event in _MOVES
-        if not moved and (delivery.event != _COMMENTS or delivery.comment is None):
+        asks = delivery.event == _COMMENTS and delivery.comment is not None and self._heed is not None
+        if not moved and not asks:
             return Taking.IGNORED
         repository = delivery.repository
         if not repository or not self._watches(repository):
             return Taking.NOT_WATCHED
         ids = (f"delivery:{delivery.id}", f"body:{delivery.digest}")
         now = self._clock.now()
+        self._forget_old(now)
         if not self._store.deliveries.take(ids, delivery.event, repository, now, delivery.comment):
             log.info("%s: delivery %s was taken before", repository, delivery.id)
             return Taking.REPLAYED
         log.info("%s: %s", repository, delivery.event)
         if moved:
             self._wake(repository)
-        else:
+        elif self._heed is not None:
             self._heed()
         return Taking.TAKEN
+
+    def _forget_old(self, now: datetime) -> None:
+        if self._forgot is None or now - self._forgot >= _FORGET_EVERY:
+            self._forgot = now
+            self._store.deliveries.forget(now - _KNOWN_FOR)

@@ -172,6 +172,17 @@ def test_nobody_holds_the_endpoint_by_sending_nothing(watching: Watching) -> Non
     wait_until(lambda: answered(large, 401), "an end of it", 20)
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_no_other_address_takes_anything(watching: Watching, method: str) -> None:
+    """Neither do others under this one, nor this one by another method."""
+    addresses = ["/", "/healthz", "/readyz", "/runs/1", "/runs/1/log", "/webhooks", "/webhooks/github/"]
+    if method != "POST":
+        addresses.append("/webhooks/github")
+    for address in addresses:
+        answer = httpx.request(method, watching.server.url + address, content=b"{}", timeout=30)
+        assert answer.status_code in (404, 405, 307), address
+
+
 def test_the_secret_is_nowhere(watching: Watching) -> None:
     push(watching)
     post(watching, b"{}", {"X-Hub-Signature-256": "sha256=" + "0" * 64})

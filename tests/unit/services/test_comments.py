@@ -362,15 +362,25 @@ def test_what_concerns_nobody_is_not_remembered(world: World) -> None:
     assert world.store.deliveries.take(("delivery:1", "body:" + "d" * 64), "push", "acme/wine", AT)
 
 
-def test_deliveries_are_forgotten_after_a_month_but_no_comment_that_waits(desk: Desk) -> None:
-    deliveries, clock = desk.world.store.deliveries, desk.world.clock
-    deliveries.take(("delivery:1",), "push", "acme/wine", clock.now())
+def test_deliveries_are_forgotten_after_a_week_but_no_comment_that_waits(desk: Desk) -> None:
+    store, clock = desk.world.store, desk.world.clock
+    hooks = Hooks(store, clock, _watches, lambda repository: None, lambda: None)
+    first = Delivery("1", "d" * 64, "push", "acme/wine")
+    hooks.receive(first)
     desk.say("/mlci run")
-    clock.advance(29 * 86400)
-    assert deliveries.forget(clock.now() - timedelta(days=30)) == 0
+    clock.advance(6 * 86400)
+    hooks.receive(Delivery("2", "e" * 64, "push", "acme/wine"))
+    assert hooks.receive(first) is Taking.REPLAYED
     clock.advance(2 * 86400)
-    assert deliveries.forget(clock.now() - timedelta(days=30)) == 2
-    assert len(deliveries.comments(clock.now())) == 1
+    hooks.receive(Delivery("3", "f" * 64, "push", "acme/wine"))
+    assert hooks.receive(first) is Taking.TAKEN
+    assert len(store.deliveries.comments(clock.now())) == 1
+
+
+def test_where_nobody_can_be_asked_what_a_comment_says_it_is_not_taken(world: World) -> None:
+    hooks = Hooks(world.store, world.clock, _watches, _never, None)
+    assert hooks.receive(Delivery("1", "d" * 64, "issue_comment", "acme/wine", 99)) is Taking.IGNORED
+    assert world.store.deliveries.comments(world.clock.now()) == []
 
 
 def _never(repository: str) -> None:
