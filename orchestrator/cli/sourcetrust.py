@@ -10,11 +10,7 @@ from orchestrator.cli.hosttrust import require_fingerprints, trust_on_the_way
 from orchestrator.cli.settings import PASSED, REJECTED, global_options, this
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.bootstrap import Application
     from orchestrator.cli.output import Json
-    from orchestrator.domain.pipeline import SourceSpec
 
 
 @click.command("trust")
@@ -33,6 +29,7 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
     Nothing but the greeting is sent to a server before its key is trusted.
     """
     from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.sources import found_watches
 
     require_fingerprints(expected)
     settings = this()
@@ -40,25 +37,13 @@ def trust(names: tuple[str, ...], expected: tuple[str, ...]) -> int:
         shown: list[Json] = []
         agreed = True
         asked: set[str] = set()
-        for source in _named(app, names):
-            way = app.way_to(source)
-            if way is None:
-                say(f"{source.name} is not reached over SSH: there is no key to trust")
+        for watch in found_watches(app, names):
+            way = app.way_to(watch.source) if watch.source is not None else None
+            if watch.source is None or way is None:
+                say(f"{watch.name} is not reached over SSH: there is no key to trust")
             elif str(way.ssh) not in asked:
                 asked.add(str(way.ssh))
-                agreed &= trust_on_the_way(app, way, expected, shown, "source", source.name)
+                agreed &= trust_on_the_way(app, way, expected, shown, "source", watch.source.name)
         if settings.json:
             print_json(shown)
         return PASSED if agreed else REJECTED
-
-
-def _named(app: Application, names: Sequence[str]) -> list[SourceSpec]:
-    """The sources of these names. Raises NotFound."""
-    from orchestrator.domain.errors import NotFound
-
-    sources = app.configured_sources
-    known = sorted({source.name for source in sources})
-    for name in names:
-        if name not in known:
-            raise NotFound(f'there is no source "{name}"', f"there are: {', '.join(known) or 'none'}")
-    return [source for source in sources if source.name in names]

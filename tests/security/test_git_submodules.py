@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.git import Access, GitCommand
-from orchestrator.adapters.git.location import Location
+from orchestrator.adapters.git.location import REMOTE, Location
+from orchestrator.adapters.git.process import GitFailed
+from orchestrator.adapters.git.process import run_git as run_git_there
 from orchestrator.adapters.git.submodules import Submodule, locate
 from orchestrator.domain.errors import SourceRefused, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
@@ -151,6 +153,23 @@ def test_a_public_submodule_elsewhere_is_asked_without_a_login_at_the_address_th
     assert settings["http.curloptResolve"] == "elsewhere.example.org:443:93.184.216.34"
     assert settings["http.followRedirects"] == "false"
     assert list(location.allowed) == ["https"]
+
+
+def test_git_asks_the_address_that_was_checked_whatever_the_name_means_by_then(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git_repository.commit({"a": "1"})
+    authority = make_authority(tmp_path / "authority")
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(authority.certificate))
+    with git_server(git_repository.remote.parent, authority.server) as server:
+        port = server.url.rpartition(":")[2]
+        location = Location.parse(f"https://git.example.org:{port}/remote.git", Access(anonymous=True))
+        pinned = replace(location, pinned=f"git.example.org:{port}:127.0.0.1")
+        listed = run_git_there(["ls-remote", "--heads", "--", REMOTE], timeout=20, location=pinned)
+        assert listed == f"{commit}\trefs/heads/main\n"
+        server.fault = lambda asked: Answer(302, [("Location", f"{server.url}/remote.git/info/refs")], b"")
+        with pytest.raises(GitFailed):
+            run_git_there(["ls-remote", "--heads", "--", REMOTE], timeout=20, location=pinned)
 
 
 def test_a_submodule_cannot_read_another_repository_of_this_machine(

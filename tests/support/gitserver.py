@@ -217,7 +217,7 @@ class Authority:
 
 
 def make_authority(folder: Path) -> Authority:
-    """Make one for ``localhost``."""
+    """Make one for ``localhost`` and ``git.example.org``."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def openssl(*arguments: str) -> None:
@@ -228,7 +228,7 @@ def make_authority(folder: Path) -> Authority:
         "req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test CA"
     )
     openssl("req", *curve, "-keyout", "own.key", "-out", "own.csr", "-subj", "/CN=localhost")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:git.example.org\n")
     signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
     openssl("x509", "-req", "-in", "own.csr", *signing, "-out", "own.pem")
     server = folder / "server.pem"
