@@ -131,6 +131,8 @@ class GitCommand:
 
     def fetch(self, source: SourceSpec, commit: str, branch: str) -> Revision:
         """Bring a commit into the mirror and describe it."""
+        if source.lfs:
+            lfs.require()
         work = partial(history.describe, source, commit=commit, branch=branch)
         return self._with(self.location(source), commit, branch, work)
 

@@ -172,7 +172,11 @@ def test_a_missing_git_lfs_is_told_when_the_source_is_looked_at(
     (tmp_path / "bin/git").symlink_to(program)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     git, source = GitCommand(tmp_path / "mirrors"), SourceSpec("wine", git_repository.url, lfs=True)
-    for call in (lambda: git.refs(source), lambda: git.checkout(source, commit, tmp_path / "into")):
+    for call in (
+        lambda: git.refs(source),
+        lambda: git.fetch(source, commit, "main"),
+        lambda: git.checkout(source, commit, tmp_path / "into"),
+    ):
         with pytest.raises(SourceRefused, match="git-lfs is not installed") as raised:
             call()
         assert raised.value.remedy == "apt-get install git-lfs"
