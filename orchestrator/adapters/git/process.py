@@ -185,7 +185,9 @@ def _ssh(location: Location) -> Iterator[Mapping[str, str]]:
     with tempfile.NamedTemporaryFile("w", prefix="mlci-git-", suffix=".conf") as file:
         file.write(configuration(location.ssh, Path(location.keys)))
         file.flush()
-        yield {"GIT_SSH_COMMAND": f"ssh -F {shlex.quote(file.name)}", "GIT_SSH_VARIANT": "ssh"}
+        # Forwards of the user's ssh_config are for their own logins, and one that fails would end ours.
+        command = f"ssh -F {shlex.quote(file.name)} -o ClearAllForwardings=yes"
+        yield {"GIT_SSH_COMMAND": command, "GIT_SSH_VARIANT": "ssh"}
 
 
 def _environment(location: Location | None) -> dict[str, str]:

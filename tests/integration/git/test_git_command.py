@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.git import GitCommand
-from orchestrator.domain.errors import NotFound, RevisionGone, SourceUnavailable
+from orchestrator.domain.errors import NotFound, RevisionGone, SourceRefused, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from tests.support.git import GitRepository, run_git
 from tests.support.waiting import wait_until
@@ -421,3 +421,21 @@ def test_a_missing_git_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceUnavailable, match="git is installed"):
         GitCommand(tmp_path / "mirrors").heads(source_of(git_repository))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_a_repository_of_another_user_is_refused_with_what_would_allow_it(
+    git: GitCommand, git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git_repository.commit({"a": "1"})
+    for path in (git_repository.remote, *git_repository.remote.rglob("*")):
+        os.chown(path, 12345, 12345)
+    config = tmp_path / "gitconfig"
+    config.write_text("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    with pytest.raises(SourceRefused, match="belongs to another user") as raised:
+        git.heads(source_of(git_repository))
+    assert raised.value.remedy == f"git config --global --add safe.directory {git_repository.url}"
+    config.write_text(f"[safe]\n\tdirectory = {git_repository.url}\n")
+    assert git.heads(source_of(git_repository)) == {"main": commit}
