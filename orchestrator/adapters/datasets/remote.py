@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import random
+import re
 import secrets
 import threading
 import time
@@ -21,7 +22,7 @@ from orchestrator.adapters.datasets.packing import moved, pack
 from orchestrator.adapters.datasets.place import Place, RemoteFile
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
-from orchestrator.domain.globs import matches
+from orchestrator.domain.globs import matcher
 from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.text import escaped
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
@@ -35,6 +36,7 @@ _VAIN: Final = 4
 _PAUSE: Final = 0.5
 """Seconds before the second try; twice as many before each further one."""
 _CHUNK: Final = 1 << 20
+_NO_PATH: Final = re.compile(r"(^|/)(\.\.?)?(/|$)")
 _SUMS: Final = ("sha256", "md5", "blob")
 
 
@@ -61,13 +63,12 @@ class RemoteDataset:
 
     def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
         """The manifest, by what the place says of each file. Nothing is fetched."""
-        files, listing = self._listed(dataset)
+        entries, listing = self._listed(dataset)
         if not listing.whole:
             raise DatasetUnavailable(
                 f"dataset {dataset.name}: its marker {dataset.marker} says that it is being written",
                 "let whoever writes it put the marker there last",
             )
-        entries = tuple(_entry(file) for file in files)
         return Snapshot(fingerprint_of(entries), entries, listing)
 
     def materialise(
@@ -112,9 +113,11 @@ class RemoteDataset:
                 if self._hash(dataset, entry) != entry.sha256:
                     raise moved(dataset, entry.path, "its content differs")
 
-    def _listed(self, dataset: DatasetSpec) -> tuple[list[RemoteFile], Listing]:
-        found: list[RemoteFile] = []
-        marker: RemoteFile | None = None
+    def _listed(self, dataset: DatasetSpec) -> tuple[list[FileEntry], Listing]:
+        found: list[FileEntry] = []
+        newest = marked = None
+        marker_is_there = False
+        included, excluded = matcher(dataset.include), matcher(dataset.exclude)
 
         def keep(path: str, content: Iterable[bytes]) -> RemoteFile:
             sha256, size = self._cache.keep(content, secrets.token_hex(16))
@@ -122,19 +125,19 @@ class RemoteDataset:
 
         for file in self._place.files(dataset, keep):
             if dataset.marker and file.path == dataset.marker:
-                marker = file
-            elif matches(file.path, dataset.include) and not matches(file.path, dataset.exclude):
-                found.append(file)
-        found.sort(key=lambda file: file.path)
+                marker_is_there, marked = True, file.modified
+            elif included(file.path) and not excluded(file.path):
+                found.append(_entry(file))
+                if file.modified is not None and (newest is None or file.modified > newest):
+                    newest = file.modified
+        found.sort(key=lambda entry: entry.path)
         _must_be_laid_out(dataset, found)
-        newest = max((file.modified for file in found if file.modified), default=None)
-        whole = not dataset.marker or (
-            marker is not None and (newest is None or marker.modified is None or marker.modified >= newest)
-        )
+        older = newest is not None and marked is not None and marked < newest
         digest = hashlib.sha256()
-        for file in found:
-            digest.update(f"{file.path}\0{file.size}\0{file.identity}\n".encode())
-        size = sum(file.size for file in found)
+        for entry in found:
+            digest.update(f"{entry.path}\0{entry.size}\0{entry.identity}\n".encode())
+        size = sum(entry.size for entry in found)
+        whole = not dataset.marker or (marker_is_there and not older)
         return found, Listing(digest.hexdigest(), len(found), size, newest, whole)
 
     def _fetched(self, dataset: DatasetSpec, entry: FileEntry, told: _Told) -> str:
@@ -260,30 +263,38 @@ def _sums(entry: FileEntry) -> list[tuple[str, str]]:
     return sums + ([("sha256", entry.sha256)] if entry.sha256 and name != "sha256" else [])
 
 
-def _must_be_laid_out(dataset: DatasetSpec, files: Sequence[RemoteFile]) -> None:
+def _must_be_laid_out(dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
     """Refuse names that could not be files below one folder; also when there is no file at all."""
-    if not files:
+    if not entries:
         but = f" and not {', '.join(dataset.exclude)}" if dataset.exclude else ""
         raise DatasetUnavailable(
             f"dataset {dataset.name}: no file in {dataset.path} counts",
             f"expected files that match {', '.join(dataset.include)}{but}",
         )
-    names = {file.path for file in files}
-    for file in files:
-        parts = file.path.split("/")
-        why = ""
-        if any(part in ("", ".", "..") for part in parts):
-            why = "its name is no path below a folder"
-        elif not file.path.isprintable() and any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in file.path):
+    folders = {entry.path.rpartition("/")[0] for entry in entries}
+    folders |= {parent for folder in folders for parent in _parents(folder)}
+    before = ""
+    for entry in entries:
+        path, why = entry.path, ""
+        if path in folders:
+            why = "a folder has the same name"
+        elif path == before:
+            why = "its name is there twice"
+        elif not path.isprintable() and any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in path):
             why = "its name has control characters or is not UTF-8"
-        elif any("/".join(parts[:i]) in names for i in range(1, len(parts))):
-            why = "a file has the name of the folder that it would be in"
+        elif _NO_PATH.search(path):
+            why = "its name is no path below a folder"
         if why:
             raise DatasetUnavailable(
-                f"dataset {dataset.name}: {escaped(file.path)} cannot be used: {why}", "rename or exclude it"
+                f"dataset {dataset.name}: {escaped(path)} cannot be used: {why}", "rename or exclude it"
             )
-    if len(names) != len(files):
-        raise DatasetUnavailable(f"dataset {dataset.name}: a name is there twice", "look at it again")
+        before = path
+
+
+def _parents(folder: str) -> Iterator[str]:
+    while "/" in folder:
+        folder = folder.rpartition("/")[0]
+        yield folder
 
 
 def _in_threads(

@@ -106,6 +106,8 @@ def test_a_file_that_moved_on_while_it_was_staged_is_said_and_never_mixed(
     web.files["/data/b"] = Served(b"new b", etag='"2"')
     with pytest.raises(DatasetMoved, match="b is not what it was: the server has another one by now"):
         source.materialise(dataset, pinned, quiet)
+    # Asked so, the server does not even begin to send what would be thrown away.
+    assert {seen.headers["If-Match"] for seen in web.seen if seen.method == "GET"} == {'"1"'}
 
 
 def test_a_server_that_ignores_the_condition_is_seen_through_by_its_etag(
@@ -224,7 +226,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_until_its_authority_is
         source = source_of(HttpPlace(lambda spec: trusting))
         assert fetched(source, wine(web)) == {"wine.csv": b"1"}
         misnamed = replace(wine(web), path=wine(web).path.replace("localhost", "127.0.0.1"))
-        with pytest.raises(DatasetRefused, match=r"'127\.0\.0\.1' doesn't match 'localhost'"):
+        with pytest.raises(DatasetRefused, match=r"'127\.0\.0\.1' doesn't match"):
             source.look(misnamed)
 
 
