@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from orchestrator.domain.errors import (
     DatasetError,
+    DatasetUnavailable,
     InvalidInput,
     NotFound,
     OrchestratorError,
@@ -28,6 +29,7 @@ from orchestrator.domain.errors import (
     SourceUnavailable,
     StoreError,
 )
+from orchestrator.domain.pace import LONGEST_ASKED
 from orchestrator.domain.run import Run
 
 log = logging.getLogger(__name__)
@@ -193,8 +195,8 @@ def _trouble(error: OrchestratorError, mask: Callable[[str], str]) -> Response:
             return _told(mask(str(error)), 404)
         case InvalidInput():
             return _told(mask(str(error)), 422)
-        case SourceUnavailable(retry_after=float(seconds)):
-            return _told(mask(str(error)), 503, {"Retry-After": str(math.ceil(seconds))})
+        case SourceUnavailable(retry_after=float(seconds)) | DatasetUnavailable(retry_after=float(seconds)):
+            return _told(mask(str(error)), 503, {"Retry-After": str(math.ceil(min(seconds, LONGEST_ASKED)))})
         case SourceError() | DatasetError():
             return _told(mask(str(error)), 503, {"Retry-After": "30"})
     log.error("a run could not be started by the API: %s", error)

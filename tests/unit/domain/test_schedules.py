@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.pace import LONGEST_HOOKED, after_failure, after_success
+from orchestrator.domain.pace import LONGEST_ASKED, LONGEST_HOOKED, after_failure, after_success
 from orchestrator.domain.schedule import MOST_COUNTED, due
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,6 +83,11 @@ def test_who_calls_by_webhook_is_asked_more_seldom_but_never_more_often() -> Non
     assert after_success(60.0, hooked=True) == 600.0
     assert after_success(600.0, hooked=True) == LONGEST_HOOKED
     assert after_success(7200.0, hooked=True) == 7200.0
+
+
+@pytest.mark.parametrize("asked", [1e300, float("inf"), 10.0**12])
+def test_a_server_cannot_have_itself_forgotten(asked: float) -> None:
+    assert after_failure(30.0, 1, asked, 0.0) == LONGEST_ASKED
 
 
 @given(st.floats(0.1, 86400), st.integers(1, 10_000), st.none() | st.floats(0, 86400), st.floats(0, 1))
