@@ -4,7 +4,8 @@
 - ``dvc_status_vs_scan``: ``dvc status`` of a hundred thousand files, over our look at the same folder;
 - ``hash_vs_b3sum``: what b3sum takes for 4 GB, over what the first version of the same dataset takes;
 - ``idle_vs_ls_remote``: the processor time of a round over a thousand repositories with nothing new, over
-  that of as many plain ``git ls-remote``.
+  that of as many plain ``git ls-remote``; beside it, as many on GitHub, with the bytes and the quota of a
+  round.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import yaml
 from orchestrator.bootstrap import Application, read_configuration
 from orchestrator.domain.pipeline import SourceSpec
 from tests.benchmarks.detect_folder import bare_walk, timed
+from tests.benchmarks.detect_github import idle_on_github
 from tests.benchmarks.harness import Figures, Parameters, Samples, in_turns, table
 from tests.support.dvc import DvcRepository
 from tests.support.git import GitRepository
@@ -41,15 +43,16 @@ Details = dict[str, object]
 
 
 def measure(parameters: Parameters) -> Figures:
-    """``parts``: all, or one of scan, dvc, hash, idle; ``files``: 1,000,000; ``dvc_files``: 100,000;
+    """``parts``: all, or one of scan, dvc, hash, idle, github; ``files``: 1,000,000; ``dvc_files``: 100,000;
     ``megabytes``: 4096; ``repositories``: 1000; ``rounds``: 5.
     """
-    chosen = parameters.choice("parts", ("all", "scan", "dvc", "hash", "idle"))
+    chosen = parameters.choice("parts", ("all", "scan", "dvc", "hash", "idle", "github"))
     parts: dict[str, Callable[[Parameters, Path], tuple[Ratios, Samples, Details]]] = {
         "scan": _scan,
         "dvc": _dvc,
         "hash": _hash,
         "idle": _idle,
+        "github": idle_on_github,
     }
     ratios: Ratios = {}
     samples: Samples = {}

@@ -62,6 +62,8 @@ class Request:
 class GitHubStandIn:
     """GitHub on 127.0.0.1, as a context manager: its REST API as an Enterprise server has it, and real Git.
 
+    ``traffic`` counts the bytes of requests to the API and of their answers, headers included.
+
     Repositories are made and changed by ``repository()`` and its result, or by pushing to ``clone_url``.
     """
 
@@ -81,6 +83,7 @@ class GitHubStandIn:
         self.hooks = Hooks(self.world, self.shapes)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.traffic = 0
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> GitHubStandIn:
@@ -256,7 +259,12 @@ class _Handler(BaseHTTPRequestHandler):
             hub.requests.append(
                 Request(self.command, path, status, conditional, charged, asked, body, answer.body)
             )
-        self._send(status, b"" if unchanged else content, headers)
+        told = b"" if unchanged else content
+        with hub.world.lock:
+            lines = (*self.headers.items(), *headers.items())
+            hub.traffic += sum(len(name) + len(value) + 4 for name, value in lines)
+            hub.traffic += len(self.requestline) + 2 + len(raw) + len(told)
+        self._send(status, told, headers)
 
     def _identify(self) -> tuple[Credential | None, str | None, Answer | None]:
         """Who asks: a token's owner, or the text of an App's JWT; or why it is not believed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -248,10 +249,8 @@ class Repository:
 
     def fork(self, owner: str, name: str = "") -> Repository:
         """A copy that belongs to somebody else."""
-        made = self.world.repository(f"{owner}/{name or self.name}", private=self.private)
-        git(made.path, "fetch", "--quiet", str(self.path), "+refs/heads/*:refs/heads/*")
+        made = self.world.copy(self, f"{owner}/{name or self.name}")
         made.parent = self
-        made.default_branch = self.default_branch
         return made
 
     def pull_request(
@@ -385,17 +384,36 @@ class World:
         """Make an empty repository; its owner is made when new."""
         owner, _, name = full_name.partition("/")
         with self.lock:
-            identity = self.identity()
-            path = self.folder / f"{identity}.git"
+            return self._made(owner, name, private, self._empty())
+
+    def copy(self, of: Repository, full_name: str) -> Repository:
+        """Make a repository with the branches and tags of another one."""
+        owner, _, name = full_name.partition("/")
+        with self.lock:
+            made = self._made(owner, name, of.private, of.path)
+            shutil.rmtree(made.path / "refs" / "pull", ignore_errors=True)
+            made.default_branch = of.default_branch
+            return made
+
+    def _made(self, owner: str, name: str, private: bool, like: Path) -> Repository:
+        identity = self.identity()
+        path = self.folder / f"{identity}.git"
+        shutil.copytree(like, path)
+        made = Repository(self, identity, self.user(owner), name, path)
+        made.private = private
+        self.repositories.append(made)
+        self.former.pop(made.full_name, None)
+        return made
+
+    def _empty(self) -> Path:
+        """A bare repository without anything in it, to be copied."""
+        path = self.folder / "empty.git"
+        if not path.exists():
             path.mkdir(parents=True)
             git(path, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
-            for key in ("uploadpack.allowAnySHA1InWant", "http.receivepack"):
-                git(path, "config", key, "true")
-            made = Repository(self, identity, self.user(owner), name, path)
-            made.private = private
-            self.repositories.append(made)
-            self.former.pop(full_name, None)
-            return made
+            with (path / "config").open("a") as config:
+                config.write("[uploadpack]\n\tallowAnySHA1InWant = true\n[http]\n\treceivepack = true\n")
+        return path
 
     def find(self, full_name: str) -> Repository | None:
         """A repository by its present name."""
