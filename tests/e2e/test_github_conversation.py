@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +83,53 @@ def test_a_mark_is_set_though_github_was_out_of_order_and_the_server_was_killed(
     watching.installation.serve()
     watching.wait_for_status(commit, "success")
     assert len(watching.runs()) == 2
+
+
+FILE = """\
+pipeline: quality
+run: {{runner: {runner}, command: [sh, -c, {command}]}}
+collect: [metrics.json]
+gate: {{checks: [accuracy >= 0.5]}}
+"""
+
+
+def test_a_repositorys_own_file_counts_where_it_should_and_shows_its_mistakes(
+    github: GitHubStandIn, installation: Installation
+) -> None:
+    own = FILE.format(runner="cpu", command=json.dumps(QUICK))
+    installation.main |= {
+        "repositories": {
+            "wine": {"github": "acme/wine", "pull_requests": True, "poll": "1h", "settle": "0s"}
+        },
+        "grants": {"wine": {"runners": ["cpu"]}},
+    }
+    with watch(github, installation, own=own) as watching:
+        repository = watching.repository
+        good = repository.branch("main")
+        bad = repository.push("main", {".mlci.yaml": own.replace("runner: cpu", "runner: gpu")})
+        watching.wait_for_status(bad, "failure", "mlci/configuration")
+        (told,) = [status.description for status in repository.statuses if status.sha == bad]
+        assert told is not None
+        assert told.startswith("1 mistake: .mlci.yaml:2:")
+        mended = repository.push("main", {".mlci.yaml": own})
+        watching.wait_for_status(good, "success", "mlci/wine.quality")
+        watching.wait_for_status(mended, "success", "mlci/wine.quality")
+
+        # A stranger writes another file; the base branch's counts, also for a run that a comment asks for.
+        fork = repository.fork("evil")
+        greedy = own.replace("accuracy >= 0.5", "accuracy >= 0")
+        theirs = fork.push("topic", {".mlci.yaml": greedy, "accuracy.txt": "0.1"})
+        pull = repository.pull_request("topic", head=fork)
+        ref = f"refs/pull/{pull.number}/head"
+        waiting = watching.wait_for_run(theirs, ref, RunState.AWAITING_APPROVAL)
+        repository.comment(pull.number, f"/mlci reject {theirs[:8]}", by="ci-bot")
+        watching.wait_for_run(theirs, ref, RunState.CANCELLED)
+        repository.comment(pull.number, f"/mlci run {theirs[:8]}", by="ci-bot")
+        judged = _another(watching, waiting, ref)
+        watching.wait_for_run(theirs, ref, RunState.REJECTED)
+        assert watching.store.runs.definition(judged.id).untrusted
+        watching.wait_for_status(theirs, "failure", "mlci/wine.quality")
+        assert "mlci/configuration" not in repository.status_of(theirs)
 
 
 def _another(watching: Watching, before: Run, ref: str) -> Run:

@@ -52,12 +52,14 @@ def files(accuracy: float = 0.9) -> dict[str, str]:
 
 
 @contextmanager
-def watch(
-    hub: GitHubStandIn, installation: Installation, source: dict[str, object] | None = None
-) -> Iterator[Watching]:
-    """Watch acme/wine, whose first run is enqueued when this begins."""
+def watch(hub: GitHubStandIn, installation: Installation, own: str = "") -> Iterator[Watching]:
+    """Watch acme/wine, whose first run is enqueued when this begins.
+
+    With ``own``, its own file says what runs, and the pipeline ``line`` watches another repository.
+    """
     repository = hub.repository("acme/wine")
-    first = repository.push("main", files(), message="Begin")
+    content = files() | ({".mlci.yaml": own} if own else {})
+    first = repository.push("main", content, message="Begin")
     token = hub.token("ci-bot")
     repository.permissions["ci-bot"] = "write"
     secrets = installation.folder / "secrets"
@@ -72,10 +74,9 @@ def watch(
             "webhook_secret": f"${{{{ file:{secrets / 'hook'} }}}}",
         }
     }
-    installation.pipeline |= {
-        "source": {"github": "acme/wine", "pull_requests": True, "poll": "1h", "settle": "0s"}
-        | (source or {})
-    }
+    if not own:
+        source = {"github": "acme/wine", "pull_requests": True, "poll": "1h", "settle": "0s"}
+        installation.pipeline |= {"source": source}
     installation.write()
     server = installation.serve()
     hook = hub.hook(repository, f"{server.url}/webhooks/github", SECRET)
