@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 from orchestrator.adapters.git import lfs, submodules
 from orchestrator.adapters.git.location import Location
-from orchestrator.adapters.git.mirror import Mirror
+from orchestrator.adapters.git.mirror import Mirror, hashing
 from orchestrator.adapters.git.process import reaching, run_git
 from orchestrator.domain.errors import RevisionGone, SourceRefused
 from orchestrator.domain.pipeline import SourceSpec
@@ -19,6 +19,7 @@ T = TypeVar("T")
 _DEEPEST: Final = 5
 _MOST: Final = 100
 _CONFIG: Final = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
+_LATER_CONFIG: Final = _CONFIG.replace("version = 0", "version = 1")
 
 
 class With(Protocol):
@@ -49,7 +50,7 @@ class Checkout:
     def _fill(self, location: Location, commit: str, into: Path, depth: int) -> None:
         def work(mirror: Mirror) -> list[submodules.Submodule]:
             _empty(into)
-            _begin_repository(into)
+            _begin_repository(into, commit)
             mirror.send(commit, into)
             options = ("--quiet", "--detach", "--no-recurse-submodules")
             run_git(["-C", str(into), "checkout", *options, commit, "--"], timeout=self._timeout)
@@ -60,7 +61,7 @@ class Checkout:
             storage = Mirror(self._mirrors, location, self._timeout).large_files
             with reaching(location):
                 lfs.fill(location, into, storage, self._timeout)
-            (into / ".git" / "config").write_text(_CONFIG)
+            (into / ".git" / "config").write_text(_config(commit))
         for submodule in found:
             self._fill_submodule(location, submodule, into, depth + 1)
 
@@ -80,13 +81,18 @@ class Checkout:
             raise RevisionGone(f"submodule {submodule.path}: {error.message}", error.remedy) from None
 
 
-def _begin_repository(folder: Path) -> None:
+def _config(commit: str) -> str:
+    kind = hashing(commit)
+    return _CONFIG if kind == "sha1" else f"{_LATER_CONFIG}[extensions]\n\tobjectFormat = {kind}\n"
+
+
+def _begin_repository(folder: Path, commit: str) -> None:
     """What ``git init`` makes of an empty folder, without a process."""
     git = folder / ".git"
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
         (git / name).mkdir(parents=True)
     (git / "HEAD").write_text("ref: refs/heads/main\n")
-    (git / "config").write_text(_CONFIG)
+    (git / "config").write_text(_config(commit))
 
 
 def _empty(folder: Path) -> None:

@@ -152,7 +152,7 @@ class GitCommand:
         tag = ref if ref.startswith(_TAGS) else f"{_TAGS}{ref}"
         commit = listed.get(f"{tag}^{{}}") or listed.get(tag)
         if commit is None and _ABBREVIATED.fullmatch(ref):
-            commit = self._by_hash(source, location, ref.lower())
+            commit = self._by_hash(source, location, ref.lower(), next(iter(listed.values()), ""))
         if commit is None:
             raise NotFound(
                 f"{location.shown} has no branch, tag or commit {ref[:80]!r}",
@@ -206,7 +206,7 @@ class GitCommand:
         """Do something with a commit in the mirror, or in a new mirror when this one proves broken."""
         if not COMMIT.fullmatch(commit):
             raise RevisionGone(f"{commit[:80]!r} is not the full hash of a commit")
-        mirror = Mirror(self._mirrors, location, self._timeout)
+        mirror = Mirror(self._mirrors, location, self._timeout, commit)
         with reaching(location):
             self._provide(mirror, location, commit, branch)
             try:
@@ -243,13 +243,13 @@ class GitCommand:
         lines = (line.partition("\t") for line in listed.split("\n"))
         return {name: commit for commit, _, name in lines if COMMIT.fullmatch(commit)}
 
-    def _by_hash(self, source: SourceSpec, location: Location, ref: str) -> str | None:
+    def _by_hash(self, source: SourceSpec, location: Location, ref: str, other: str) -> str | None:
         if COMMIT.fullmatch(ref):
             try:
                 return self.fetch(source, ref, "").commit
             except RevisionGone:
                 return None
-        return self._after_fetching_all(location, lambda mirror: mirror.find(ref))
+        return self._after_fetching_all(location, other, lambda mirror: mirror.find(ref))
 
     def _branch_of(self, source: SourceSpec, location: Location, commit: str) -> str:
         """A branch that contains the commit: the default branch before other watched ones before the rest."""
@@ -260,10 +260,10 @@ class GitCommand:
             return min(names, key=lambda name: (name != default, not source.watches(name), name), default="")
 
         self._with(location, commit, "", lambda _: None)
-        return self._after_fetching_all(location, first)
+        return self._after_fetching_all(location, commit, first)
 
-    def _after_fetching_all(self, location: Location, work: Callable[[Mirror], T]) -> T:
-        mirror = Mirror(self._mirrors, location, self._timeout)
+    def _after_fetching_all(self, location: Location, commit: str, work: Callable[[Mirror], T]) -> T:
+        mirror = Mirror(self._mirrors, location, self._timeout, commit)
         with reaching(location):
             with mirror.changing() as change:
                 change.fetch_all()

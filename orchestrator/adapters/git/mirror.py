@@ -31,16 +31,22 @@ _UNSYNCED = ("-c", "core.fsync=none")
 """For what may be lost with the machine's power: it is made anew."""
 _QUICK = 60.0
 _PATIENCE = 0.05
+_SHA256: Final = 64
+
+
+def hashing(commit: str) -> str:
+    """What a repository names its commits by; sha1 where none is known."""
+    return "sha256" if len(commit) == _SHA256 else "sha1"
 
 
 class Mirror:
-    """The copy of one location below ``root``.
+    """The copy of one location below ``root``; ``commit`` is any of its own.
 
     Whoever changes it holds a file lock, which a killed process cannot keep. So lock files of git that the
     next one finds have no owner, but for a git that outlived the process that began it: it is ended first.
     """
 
-    def __init__(self, root: Path, location: Location, timeout: float) -> None:
+    def __init__(self, root: Path, location: Location, timeout: float, commit: str = "") -> None:
         # What was fetched without a login is kept apart: else it would be got from what one opened.
         who = "\0anonymous" if location.anonymous else ""
         name = hashlib.sha256(f"{location.url}{who}".encode()).hexdigest()[:16]
@@ -50,6 +56,7 @@ class Mirror:
         self._lock_path = root / f"{name}.lock"
         self._location = location
         self._timeout = timeout
+        self._hashing = hashing(commit)
 
     def has(self, commit: str) -> bool:
         """Whether the commit is here, with all that belongs to it."""
@@ -101,7 +108,7 @@ class Mirror:
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._acquire(descriptor)
-            change = MirrorChange(self.path, self._location, self._timeout)
+            change = MirrorChange(self.path, self._location, self._timeout, self._hashing)
             change.prepare()
             yield change
         finally:
@@ -133,8 +140,9 @@ class Mirror:
 class MirrorChange:
     """What may be done to a mirror while its lock is held."""
 
-    def __init__(self, path: Path, location: Location, timeout: float) -> None:
+    def __init__(self, path: Path, location: Location, timeout: float, hashing: str) -> None:
         self._path = path
+        self._hashing = hashing
         self._location = location
         self._timeout = timeout
 
@@ -206,7 +214,8 @@ class MirrorChange:
     def _make(self) -> None:
         fresh = Path(tempfile.mkdtemp(dir=self._path.parent, prefix="fresh-"))
         try:
-            run_git(["init", "--quiet", "--bare", "--template=", "--", str(fresh)], timeout=_QUICK)
+            options = ("--quiet", "--bare", "--template=", f"--object-format={self._hashing}")
+            run_git(["init", *options, "--", str(fresh)], timeout=_QUICK)
             fresh.rename(self._path)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)

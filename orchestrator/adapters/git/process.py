@@ -129,6 +129,8 @@ def run_git_raw(
 @lru_cache(maxsize=1024)
 def _tell_moved(shown: str, to: str) -> None:
     """Say once that a server answers under another address; what it says is followed."""
+    if to.rstrip("/").removesuffix(".git") == shown.rstrip("/").removesuffix(".git"):
+        return
     log.warning(
         "%s has moved to %s: change its address before the old one is given to somebody else", shown, to
     )

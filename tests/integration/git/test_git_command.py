@@ -439,3 +439,23 @@ def test_a_repository_of_another_user_is_refused_with_what_would_allow_it(
     assert raised.value.remedy == f"git config --global --add safe.directory {git_repository.url}"
     config.write_text(f"[safe]\n\tdirectory = {git_repository.url}\n")
     assert git.heads(source_of(git_repository)) == {"main": commit}
+
+
+def test_a_repository_that_names_its_commits_by_sha_256_is_one_as_any_other(
+    git: GitCommand, tmp_path: Path
+) -> None:
+    repository = GitRepository(tmp_path / "work", tmp_path / "remote.git")
+    for folder, kind in ((repository.work, []), (repository.remote, ["--bare"])):
+        options = ["--quiet", "--object-format=sha256", "--initial-branch=main", *kind]
+        run_git(tmp_path, "init", *options, str(folder))
+    repository.git("remote", "add", "origin", repository.url)
+    commit = repository.commit({"a": "1"}, "First")
+    assert len(commit) == 64
+    source = source_of(repository)
+    assert git.refs(source).branches == {"main": commit}
+    assert git.resolve(source, commit[:10]).commit == commit
+    git.checkout(source, commit, tmp_path / "into")
+    assert (tmp_path / "into/a").read_text() == "1"
+    assert run_git(tmp_path / "into", "status", "--porcelain") == ""
+    later = repository.commit({"a": "2"}, "Second")
+    assert git.changed_paths(source, commit, later) == ("a",)
