@@ -244,3 +244,13 @@ def test_older_runs_are_asked_to_end_with_the_move_that_supersedes_them(store: S
     assert store.runs.cancel_reason(other.id) is None
     assert store.runs.cancel_reason(newer.id) is None
     assert store.runs.get(old.id).cancel_requested_by == newer.title
+
+
+def test_what_a_run_relies_on_must_still_be_so_and_is_not_moved(store: SqlStore) -> None:
+    enqueue(store, new_run(), head(None, A), DataMove("wine", None, "f1"))
+    relied = enqueue(store, new_run(commit=B), head(A, B), DataMove("wine", "f1", "f1"))
+    assert relied.change.key == "head code:main@2"
+    for stale in ([head(B, C), DataMove("wine", "f0", "f0")], [head(A, A), DataMove("wine", "f1", "f2")]):
+        assert store.runs.enqueue(new_run(commit=C), stale, "wine", AT) is None
+    assert store.detection.heads("wine", "code") == {"main": B}
+    assert store.detection.data_heads("wine") == {"wine": "f1"}
