@@ -135,6 +135,8 @@ class FakeEngine:
         self.made_at: dict[str, datetime] = {}
         self.layers: dict[str, tuple[str, ...]] = {}
         self.calls: list[tuple[str, str]] = []
+        self.graces: list[float] = []
+        """What each container that was asked to end was given for that."""
         self.starts: Counter[str] = Counter()
         self.closed = False
         self.machine = ""
@@ -411,6 +413,7 @@ class FakeEngine:
                 return
             container = self._ours(name)
             if container.state is ContainerState.RUNNING:
+                self.graces.append(grace)
                 self._end(container, Exit(143))
 
     def get(self, name: str, path: str) -> BinaryIO | None:

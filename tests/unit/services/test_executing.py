@@ -549,13 +549,14 @@ def test_empty_lines_count_against_the_limit_of_a_log_with_what_they_take_on_dis
 @pytest.mark.parametrize("reason", [Reason.CANCELLED_BY_PERSON, Reason.SUPERSEDED])
 def test_a_run_that_is_asked_to_end_is_stopped_and_cancelled(world: World, reason: Reason) -> None:
     world.engine.script(ENDLESS)
-    run = world.first_run(pipeline())
+    run = world.first_run(pipeline(cancel_grace=45))
     server = world.server()
     server.tick()
     world.engine.wait_for_start(world.name_of(run))
     world.store.runs.request_cancel(run.id, "ana", reason, world.clock.now())
     ended = world.finish(run, server)
     assert (ended.state, ended.reason) == (RunState.CANCELLED, reason)
+    assert world.engine.graces == [45], "it was not given its time to write a checkpoint"
     assert log_of(world, only(world, run)) == [b"epoch 1"]
 
 
