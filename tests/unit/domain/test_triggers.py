@@ -155,6 +155,8 @@ def test_code_of_strangers_gets_no_secrets_no_deployment_and_chooses_no_recipien
     )
     made = untrusted(mine)
     assert made.untrusted
+    assert all(source.strangers for source in made.sources)
+    assert not any(source.strangers for source in mine.sources)
     assert made.execution.secrets == ()
     assert made.actions == ((Trigger.PASS, EmailAction(("team@example.org",))),)
 

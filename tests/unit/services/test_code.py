@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,20 @@ def test_another_owner_of_the_files_has_a_tar_of_its_own(
     archives: CodeArchives, sources: CountingSources
 ) -> None:
     mine, others = (archives.begin(SOURCE, COMMIT, uid, 1000).result(10) for uid in (1000, 0))
+    assert mine is not others
+    assert sources.checkouts == [COMMIT, COMMIT]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [replace(SOURCE, submodules=True), replace(SOURCE, lfs=True), replace(SOURCE, strangers=True)],
+    ids=["submodules", "lfs", "strangers"],
+)
+def test_files_that_others_got_by_their_own_rules_are_not_shared(
+    archives: CodeArchives, sources: CountingSources, asked: SourceSpec
+) -> None:
+    """A stranger's run has not what a login brought for others."""
+    mine, others = (archives.begin(source, COMMIT, 1000, 1000).result(10) for source in (SOURCE, asked))
     assert mine is not others
     assert sources.checkouts == [COMMIT, COMMIT]
 
