@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from orchestrator.config.load import load
+from orchestrator.config.models.dataset import FolderDataset
 from orchestrator.config.models.runner import BuiltImage, RepositoryImage
 from orchestrator.domain.baseline import Selector, SelectorKind
 from orchestrator.domain.check import Claim, Comparison, Margin, Operator, Threshold
@@ -78,7 +79,9 @@ def test_relative_paths_count_from_the_configuration_folder(
     assert [str(problem) for problem in result.problems] == []
     assert result.configuration is not None
     pipeline = result.configuration.pipelines["wine"]
-    assert pipeline.datasets["wine"].path == folder.root / "data"
+    (wine,) = pipeline.datasets.values()
+    assert isinstance(wine, FolderDataset)
+    assert wine.path == folder.root / "data"
     assert pipeline.all_sources[0].git == str(folder.root / "repository")
     assert pipeline.all_sources[0].title == "repository"
     assert result.configuration.orchestrator.storage.path == folder.root / "var"
