@@ -238,7 +238,7 @@ class Detector:
             return []
         pinned = self._pins.now(defined)
         if isinstance(pinned, Unsettled):
-            self._wait(pipeline, source, pinned.again)
+            self._wait(pipeline, source, _for_data(source, pinned))
             return []
         if self._was_run(pipeline, revision, pinned):
             # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
@@ -312,7 +312,7 @@ class Detector:
                 of, revision = made
                 pinned = self._pins.now(of)
                 if isinstance(pinned, Unsettled):
-                    return pinned.again
+                    return _for_data(source, pinned)
                 run = self._maker.make(
                     of, source, cause_of(head.ref), revision, pinned, [move], step.note, pull=head.pull
                 )
@@ -358,6 +358,11 @@ class Detector:
             self._store.runs.enqueue(None, moves, pipeline.name, self._clock.now(), told)
         for line in lines:
             log.info("%s: %s", subject, line)
+
+
+def _for_data(source: SourceSpec, waiting: Unsettled) -> float:
+    # Data may be written for hours, in which their repository need not be asked much more often than usual.
+    return max(waiting.again, source.poll / 4)
 
 
 def _name(pipeline: Pipeline, source: SourceSpec) -> str:

@@ -745,7 +745,7 @@ def test_a_host_that_runs_may_reach_is_a_warning(folder: ConfigFolder) -> None:
     assert hosts["b"].reachable == ("10.1.0.0/16",)
 
 
-def test_a_grace_is_no_second_run(folder: ConfigFolder) -> None:
+def test_a_grace_has_a_longest(folder: ConfigFolder) -> None:
     text = "pipeline: w\nsource: {git: 'https://example.org/w'}\nrun: {runner: cpu, command: x}\n"
     problems = folder.problems_of_pipeline(f"{text}concurrency: {{grace: 1h}}\n")
     assert problems == ["4:15: this is longer than 10m; expected a time in which a checkpoint is written"]
