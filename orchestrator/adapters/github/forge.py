@@ -161,21 +161,27 @@ class GitHub:
 
     def _tags(self, client: Client, source: SourceSpec) -> dict[str, str]:
         """Each watched tag with its commit, which of a tag with a message has to be asked for, once."""
-        named = {ref.name.removeprefix(_TAGS): ref for ref in self._listed(client, source, "tags")}
-        watched = {name: ref for name, ref in named.items() if source.watches_tag(name)}
+        watched = self._watched_tags(client, source)
         unknown = [
             name for name, ref in watched.items() if ref.kind == "tag" and ref.sha not in self._commits
         ]
         if len(unknown) > _SINGLY:
-            for name, commit in client.read_all(source.github, f"{_path(source)}/tags", _tag):
-                if name in watched:
-                    self._remember(watched[name].sha, commit)
+            listed = dict(client.read_all(source.github, f"{_path(source)}/tags", _tag))
+            # The list has commits without the objects: it tells of those tags that did not move meanwhile.
+            after = self._watched_tags(client, source)
+            for name in unknown:
+                if name in listed and after.get(name) == watched[name]:
+                    self._remember(watched[name].sha, listed[name])
         found: dict[str, str] = {}
         for name, ref in watched.items():
             commit = ref.sha if ref.kind == "commit" else self._peeled(client, source, ref.kind, ref.sha)
             if commit:
                 found[name] = commit
         return found
+
+    def _watched_tags(self, client: Client, source: SourceSpec) -> dict[str, _Ref]:
+        named = {ref.name.removeprefix(_TAGS): ref for ref in self._listed(client, source, "tags")}
+        return {name: ref for name, ref in named.items() if source.watches_tag(name)}
 
     def _peeled(self, client: Client, source: SourceSpec, kind: str, sha: str) -> str:
         """The commit behind a tag's object; empty when there is something else behind it."""

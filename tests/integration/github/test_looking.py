@@ -158,6 +158,28 @@ def test_tags_with_a_message_are_asked_for_once(watched: Watched, count: int) ->
     assert len(watched.hub.asked("/git/tags/")) + len(watched.hub.asked("wine/tags$")) == spent
 
 
+def test_a_tag_that_moves_while_many_are_asked_for_is_taken_for_no_other(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = watched.repository.push()
+    new = watched.repository.push()
+    first, *_ = [watched.repository.tag(f"v{number}", old, message="One") for number in range(12)]
+    answer = watched.hub.api.answer
+
+    def moving(call: Call) -> Answer:
+        if call.path.endswith("/wine/tags"):
+            watched.repository.tag("v0", new, message="Moved")
+        return answer(call)
+
+    github = watched.github()
+    monkeypatch.setattr(watched.hub.api, "answer", moving)
+    github.refs(watched.spec)
+    monkeypatch.undo()
+    assert github.refs(watched.spec).tags["v0"] == new
+    git(watched.repository.path, "update-ref", "refs/tags/v0", first)
+    assert github.refs(watched.spec).tags["v0"] == old
+
+
 def test_names_that_a_shell_would_run_are_only_names(watched: Watched) -> None:
     names = ["$(id)", "a;b", "ünïcode", "--upload-pack=x", "a%2Fb"]
     first = watched.repository.push()
