@@ -241,3 +241,36 @@ def test_times_come_again_after_a_clock_that_was_put_back(world: World) -> None:
     assert not server.serve_times(HOURLY).found, "that hour was served"
     world.clock.advance(7200)
     assert server.serve_times(HOURLY).found
+
+
+def test_an_upstream_run_waits_for_data_that_are_being_written(world: World) -> None:
+    made_of = pipeline(after=("prep",), datasets=(DatasetSpec("grapes", "/data", settle=10.0),))
+    server = server_of(world)
+    server.follow(made_of)
+    upstream_run(world)
+    world.data.write("a.csv", b"1")
+    assert not server.follow(made_of).found
+    world.clock.advance(11)
+    assert server.follow(made_of).found
+
+
+def test_an_upstream_run_is_not_lost_while_the_repository_does_not_answer(world: World) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    upstream_run(world)
+    world.sources.down = True
+    with pytest.raises(SourceUnavailable):
+        server.follow(FOLLOWS)
+    world.sources.down = False
+    assert server.follow(FOLLOWS).found
+
+
+def test_upstream_runs_are_not_asked_for_again_while_nothing_happens(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    asked: list[str] = []
+    monkeypatch.setattr(world.store.occasions, "mark", lambda *names: asked.append(str(names)))
+    assert not server.follow(FOLLOWS).found
+    assert asked == []
