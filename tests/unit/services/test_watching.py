@@ -141,6 +141,12 @@ def test_a_repository_that_calls_by_webhook_is_asked_more_seldom(world: World) -
     assert [looks.look(watch, called=True).wait, looks.look(watch).wait] == [600.0, 600.0]
 
 
+def test_a_webhook_that_comes_before_what_it_tells_of_can_be_seen_is_not_forgotten(world: World) -> None:
+    looks = looks_of(world)
+    watch = Watch(NAME, scripted(Sight(), Sight(True), Sight()), 60.0)
+    assert looks.look(watch, called=True).wait == 60.0
+
+
 def test_a_change_that_no_webhook_told_brings_the_usual_pace_back(world: World) -> None:
     looks = looks_of(world)
     watch = Watch(NAME, scripted(Sight(True), Sight(True), Sight()), 60.0)
