@@ -290,6 +290,7 @@ def _known(
         keys_at(data, "secrets"),
         stored,
         has_email=at(data, "email") is not None,
+        has_forge=bool(at(data, "github", "token") or at(data, "github", "app")),
     )
 
 

@@ -45,6 +45,8 @@ class Known:
     stored: Callable[[], Stored]
     """Secrets that need no entry; asked only where a name is in no file, for it may take a database."""
     has_email: bool
+    has_forge: bool = True
+    """Whether orchestrator.yaml logs in to GitHub."""
 
 
 def at(data: Plain, *path: str | int) -> Plain:
@@ -120,7 +122,7 @@ def check_pipeline(document: Document, known: Known) -> Iterator[Problem]:
         yield _unknown(document, ("run", "runner"), "runner", runner, known.runners, "a file under runners/")
     yield from _check_environment(document, known)
     yield from _check_datasets(document)
-    yield from _check_sources(document)
+    yield from _check_sources(document, known)
     yield from _check_gate(document)
     yield from _check_actions(document, known)
 
@@ -161,7 +163,7 @@ def _check_datasets(document: Document) -> Iterator[Problem]:
         seen.setdefault(variable, name)
 
 
-def _check_sources(document: Document) -> Iterator[Problem]:
+def _check_sources(document: Document, known: Known) -> Iterator[Problem]:
     seen: set[str] = set()
     sources = at(document.data, "sources")
     for index in range(len(sources) if isinstance(sources, list) else 0):
@@ -171,6 +173,19 @@ def _check_sources(document: Document) -> Iterator[Problem]:
                 ("sources", index), f'a second source is called "{title}"', "a name: of its own"
             )
         seen.add(title)
+        yield from _check_pulls(document, ("sources", index), known)
+    yield from _check_pulls(document, ("source",), known)
+
+
+def _check_pulls(document: Document, path: ItemPath, known: Known) -> Iterator[Problem]:
+    source = at(document.data, *path)
+    wanted = at(source, "github") and at(source, "pull_requests")
+    if wanted and not at(source, "token") and not known.has_forge:
+        yield document.problem(
+            (*path, "pull_requests"),
+            "pull requests cannot be seen: orchestrator.yaml has no login at GitHub",
+            "github: {token: …} in orchestrator.yaml, or token: at the source",
+        )
 
 
 def _check_gate(document: Document) -> Iterator[Problem]:

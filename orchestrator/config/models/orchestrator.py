@@ -269,3 +269,15 @@ class OrchestratorFile(Model):
                     message = f"{path}, data of the host {name}, cannot be shown to runs: {why_not}"
                     raise wrong(message, "a folder apart from storage.path", key="hosts")
         return self
+
+    @model_validator(mode="after")
+    def _somebody_sees_pull_requests(self) -> OrchestratorFile:
+        logged_in = self.github is not None and (self.github.token or self.github.app)
+        for name, repository in self.repositories.items():
+            if repository.pulls is not None and repository.token is None and not logged_in:
+                raise wrong(
+                    f"pull requests of {name} cannot be seen: there is no login at GitHub",
+                    "github: {token: …}, or token: at the repository",
+                    key="repositories",
+                )
+        return self

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.models.github import GitHub
-from tests.support.configuration import ENVIRON, MAIN, ConfigFolder
+from tests.support.configuration import ENVIRON, MAIN, PIPELINE, ConfigFolder
 
 
 @pytest.fixture
@@ -79,3 +79,45 @@ def test_what_is_no_api_is_refused_with_what_was_meant(folder: ConfigFolder, api
     (problem,) = folder.problems_of_main(MAIN + f'github: {{api_url: "{api}"}}\n')
     assert meant in problem
     assert "made-up" not in problem
+
+
+@pytest.mark.parametrize(
+    ("source", "github"),
+    [
+        ("{github: acme/wine}", ""),
+        ("{github: acme/wine, pull_requests: false}", ""),
+        ("{github: acme/wine, pull_requests: true, token: '${{ env.WANDB_API_KEY }}'}", ""),
+        (
+            "{github: acme/wine, pull_requests: {drafts: true}}",
+            "github: {token: '${{ env.WANDB_API_KEY }}'}\n",
+        ),
+        ("{github: acme/wine, pull_requests: true}", "github: {app: {id: 1, private_key: y}}\n"),
+    ],
+)
+def test_pull_requests_that_can_be_seen_are_no_problem(
+    folder: ConfigFolder, source: str, github: str
+) -> None:
+    folder.write("orchestrator.yaml", MAIN + github)
+    assert folder.problems_of_pipeline(PIPELINE.replace("{git: https://example.org/wine.git}", source)) == []
+
+
+@pytest.mark.parametrize("github", ["", "github: {webhook_secret: x}\n"])
+def test_pull_requests_that_nobody_may_ask_for_are_told(folder: ConfigFolder, github: str) -> None:
+    folder.write("orchestrator.yaml", MAIN + github)
+    source = "{github: acme/wine, pull_requests: true}"
+    (problem,) = folder.problems_of_pipeline(PIPELINE.replace("{git: https://example.org/wine.git}", source))
+    assert problem == (
+        "2:44: pull requests cannot be seen: orchestrator.yaml has no login at GitHub; expected "
+        "github: {token: …} in orchestrator.yaml, or token: at the source"
+    )
+
+
+def test_pull_requests_of_repositories_with_a_file_of_their_own_need_a_login_as_well(
+    folder: ConfigFolder,
+) -> None:
+    repositories = "repositories: {team: {github: acme/wine, pull_requests: true}}\n"
+    (problem,) = folder.problems_of_main(MAIN + repositories)
+    assert "pull requests of team cannot be seen: there is no login at GitHub" in problem
+    assert (
+        folder.problems_of_main(MAIN + repositories + "github: {token: '${{ env.WANDB_API_KEY }}'}\n") == []
+    )

@@ -47,7 +47,7 @@ def test_all_that_counts_reaches_the_services(folder: ConfigFolder) -> None:
 def test_pull_requests_are_off_unless_wanted(folder: ConfigFolder) -> None:
     assert read(folder, "{github: acme/wine}").pulls is None
     assert read(folder, "{github: acme/wine, pull_requests: false}").pulls is None
-    on = read(folder, "{github: acme/wine, pull_requests: true}").pulls
+    on = read(folder, "{github: acme/wine, pull_requests: true, token: '${{ env.WANDB_API_KEY }}'}").pulls
     assert on is not None
     assert on.forks
 
