@@ -1,9 +1,9 @@
 """Data that DVC keeps track of, told apart by the hashes in ``.dvc`` files and ``dvc.lock``.
 
 Nothing is fetched to see that they changed. Contents lie by their MD5: in the cache of a repository that is a
-folder here, in a remote that is a folder, and where nothing was moved, in the working tree. Of a folder DVC
-keeps a list of its files the same way; where that is within reach its files are told one by one, and else the
-folder as a whole.
+folder here, in a remote that is a folder or in S3, and where nothing was moved, in the working tree. Of a
+folder DVC keeps a list of its files the same way; where that is within reach its files are told one by one,
+and else the folder as a whole.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import os
 import posixpath
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import yaml
 
@@ -79,15 +79,66 @@ class _Shelf:
 
     def place(self, md5: str, old: bool) -> Path:
         """Where a content would be."""
-        below = self.root if old else self.root / "files" / "md5"
-        return below / md5[:2] / md5[2:]
+        return self.root / _below(md5, old)
+
+
+class Bucket(Protocol):
+    """Reads objects of a dataset's bucket."""
+
+    def size(self, dataset: DatasetSpec, bucket: str, key: str) -> int | None:
+        """How many bytes an object has; None when there is none."""
+
+    def contents(
+        self, dataset: DatasetSpec, bucket: str, key: str, offset: int
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes of an object from an offset on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """A remote in a bucket, where contents lie by hash as they do in a folder."""
+
+    dataset: DatasetSpec
+    reader: Bucket
+    bucket: str
+    prefix: str
+
+    def size(self, md5: str, old: bool) -> int | None:
+        """Bytes of a content; None when it is not there."""
+        return self.reader.size(self.dataset, self.bucket, self._key(md5, old))
+
+    def contents(self, md5: str, old: bool, offset: int) -> AbstractContextManager[Iterator[bytes]]:
+        """A content from an offset on."""
+        return self.reader.contents(self.dataset, self.bucket, self._key(md5, old), offset)
+
+    def _key(self, md5: str, old: bool) -> str:
+        return "/".join(filter(None, (self.prefix, _below(md5, old))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelves:
+    """All places where contents may lie: folders, the first that has it counts, and then the bucket."""
+
+    folders: Sequence[_Shelf] = ()
+    remote: _Remote | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.folders) or self.remote is not None
+
+
+def _below(md5: str, old: bool) -> str:
+    """The name of a content below the root of a cache or remote."""
+    return f"{'' if old else 'files/md5/'}{md5[:2]}/{md5[2:]}"
 
 
 class DvcPlace:
-    """The Place of data that DVC keeps track of. ``sources`` reads repositories that are not folders here."""
+    """The Place of data that DVC keeps track of. ``sources`` reads repositories that are not folders here,
+    ``bucket`` gives a reader of remotes in S3.
+    """
 
-    def __init__(self, sources: SourceControl) -> None:
+    def __init__(self, sources: SourceControl, bucket: Callable[[], Bucket]) -> None:
         self._sources = sources
+        self._bucket = bucket
         self._lock = threading.Lock()
         self._texts: dict[tuple[str, str, str], bytes] = {}
 
@@ -108,7 +159,12 @@ class DvcPlace:
                 f"dataset {dataset.name}: where the contents of {escaped(entry.path)} lie is not said",
                 "remote: with the folder of the DVC remote",
             )
-        found = _content(entry.path, md5, kind == "old", self._shelves(dataset), _tree(dataset))
+        shelves = self._shelves(dataset)
+        found = _content(entry.path, md5, kind == "old", shelves, _tree(dataset))
+        if found is None and shelves.remote is not None:
+            with shelves.remote.contents(md5, kind == "old", offset) as chunks:
+                yield chunks
+            return
         if found is None:
             raise _missing(dataset, entry.path)
         with _reading(dataset, entry.path), found.open("rb") as file:
@@ -155,7 +211,7 @@ class DvcPlace:
             self._texts[key] = text_there
         return text_there
 
-    def _shelves(self, dataset: DatasetSpec) -> Sequence[_Shelf]:
+    def _shelves(self, dataset: DatasetSpec) -> _Shelves:
         shelves: list[_Shelf] = []
         tree = _tree(dataset)
         remote = option(dataset, "remote")
@@ -167,15 +223,18 @@ class DvcPlace:
             default = config.get(f"'remote \"{name}\"'", "url", fallback="") if name else ""
             if not remote and default and "://" not in default:
                 shelves.append(_Shelf(tree / ".dvc" / default))
+        if remote and remote.startswith("s3://"):
+            bucket, _, prefix = remote.removeprefix("s3://").partition("/")
+            return _Shelves(shelves, _Remote(dataset, self._bucket(), bucket, prefix.strip("/")))
+        if remote and "://" in remote:
+            raise DatasetRefused(
+                f"dataset {dataset.name}: contents are read from DVC remotes that are folders or in S3,"
+                f" and {remote} is neither",
+                "one of these, or `dvc pull` into a repository that is a folder here",
+            )
         if remote:
-            if "://" in remote:
-                raise DatasetRefused(
-                    f"dataset {dataset.name}: contents are read from DVC remotes that are folders,"
-                    f" and {remote} is none",
-                    "a folder, or `dvc pull` into a repository that is a folder here",
-                )
             shelves.append(_Shelf(Path(remote)))
-        return shelves
+        return _Shelves(shelves)
 
 
 def _tree(dataset: DatasetSpec) -> Path | None:
@@ -273,7 +332,7 @@ def _chosen(dataset: DatasetSpec, outputs: Sequence[_Output]) -> list[_Output]:
 
 
 def _files_of(
-    dataset: DatasetSpec, output: _Output, shelves: Sequence[_Shelf], tree: Path | None
+    dataset: DatasetSpec, output: _Output, shelves: _Shelves, tree: Path | None
 ) -> Iterator[RemoteFile]:
     kind = "old" if output.old else "md5"
     if output.files:
@@ -295,25 +354,22 @@ def _files_of(
 
 
 def _size_of(
-    dataset: DatasetSpec, path: str, output: _Output, md5: str, shelves: Sequence[_Shelf], tree: Path | None
+    dataset: DatasetSpec, path: str, output: _Output, md5: str, shelves: _Shelves, tree: Path | None
 ) -> int:
     """Bytes of a content that lies somewhere."""
     found = _content(path, md5, output.old, shelves, tree)
     if found is None:
-        raise _missing(dataset, path)
+        there = None if shelves.remote is None else shelves.remote.size(md5, output.old)
+        if there is None:
+            raise _missing(dataset, path)
+        return there
     with _reading(dataset, path):
         return found.stat().st_size
 
 
-def _folder_list(
-    dataset: DatasetSpec, output: _Output, shelves: Sequence[_Shelf]
-) -> Iterator[tuple[str, str]]:
+def _folder_list(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> Iterator[tuple[str, str]]:
     """The paths and hashes of the files of a folder."""
-    found = _content(output.path, output.md5, output.old, shelves, None)
-    if found is None:
-        raise _missing(dataset, f"{output.path}/")
-    with _reading(dataset, output.path), found.open("rb") as file:
-        text = file.read(_LIST + 1)
+    text = _list_text(dataset, output, shelves)
     told: object = None
     if len(text) <= _LIST and hashlib.md5(text, usedforsecurity=False).hexdigest() == output.md5[:32]:
         told = json.loads(text)
@@ -329,9 +385,26 @@ def _folder_list(
                 raise _unreadable(dataset, output.path, "a file in its list has no path and MD5")
 
 
-def _content(path: str, md5: str, old: bool, shelves: Sequence[_Shelf], tree: Path | None) -> Path | None:
+def _list_text(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> bytes:
+    found = _content(output.path, output.md5, output.old, shelves, None)
+    if found is not None:
+        with _reading(dataset, output.path), found.open("rb") as file:
+            return file.read(_LIST + 1)
+    remote = shelves.remote
+    if remote is None or remote.size(output.md5, output.old) is None:
+        raise _missing(dataset, f"{output.path}/")
+    text = bytearray()
+    with remote.contents(output.md5, output.old, 0) as chunks:
+        for chunk in chunks:
+            text += chunk
+            if len(text) > _LIST:
+                break
+    return bytes(text)
+
+
+def _content(path: str, md5: str, old: bool, shelves: _Shelves, tree: Path | None) -> Path | None:
     """Where a content lies; of the working tree only what was found to be it."""
-    for shelf in shelves:
+    for shelf in shelves.folders:
         place = shelf.place(md5, old)
         if place.is_file():
             return place

@@ -169,4 +169,4 @@ def opened(dataset: DatasetSpec, path: str, real: str, buffering: int = -1) -> B
         raise moved(dataset, path, "it is gone") from None
     except OSError as error:
         raise unreadable(dataset, error) from error
-    return os.fdopen(descriptor, "rb", buffering)  # type: ignore[return-value]  # unbuffered is raw, and a file
+    return os.fdopen(descriptor, "rb", buffering)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, assert_never
+from typing import TYPE_CHECKING, BinaryIO, assert_never
 
 from orchestrator.adapters.datasets.access import Accesses
 from orchestrator.adapters.datasets.cache import Cache
@@ -19,6 +19,9 @@ from orchestrator.domain.errors import DatasetRefused
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.ports.world import DatasetSource, Listing, Snapshot, SourceControl
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.datasets.s3 import S3Place
 
 
 class DatasetsOfAllKinds:
@@ -102,9 +105,7 @@ class DatasetsOfAllKinds:
 
     @cached_property
     def _s3(self) -> DatasetSource:
-        with _needing("s3"):
-            from orchestrator.adapters.datasets.s3 import S3Place
-        return self._remote(S3Place(self._accesses))
+        return self._remote(self._buckets)
 
     @cached_property
     def _gcs(self) -> DatasetSource:
@@ -128,7 +129,13 @@ class DatasetsOfAllKinds:
     def _dvc(self) -> DatasetSource:
         from orchestrator.adapters.datasets.dvc import DvcPlace
 
-        return self._remote(DvcPlace(self._sources))
+        return self._remote(DvcPlace(self._sources, lambda: self._buckets))
+
+    @cached_property
+    def _buckets(self) -> S3Place:
+        with _needing("s3"):
+            from orchestrator.adapters.datasets.s3 import S3Place
+        return S3Place(self._accesses)
 
     @cached_property
     def _sql(self) -> DatasetSource:

@@ -45,8 +45,12 @@ _SHUT = frozenset(
         "403",
     }
 )
-_GONE = frozenset({"NoSuchBucket", "404"})
+_GONE = frozenset({"NoSuchBucket", "NoSuchKey", "404"})
 _SILENCE = 60.0
+
+
+class _NotThere(DatasetUnavailable):
+    """What was asked for is not there."""
 
 
 class _Object(TypedDict, total=False):
@@ -68,6 +72,10 @@ class _Answer(TypedDict):
     ETag: str
 
 
+class _Head(TypedDict):
+    ContentLength: int
+
+
 class _Pages(Protocol):
     def paginate(self, *, Bucket: str, Prefix: str) -> Iterable[Mapping[str, list[_Object]]]: ...  # noqa: N803
 
@@ -77,6 +85,7 @@ class _Client(Protocol):
 
     def get_paginator(self, name: str) -> _Pages: ...
     def get_object(self, **arguments: str) -> _Answer: ...
+    def head_object(self, *, Bucket: str, Key: str) -> _Head: ...  # noqa: N803
 
 
 class S3Place:
@@ -115,6 +124,25 @@ class S3Place:
             # A server that does not know the condition gives whatever is there.
             answer["Body"].close()
             raise moved(dataset, entry.path, "another object has its name by now")
+        try:
+            yield _chunks(dataset, answer["Body"])
+        finally:
+            answer["Body"].close()
+
+    def size(self, dataset: DatasetSpec, bucket: str, key: str) -> int | None:
+        """How many bytes an object has; None when there is none."""
+        try:
+            with _translated(dataset, where=f"s3://{bucket}/{key}"):
+                return self._client(dataset).head_object(Bucket=bucket, Key=key)["ContentLength"]
+        except _NotThere:
+            return None
+
+    @contextmanager
+    def contents(self, dataset: DatasetSpec, bucket: str, key: str, offset: int) -> Iterator[Iterator[bytes]]:
+        """The bytes of an object from an offset on; whoever asks knows by its name what it has to be."""
+        wanted = {"Bucket": bucket, "Key": key} | ({"Range": f"bytes={offset}-"} if offset else {})
+        with _translated(dataset, where=f"s3://{bucket}/{key}"):
+            answer = self._client(dataset).get_object(**wanted)
         try:
             yield _chunks(dataset, answer["Body"])
         finally:
@@ -188,13 +216,13 @@ def _chunks(dataset: DatasetSpec, body: _Body) -> Iterator[bytes]:
 
 
 @contextmanager
-def _translated(dataset: DatasetSpec, entry: FileEntry | None = None) -> Iterator[None]:
-    """Turn what the library says into our errors."""
-    told = f"dataset {dataset.name}: {dataset.path}"
+def _translated(dataset: DatasetSpec, entry: FileEntry | None = None, where: str = "") -> Iterator[None]:
+    """Turn what the library says into our errors. ``where`` was asked, if not the dataset's own address."""
+    told = f"dataset {dataset.name}: {where or dataset.path}"
     try:
         yield
     except ClientError as error:
-        raise _refusal(dataset, entry, error) from error
+        raise _refusal(dataset, entry, where or dataset.path, error) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise DatasetRefused(
             f"{told} cannot be read: there is no key to log in with",
@@ -205,12 +233,12 @@ def _translated(dataset: DatasetSpec, entry: FileEntry | None = None) -> Iterato
 
 
 def _refusal(
-    dataset: DatasetSpec, entry: FileEntry | None, error: ClientError
+    dataset: DatasetSpec, entry: FileEntry | None, where: str, error: ClientError
 ) -> DatasetUnavailable | DatasetMoved:
     answer = error.response
     code = str(answer.get("Error", {}).get("Code", ""))
     status = str(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-    what = dataset.path if entry is None else f"{dataset.path}: {escaped(entry.path)}"
+    what = where if entry is None else f"{where}: {escaped(entry.path)}"
     told = f"dataset {dataset.name}: {what}"
     if entry is not None and {code, status} & _CHANGED and code not in _SHUT and code != "NoSuchBucket":
         return moved(dataset, entry.path, "another object has its name by now, or none")
@@ -220,5 +248,5 @@ def _refusal(
             "check the key, and that it may list the bucket and read its objects",
         )
     if {code, status} & _GONE:
-        return DatasetUnavailable(f"{told} is not there: the server says {clean(code or status)}")
+        return _NotThere(f"{told} is not there: the server says {clean(code or status)}")
     return DatasetUnavailable(f"{told} is not to be had now: the server says {clean(code or status)}")

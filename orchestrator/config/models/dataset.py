@@ -406,6 +406,15 @@ def _repository(value: Plain, info: ValidationInfo) -> str:
     return str(absolute(text, context_of(info).base))
 
 
+def _store(value: Plain, info: ValidationInfo) -> str:
+    text = plain_text(value, info)
+    if text.startswith("s3://"):
+        return _s3(value, info)
+    if "://" in text:
+        raise wrong(f'"{text}" is no remote that is read here', "a folder, or s3://BUCKET/PREFIX")
+    return str(absolute(text, context_of(info).base))
+
+
 class DvcDataset(_Files):
     """Watched data that DVC keeps track of: a `.dvc` file or a stage's output in `dvc.lock`."""
 
@@ -426,7 +435,7 @@ class DvcDataset(_Files):
     outputs: Items[Inside] = Field(
         default=(), description="Which outputs count; without it, all.", examples=[["data/prepared"]]
     )
-    remote: Str | None = Field(
+    remote: Annotated[Str, BeforeValidator(_store)] | None = Field(
         default=None,
         description="Where the contents lie: a folder or s3://BUCKET/PREFIX; without it, the repository's"
         " own cache and its default remote.",

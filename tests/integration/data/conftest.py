@@ -1,7 +1,10 @@
 """Remote data as the orchestrator sees them: a place that is real, a cache in the test's own folder."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +13,9 @@ from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.place import Place
 from orchestrator.adapters.datasets.remote import RemoteDataset
 from tests.support.dataweb import DataWeb
+
+if TYPE_CHECKING:
+    from tests.support.bucket import Bucket
 
 LIMIT = 64 << 20
 
@@ -49,3 +55,10 @@ def s3_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> Bucket:
+    from tests.support.bucket import new_bucket
+
+    return new_bucket(s3_server)

@@ -1,13 +1,10 @@
 """Objects in S3, on a server that speaks its language, and in Google's buckets, on a stand-in for its API."""
 
 import json
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,55 +16,9 @@ from orchestrator.adapters.datasets.remote import RemoteDataset
 from orchestrator.adapters.datasets.s3 import S3Place
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
+from tests.support.bucket import KEYS, Bucket
 from tests.support.dataweb import DataWeb, Seen, Served
 from tests.support.remotedata import contents, fetched, quiet
-
-KEYS = Access({"access_key": "testing", "secret_key": "testing"}, allow_private=True)
-
-
-class Admin(Protocol):
-    """What is used of the library to fill buckets."""
-
-    def create_bucket(self, *, Bucket: str) -> object: ...  # noqa: N803
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> object: ...  # noqa: N803
-    def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
-    def put_bucket_versioning(self, *, Bucket: str, VersioningConfiguration: dict[str, str]) -> object: ...  # noqa: N803
-
-
-class Bucket:
-    """A bucket of one test's own."""
-
-    def __init__(self, endpoint: str, admin: Admin) -> None:
-        self.name = f"data-{uuid.uuid4().hex[:12]}"
-        self._admin = admin
-        self._endpoint = endpoint
-        admin.create_bucket(Bucket=self.name)
-
-    def put(self, key: str, content: bytes) -> None:
-        self._admin.put_object(Bucket=self.name, Key=key, Body=content)
-
-    def delete(self, key: str) -> None:
-        self._admin.delete_object(Bucket=self.name, Key=key)
-
-    def keep_versions(self) -> None:
-        self._admin.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
-
-    def dataset(self, prefix: str = "wine", **options: str) -> DatasetSpec:
-        told = {"endpoint": self._endpoint, "region": "us-east-1"} | options
-        path = f"s3://{self.name}/{prefix}".rstrip("/")
-        return DatasetSpec("wine", path, kind=DatasetKind.S3, options=tuple(told.items()))
-
-
-@pytest.fixture
-def bucket(s3_server: str) -> Bucket:
-    admin = boto3.client(
-        "s3",
-        endpoint_url=s3_server,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
-    return Bucket(s3_server, cast("Admin", admin))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.dvc import DvcPlace
 from orchestrator.adapters.datasets.remote import RemoteDataset
+from orchestrator.adapters.datasets.s3 import S3Place
 from orchestrator.adapters.git import GitCommand
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from orchestrator.ports.progress import ProgressEvent
+from tests.support.bucket import KEYS, Bucket
 from tests.support.dvc import DvcRepository
 
 RAW = {"f0.csv": "a\n0\n", "f1.csv": "a\n1\n", "deep/f2.csv": "a\n2\n"}
@@ -56,7 +59,8 @@ def place(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def dataset(tmp_path: Path) -> RemoteDataset:
     sources = GitCommand(tmp_path / "mirrors")
-    return RemoteDataset(DvcPlace(sources), Cache(tmp_path / "cache", 1 << 20), sleep=lambda _: None)
+    dvc = DvcPlace(sources, lambda: S3Place(lambda spec: KEYS))
+    return RemoteDataset(dvc, Cache(tmp_path / "cache", 1 << 20), sleep=lambda _: None)
 
 
 def spec(repository: Path, file: str, **options: str) -> DatasetSpec:
@@ -80,6 +84,22 @@ def test_a_folder_is_told_file_by_file_from_the_cache_of_the_repository(
     wanted = spec(place / "work", "data/raw.dvc")
     assert contents(dataset, wanted) == {f"raw/{name}": text for name, text in RAW.items()}
     assert dataset.look(wanted) == dataset.look(wanted)
+
+
+def test_contents_that_lie_in_a_bucket_are_listed_and_fetched_from_there(
+    place: Path, dataset: RemoteDataset, bucket: Bucket
+) -> None:
+    for file in (place / "remote").rglob("*"):
+        if file.is_file():
+            bucket.put(f"store/{file.relative_to(place / 'remote').as_posix()}", file.read_bytes())
+    for folder in (place / "remote", place / "work/.dvc/cache", place / "work/data/raw"):
+        shutil.rmtree(folder)
+    wanted = spec(place / "work", "data/raw.dvc", remote=f"s3://{bucket.name}/store", **bucket.options)
+    assert contents(dataset, wanted) == {f"raw/{name}": text for name, text in RAW.items()}
+    (place / "work/wine.csv").unlink()
+    elsewhere = f"s3://{bucket.name}/other"
+    with pytest.raises(DatasetUnavailable, match=r"s3://.*/other/files/md5/.* is not there"):
+        contents(dataset, spec(place / "work", "wine.csv.dvc", remote=elsewhere, **bucket.options))
 
 
 def test_outputs_of_stages_are_chosen_by_their_paths(place: Path, dataset: RemoteDataset) -> None:
@@ -174,9 +194,8 @@ def test_a_file_that_is_gone_or_none_of_dvc_is_one_clear_message(
         dataset.look(spec(place / "work", "wine.csv.dvc"))
 
 
-def _md5(entries: object) -> str:
-    (entry,) = entries  # type: ignore[misc]  # any sequence of one
-    assert isinstance(entry, FileEntry)
+def _md5(entries: Sequence[FileEntry]) -> str:
+    (entry,) = entries
     return entry.identity.removeprefix("md5:")
 
 

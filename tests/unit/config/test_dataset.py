@@ -86,6 +86,19 @@ def test_what_counts_and_when_reaches_the_services(folder: ConfigFolder) -> None
     )
 
 
+def test_the_remote_of_dvc_is_a_folder_that_counts_from_the_configuration_or_a_bucket(
+    folder: ConfigFolder,
+) -> None:
+    local = spec(folder, EXAMPLES["dvc"] + ", remote: ../store")
+    assert dict(local.options)["remote"] == str(folder.root / "store")
+    bucket = spec(folder, EXAMPLES["dvc"] + ", remote: s3://dvc/store/, endpoint: 'https://minio.lab'")
+    assert dict(bucket.options) == {
+        "file": "data/wine.csv.dvc",
+        "remote": "s3://dvc/store",
+        "endpoint": "https://minio.lab",
+    }
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_login_is_part_of_what_is_kept_with_a_run(folder: ConfigFolder, kind: str) -> None:
     shown = repr(spec(folder, EXAMPLES[kind]))
@@ -157,6 +170,7 @@ def test_private_addresses_are_asked_only_where_the_file_says_so(folder: ConfigF
         ),
         ("s3: 's3://Not A Bucket/x'", '"s3://Not A Bucket/x" is no bucket; expected s3://BUCKET'),
         ("s3: data/x, access_key: 'x'", "of access_key and secret_key one is missing"),
+        ("dvc: a.dvc, repository: ., remote: 'ssh://x/y'", '"ssh://x/y" is no remote that is read here'),
         ("sftp: 'sftp://files.example.org/srv'", "does not say who logs in and in which folder"),
         ("hf: 'a/b/c'", '"a/b/c" is no dataset of the Hub; expected OWNER/NAME'),
         ("s3: data/x, url: 'https://example.org/x'", "where the data lie is said twice, by url and s3"),
