@@ -328,7 +328,7 @@ def test_an_answer_that_cannot_be_given_repeats_nothing(desk: Desk) -> None:
 
 
 def test_an_old_comment_is_not_obeyed(desk: Desk) -> None:
-    desk.say("/mlci run")
+    desk.say(f"/mlci run {PULL.commit[:8]}")
     desk.world.clock.advance(25 * 3600)
     desk.comments.tick()
     assert desk.runs() == []

@@ -209,6 +209,16 @@ def test_other_repositories_are_told_while_one_is_in_trouble(
     assert [mark.context for mark in forge.marks] == ["mlci/beer"]
 
 
+def test_a_mark_that_failed_holds_up_no_other(world: World, forge: FakeForge, teller: Teller) -> None:
+    for word in ("first", "second", "third"):
+        enqueued(world, word)
+    forge.faults["set_status"] = [SourceUnavailable("it cannot be told of this one")]
+    teller.told()
+    world.clock.advance(6)
+    teller.told()
+    assert [mark.commit for mark in forge.marks] == [commit_id(w) for w in ("second", "third", "first")]
+
+
 def test_a_commit_that_is_gone_is_given_up_and_holds_up_no_other(
     world: World, forge: FakeForge, teller: Teller
 ) -> None:
