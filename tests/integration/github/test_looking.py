@@ -9,7 +9,7 @@ from orchestrator.domain.change import PullRequest, Refs
 from orchestrator.domain.pipeline import SourceSpec
 from tests.integration.github.conftest import Watched
 from tests.support.github.api import Answer, Call
-from tests.support.github.world import git
+from tests.support.github.plumbing import git
 
 
 def test_a_look_shows_branches_tags_and_pull_requests(watched: Watched) -> None:

@@ -1,71 +1,40 @@
-"""Real Git over http for the stand-in's repositories, by git's own program for web servers."""
+"""Real Git over http for the stand-in's repositories."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import os
-import subprocess
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from tests.support.github.apps import Credential
+from tests.support.gitserver import Asked, backend
 
 
-def token_of(header: str | None) -> str:
+def token_of(request: BaseHTTPRequestHandler) -> str:
     """The token that git was given as a password; empty when there is none."""
-    kind, _, value = (header or "").partition(" ")
-    if kind.lower() != "basic":
-        return ""
-    try:
-        return base64.b64decode(value).decode().partition(":")[2]
-    except ValueError:
-        return ""
+    login = _asked(request, "", "", b"").login
+    return login[1] if login is not None else ""
 
 
 def serve(
-    request: BaseHTTPRequestHandler,
-    repository: Path,
-    rest: str,
-    query: str,
-    by: Credential | None,
-    then: Callable[[], None],
+    request: BaseHTTPRequestHandler, repository: Path, rest: str, query: str, then: Callable[[], None]
 ) -> None:
     """Answer one request of git's; ``then`` comes between what it does and the answer."""
     body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
     if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
         body = _chunks(request)
-    if request.headers.get("Content-Encoding") == "gzip":
-        body = gzip.decompress(body)
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "GIT_PROJECT_ROOT": str(repository.parent),
-        "GIT_HTTP_EXPORT_ALL": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
-        "PATH_INFO": f"/{repository.name}{rest}",
-        "QUERY_STRING": query,
-        "REQUEST_METHOD": request.command,
-        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
-        "CONTENT_LENGTH": str(len(body)),
-        "REMOTE_ADDR": "127.0.0.1",
-    }
-    if by is not None:
-        environment["REMOTE_USER"] = by.user.login
-    said = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True).stdout
-    head, _, content = said.partition(b"\r\n\r\n")
-    headers = [line.partition(": ")[::2] for line in head.decode("latin-1").splitlines() if ": " in line]
-    status = next((int(value[:3]) for name, value in headers if name == "Status"), 200)
+    answer = backend(repository.parent, _asked(request, f"/{repository.name}{rest}", query, body))
     then()
-    request.send_response(status)
-    for name, value in headers:
-        if name != "Status":
-            request.send_header(name, value)
-    request.send_header("Content-Length", str(len(content)))
+    request.send_response(answer.status)
+    for name, value in answer.headers:
+        request.send_header(name, value)
+    request.send_header("Content-Length", str(len(answer.body)))
     request.end_headers()
-    request.wfile.write(content)
+    request.wfile.write(answer.body)
+
+
+def _asked(request: BaseHTTPRequestHandler, path: str, query: str, body: bytes) -> Asked:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Asked(request.command, path, query, headers, body)
 
 
 def _chunks(request: BaseHTTPRequestHandler) -> bytes:

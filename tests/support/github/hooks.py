@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import requests
 
+from tests.support.github.plumbing import NOTHING
 from tests.support.github.shapes import Json, Shapes
-from tests.support.github.world import NOTHING, Comment, Pull, RefChange, Repository, User, World, now
+from tests.support.github.world import Comment, Pull, RefChange, Repository, User, World, now
 
 _TIMEOUT = 10.0
 

@@ -21,8 +21,9 @@ from tests.support.github import githttp
 from tests.support.github.api import DOCS, LIMITS, Answer, Api, Call
 from tests.support.github.apps import App, Credential, Identities, Installation, Quota
 from tests.support.github.hooks import Hook, Hooks
+from tests.support.github.plumbing import NOTHING
 from tests.support.github.shapes import Json, Shapes
-from tests.support.github.world import NOTHING, RefChange, Repository, World
+from tests.support.github.world import RefChange, Repository, World
 
 API: Final = "/api/v3"
 _PER_PAGE: Final = 30
@@ -302,7 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._body()
             self._send(404, b"Not Found", {})
             return
-        token = githttp.token_of(self.headers.get("Authorization"))
+        token = githttp.token_of(self)
         credential = hub.identities.credentials.get(token)
         if token and (credential is None or not credential.valid):
             self._ask_for_login()
@@ -336,7 +337,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if before.get(ref) != after.get(ref)
             )
 
-        githttp.serve(self, repository.path, found[2], query, credential, told)
+        githttp.serve(self, repository.path, found[2], query, told)
 
     def _ask_for_login(self) -> None:
         self._body()

@@ -7,30 +7,12 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-NOTHING = "0" * 40
-_GIT_ENVIRONMENT = {
-    "PATH": os.environ.get("PATH", os.defpath),
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "LC_ALL": "C",
-}
-
-
-def git(repository: Path, *arguments: str, told: bytes | None = None) -> str:
-    """Run git in a bare repository."""
-    done = subprocess.run(
-        ["git", "-C", str(repository), *arguments],
-        input=told,
-        env=_GIT_ENVIRONMENT,
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout.decode("utf-8", "surrogateescape")
+from tests.support.github.plumbing import NOTHING, commit, git, init, packed
 
 
 def now() -> str:
@@ -153,7 +135,7 @@ class Repository:
 
     def refs(self, prefix: str = "refs/") -> dict[str, str]:
         """What each ref below a prefix names: commits, and tags with a message of their own."""
-        found = dict(_packed(self.path))
+        found = dict(packed(self.path))
         # Everything below a folder, or what begins with the name.
         for folder, _, names in os.walk(self.path / prefix.rpartition("/")[0]):
             for name in names:
@@ -168,7 +150,7 @@ class Repository:
         try:
             return (self.path / ref).read_text().strip()
         except FileNotFoundError:
-            return dict(_packed(self.path))[ref]
+            return dict(packed(self.path))[ref]
 
     def peel(self, sha: str) -> str:
         """The commit that a tag's object stands for, or the commit itself."""
@@ -211,17 +193,10 @@ class Repository:
         parent = before if onto is None else onto
         person = self.world.user(by or self.owner.login)
         stamp = next(self.world.seconds)
-        lines = [
-            f"commit {ref}\n".encode(),
-            f"committer {person.login} <{person.login}@example.org> {stamp} +0000\n".encode(),
-            _data(message.encode()),
-            b"" if parent in ("", NOTHING) else f"from {parent}\n".encode(),
-        ]
-        for path, content in (files or {"counter.txt": f"{stamp}\n"}).items():
-            lines += [f"M 100644 inline {path}\n".encode(), _data(_bytes(content))]
         if parent in ("", NOTHING) and before != NOTHING:
             git(self.path, "update-ref", "-d", ref)
-        git(self.path, "fast-import", "--quiet", "--force", told=b"".join(lines))
+        written = files or {"counter.txt": f"{stamp}\n"}
+        commit(self.path, ref, "" if parent == NOTHING else parent, written, message, (person.login, stamp))
         after = self.branch(branch)
         self.world.moved([RefChange(self, ref, before, after, onto is not None, person)])
         return after
@@ -334,25 +309,6 @@ class Repository:
             git(self.path, "fetch", "--quiet", str(pull.head.path), f"+refs/heads/{pull.head_ref}:{ref}")
 
 
-def _bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
-
-
-def _data(content: bytes) -> bytes:
-    return f"data {len(content)}\n".encode() + content + b"\n"
-
-
-def _packed(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        lines = (path / "packed-refs").read_text().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        if line[:1] not in ("#", "^"):
-            sha, _, name = line.partition(" ")
-            yield name, sha
-
-
 class World:
     """Everything there is. Changes happen under ``lock``; whoever wants to know of them adds a listener."""
 
@@ -409,10 +365,7 @@ class World:
         """A bare repository without anything in it, to be copied."""
         path = self.folder / "empty.git"
         if not path.exists():
-            path.mkdir(parents=True)
-            git(path, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
-            with (path / "config").open("a") as config:
-                config.write("[uploadpack]\n\tallowAnySHA1InWant = true\n[http]\n\treceivepack = true\n")
+            init(path)
         return path
 
     def find(self, full_name: str) -> Repository | None:
