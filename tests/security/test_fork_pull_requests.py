@@ -11,9 +11,9 @@ import pytest
 from orchestrator.domain.change import Cause
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.run import RunState
+from tests.security.conftest import InstallationMaker
 from tests.support.github import GitHubStandIn, Pull, Repository
 from tests.support.githubbed import Watching, files, watch
-from tests.support.installation import Installation
 from tests.support.waiting import wait_until
 
 SECRET = "wandb-key-0123456789"
@@ -31,9 +31,12 @@ open("model.txt", "w").write("mine")
 """
 
 
-@pytest.fixture
-def watching(github: GitHubStandIn, installation: Installation) -> Iterator[Watching]:
+@pytest.fixture(scope="module")
+def watching(
+    tmp_path_factory: pytest.TempPathFactory, shared_installation: InstallationMaker
+) -> Iterator[Watching]:
     """A pipeline with a secret and a deployment, for whoever pushes to the repository itself."""
+    installation = shared_installation()
     secret = installation.folder / "wandb"
     secret.write_text(SECRET)
     secret.chmod(0o600)
@@ -58,7 +61,7 @@ def watching(github: GitHubStandIn, installation: Installation) -> Iterator[Watc
         "gate": {"checks": ["accuracy >= 0.5"]},
         "actions": {"pass": [{"deploy": {"server": "prod", "files": ["model.txt"]}}]},
     }
-    with watch(github, installation) as made:
+    with GitHubStandIn(tmp_path_factory.mktemp("github")) as hub, watch(hub, installation) as made:
         yield made
 
 
@@ -101,7 +104,7 @@ def test_a_fork_gets_nothing_before_it_is_approved_and_no_secret_deployment_or_b
 
 def test_what_is_pushed_after_the_reading_is_not_approved_by_it(watching: Watching) -> None:
     repository = watching.repository
-    fork = repository.fork("evil")
+    fork = repository.fork("eve")
     first, pull = _proposed(watching, fork, files(0.9))
     read = watching.wait_for_run(first, pull.ref, RunState.AWAITING_APPROVAL)
     second = fork.push("topic", {"train.py": GREEDY})
