@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orchestrator.domain.change import Cause
-from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
-from orchestrator.domain.run import Run
+from orchestrator.domain.change import Cause, PullRequest
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline, PullRequestRules, SourceSpec
+from orchestrator.domain.run import Run, RunState
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import DatasetSource, SourceControl
 from orchestrator.services.detect import Detector
@@ -33,6 +33,7 @@ from tests.unit.services.worlds import FakeData, FakeSources, ManualClock, pipel
 
 SERVERS = 3
 BRANCHES = ("main", "side")
+PULL = "refs/pull/7/head"
 
 
 @dataclass
@@ -75,7 +76,16 @@ class Servers(RuleBasedStateMachine):
         dataset = DatasetSpec("wine", f"/data/{self.number}", settle=0)
         self.watched: Pipeline = pipeline(
             name=f"p{self.number}",
-            sources=(SourceSpec("repo", "/repo", ("*",), tags=("*",), **self.source_rules),),  # type: ignore[arg-type]
+            sources=(
+                SourceSpec(
+                    "repo",
+                    "/repo",
+                    ("*",),
+                    tags=("*",),
+                    pull_requests=PullRequestRules(),
+                    **self.source_rules,
+                ),
+            ),  # type: ignore[arg-type]
             datasets=(dataset,),
         )
         self.servers = [Server() for _ in range(SERVERS)]
@@ -115,6 +125,20 @@ class Servers(RuleBasedStateMachine):
         if self.sources.tags.get(tag) != commit:
             self.sources.tags[tag] = commit
             self.history.setdefault(f"refs/tags/{tag}", []).append(commit)
+
+    @rule(is_open=st.booleans())
+    def pull(self, is_open: bool) -> None:
+        """A stranger opens a pull request, adds to it, or closes it."""
+        if not is_open:
+            if self.sources.pulls:
+                self.sources.pulls = []
+                self.history[PULL].append(None)
+            return
+        self.words += 1
+        commit = self.sources.push("stranger/main", f"{self.number} {self.words}")
+        del self.sources.branches["stranger/main"]
+        self.sources.pulls = [PullRequest(7, "main", commit, fork=True, author_id=5)]
+        self.history.setdefault(PULL, []).append(commit)
 
     @rule(content=st.sampled_from((b"1", b"2", b"3")))
     def write(self, content: bytes) -> None:
@@ -176,6 +200,10 @@ class Servers(RuleBasedStateMachine):
         assert len({run.change.key for run in runs}) == len(runs)
         now = dict(self.sources.branches)
         now |= {f"refs/tags/{tag}": commit for tag, commit in self.sources.tags.items()}
+        now |= {pull.ref: pull.commit for pull in self.sources.pulls}
+        waiting = [run for run in runs if run.state is RunState.AWAITING_APPROVAL]
+        shown = [run.change.revision.commit for run in waiting]
+        assert shown == [pull.commit for pull in self.sources.pulls], "not what is to be approved"
         for ref, history in self.history.items():
             made = [
                 run
