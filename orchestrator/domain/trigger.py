@@ -69,6 +69,16 @@ def needs_approval(pull: PullRequest, trusted: Sequence[int]) -> bool:
     return pull.fork and (not pull.author_id or pull.author_id not in trusted)
 
 
+def may_be_strangers(ref: str, cause: Cause | None) -> bool:
+    """Whether strangers may have written what was asked for by a name, where nobody knows who proposed it.
+
+    A forge keeps proposals under refs of its own. Of a commit that is on no branch a person has to know what
+    it is; a program that asks for it only passes on what it was told.
+    """
+    proposed = ref.startswith("refs/") and not ref.startswith(TAGS)
+    return proposed or (not ref and cause is Cause.TRIGGER)
+
+
 def pipeline_for(pipeline: Pipeline, pull: PullRequest | None) -> Pipeline:
     """The pipeline as it runs the code of a pull request, or of none."""
     return untrusted(pipeline) if pull is not None and pull.fork else pipeline

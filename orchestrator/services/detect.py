@@ -19,7 +19,7 @@ from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest
 from orchestrator.domain.errors import DatasetError, NotFound, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState
-from orchestrator.domain.trigger import cause_of, pipeline_for
+from orchestrator.domain.trigger import cause_of, may_be_strangers, pipeline_for, untrusted
 from orchestrator.ports.records import HeadMove, Move, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
@@ -153,11 +153,16 @@ class Detector:
             source = pipeline.source_named(rerun_of.change.revision.source) or source
             revision = rerun_of.change.revision
         else:
-            revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
+            found = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
+            revision = self._with_pull(source, found)
         defined = self._define(pipeline, revision)
         if isinstance(defined, str):
             raise NotFound(f"{pipeline.name} does not run {revision.short}: {defined}", "name another ref")
         pipeline = pipeline_for(defined, revision.pull)
+        # What once ran as a stranger's does so again, whoever asks.
+        was = rerun_of is not None and self._store.runs.definition(rerun_of.id).untrusted
+        if was or (revision.pull is None and may_be_strangers(revision.branch, cause)):
+            pipeline = untrusted(defined)
         return self._maker.ask(
             NewRun(
                 pipeline,
@@ -174,6 +179,16 @@ class Detector:
                 start_actions=start_actions(pipeline),
             )
         )
+
+    def _with_pull(self, source: SourceSpec, revision: Revision) -> Revision:
+        """A revision with the pull request whose ref it was named by, so that it runs as that one would."""
+        if not revision.branch.startswith(PULLS):
+            return revision
+        pulls = self._sources.refs(source).pulls
+        pull = next((pull for pull in pulls if pull.ref == revision.branch), None)
+        if pull is None:
+            raise NotFound(f"{revision.branch} is no open pull request that {source.name} shows")
+        return replace(revision, pull=replace(pull, commit=revision.commit))
 
     def run_pull(
         self,

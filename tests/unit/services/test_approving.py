@@ -6,9 +6,9 @@ import pytest
 
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.action import EmailAction, Trigger
-from orchestrator.domain.change import PullRequest
+from orchestrator.domain.change import Cause, PullRequest
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.pipeline import Execution, Pipeline
 from orchestrator.domain.run import Reason, Run, RunState
 from orchestrator.services.approve import Approver
 from tests.unit.services.forges import WINE
@@ -92,6 +92,55 @@ def test_a_pull_request_that_is_closed_ends_what_waits_for_approval(world: World
     world.detector.poll_source(watched(), WINE)
     assert world.store.runs.get(run.id).state is RunState.CANCELLED
     assert approver.approve(run, "ana") is None
+
+
+def named(world: World, monkeypatch: pytest.MonkeyPatch, branch: str) -> None:
+    """Whatever is asked for by a name is the stranger's commit, on that ref."""
+    monkeypatch.setattr(
+        world.sources, "resolve", lambda source, ref: world.sources.fetch(source, PULL.commit, branch)
+    )
+
+
+def secretive() -> Pipeline:
+    return pipeline(sources=(WINE,), execution=Execution(("true",), secrets=("TOKEN",)))
+
+
+@pytest.mark.parametrize("cause", [None, Cause.TRIGGER])
+def test_a_pull_request_that_is_asked_for_by_its_ref_runs_as_the_strangers_that_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, cause: Cause | None
+) -> None:
+    named(world, monkeypatch, PULL.ref)
+    with pytest.raises(NotFound, match="no open pull request"):
+        world.detector.run_now(secretive(), PULL.ref, "ana", cause=cause)
+    world.sources.pulls.append(PULL)
+    run = world.detector.run_now(secretive(), PULL.ref, "ana", cause=cause)
+    frozen = world.store.runs.definition(run.id)
+    assert (run.change.revision.pull, frozen.untrusted, frozen.execution.secrets) == (PULL, True, ())
+    again = world.detector.run_now(secretive(), None, "ana", rerun_of=run)
+    assert world.store.runs.definition(again.id).execution.secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("branch", "cause", "strangers"),
+    [
+        ("refs/merge-requests/7/head", None, True),
+        ("refs/merge-requests/7/head", Cause.TRIGGER, True),
+        ("", Cause.TRIGGER, True),
+        ("", None, False),
+        ("main", Cause.TRIGGER, False),
+        ("refs/tags/v1", Cause.TRIGGER, False),
+    ],
+)
+def test_what_strangers_may_have_written_gets_no_secrets_because_somebody_names_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, branch: str, cause: Cause | None, strangers: bool
+) -> None:
+    named(world, monkeypatch, branch)
+    run = world.detector.run_now(secretive(), "named", "ana", cause=cause)
+    frozen = world.store.runs.definition(run.id)
+    assert frozen.untrusted is strangers
+    assert frozen.execution.secrets == (() if strangers else ("TOKEN",))
+    again = world.detector.run_now(secretive(), None, "ana", rerun_of=run)
+    assert world.store.runs.definition(again.id).untrusted is strangers
 
 
 def test_a_run_that_is_not_there_cannot_be_approved(world: World, approver: Approver) -> None:
