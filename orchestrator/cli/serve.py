@@ -165,6 +165,10 @@ def _tell_what_is_watched(app: Application, log: logging.Logger) -> None:
             log.info("%s watches %s (%s) every %g s", pipeline.name, source.location, branches, source.poll)
         for dataset in pipeline.datasets:
             log.info("%s watches the data in %s every %g s", pipeline.name, dataset.path, dataset.poll)
+        for words in app.occasions.words(pipeline):
+            log.info("%s runs by schedule: %s", pipeline.name, words)
+        if pipeline.after:
+            log.info("%s runs after %s", pipeline.name, ", ".join(pipeline.after))
     for repository in app.repositories.values():
         source = repository.source
         branches = ", ".join(source.branches)

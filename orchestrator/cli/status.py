@@ -128,6 +128,7 @@ def _json(view: PipelineView) -> Json:
         "waiting": [reference(run) for run in view.waiting],
         "why_waiting": view.why,
         "next_time": iso(view.next_time),
+        "schedules": [*view.schedules],
         "troubles": [_trouble_json(seen) for seen in view.troubles],
     }
 

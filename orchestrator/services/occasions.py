@@ -88,6 +88,10 @@ class OccasionServer:
                 waits.append((upcoming - now).total_seconds())
         return Sight(found, min(waits))
 
+    def words(self, pipeline: Pipeline) -> list[str]:
+        """Its schedules for people, such as ``At 03:00 on Monday``."""
+        return [self._timetable.words(schedule) for schedule in pipeline.schedules]
+
     def next_time(self, pipeline: Pipeline) -> datetime | None:
         """When a schedule of it comes next; None: never."""
         now = self._clock.now()

@@ -12,7 +12,7 @@ from orchestrator.domain.report import label_for
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.ports.records import Watched
 from orchestrator.ports.store import Store
-from orchestrator.services.occasions import schedule_watch, upstream_watch
+from orchestrator.services.occasions import schedule_key, schedule_watch, upstream_watch
 from orchestrator.services.watches import dataset_watch, source_watch
 
 _FORGOTTEN: Final = timedelta(days=1)
@@ -37,6 +37,8 @@ class PipelineView:
     troubles: tuple[Watched, ...]
     next_time: datetime | None
     """When its schedules come next."""
+    schedules: tuple[str, ...] = ()
+    """Each as it is written, with its zone."""
 
     @property
     def state(self) -> str:
@@ -119,6 +121,7 @@ def _view(
         why=reasons[0] if reasons else "",
         troubles=_troubles(watches[name] for name in watch_names(pipeline) if name in watches),
         next_time=next_time(pipeline) if pipeline.schedules else None,
+        schedules=tuple(schedule_key(schedule) for schedule in pipeline.schedules),
     )
 
 

@@ -184,6 +184,8 @@ class Looks:
     def _remember(self, name: str, memory: _Memory) -> None:
         with self._lock:
             self._memories[name] = memory
+            if self._past is not None:
+                self._past.pop(name, None)
 
     def _write(self, write: Callable[[datetime], None]) -> None:
         try:

@@ -16,8 +16,8 @@ from orchestrator.store.transitions import Once, changed, record
 
 WATCHER: Final = "watcher"
 """Who writes into the journal what could not be looked at."""
-_RENEWED_WITHIN: Final = timedelta(minutes=15)
-"""So long after its next look was due, the trouble that another server told is nobody's any more."""
+_RENEWED_WITHIN: Final = timedelta(minutes=2)
+"""So long after its next look was due, the trouble that another process told is nobody's any more."""
 _ROW: Final = Once(WatchRow)
 _LOOKED: Final = (
     update(WatchRow)

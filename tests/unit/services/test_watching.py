@@ -97,6 +97,19 @@ def test_trouble_of_the_process_before_is_not_told_again_and_its_end_is(world: W
     assert notes(world) == ["/repo does not answer", "answers again"]
 
 
+def test_what_is_watched_anew_has_no_trouble_of_long_ago(world: World) -> None:
+    watch = watch_of(world)
+    world.sources.down = True
+    looks_of(world).look(watch)
+    looks = looks_of(world)
+    world.sources.down = False
+    looks.look(watch)
+    looks.forget(watch.name)
+    looks.look(watch)
+    assert notes(world) == ["/repo does not answer", "answers again"]
+    assert looks.problems == {}
+
+
 def test_trouble_that_cannot_be_written_down_stops_no_watching(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

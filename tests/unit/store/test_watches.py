@@ -72,7 +72,7 @@ def test_a_look_of_one_server_leaves_the_trouble_that_another_renews(store: SqlS
 
 def test_trouble_that_nobody_renews_ends_with_a_look_that_goes_well(store: SqlStore) -> None:
     store.watches.troubled(NAME, "away", 1, later(30), AT)
-    store.watches.looked({NAME: (later(30 + 15 * 60 + 1), "")})
+    store.watches.looked({NAME: (later(30 + 2 * 60 + 1), "")})
     assert store.watches.all()[NAME].trouble == ""
     assert told(store) == ["away", "answers again"]
 
