@@ -24,6 +24,7 @@ from pathlib import Path
 
 import docker
 
+from orchestrator.domain.run import Run
 from tests.benchmarks.calls import Plan, recorded
 from tests.benchmarks.harness import Figures, Parameters, table
 from tests.benchmarks.product import COMMAND, Product, serving
@@ -61,12 +62,13 @@ def measure(parameters: Parameters) -> Figures:
             samples["product_verdict"].append(verdict)
         plan = _plan(product, client)
         # A slot makes its network once, at its first run; what is measured is every later one.
-        _product_batch(product, client, 2 * slots)
+        _product_batch(product, client, _first_of(product, client), 2 * slots)
         for _ in range(parameters.number("batches", 3)):
             with _cpu(cpu["bare"]):
                 samples["bare_batch"].append(_bare_batch(engine, plan, slots, runs))
+            run = _first_of(product, client)
             with _cpu(cpu["product"]):
-                samples["product_batch"].append(_product_batch(product, client, runs))
+                samples["product_batch"].append(_product_batch(product, client, run, runs))
     middle = {name: statistics.median(values) for name, values in samples.items()}
     for what in ("first_instruction", "verdict", "batch"):
         shown = {side: samples[f"{side}_{what}"] for side in ("bare", "product")}
@@ -158,12 +160,17 @@ def _plan(product: Product, client: docker.APIClient) -> Plan:
     return Plan([call for call in calls if not call.target.startswith("/info")], name, volume)
 
 
-def _product_batch(product: Product, client: docker.APIClient, runs: int) -> float:
+def _first_of(product: Product, client: docker.APIClient) -> Run:
+    """A run of a new commit, over and tidied up."""
     run = product.push()
     product.judged(range(run.id, run.id + 1))
     _tidy(product, client, run.id)
+    return run
+
+
+def _product_batch(product: Product, client: docker.APIClient, first: Run, runs: int) -> float:
     began = time.time_ns()
-    ids = [product.again(run) for _ in range(runs)]
+    ids = [product.again(first) for _ in range(runs)]
     ended = product.judged(range(ids[0], ids[-1] + 1))
     for run_id in ids[-8:]:
         _tidy(product, client, run_id)
