@@ -249,3 +249,19 @@ def test_neither_the_token_nor_where_it_came_from_reaches_the_state_folder(produ
     assert any(path.name == "orchestrator.db" for path in files)
     for path in files:
         assert product.token.encode() not in path.read_bytes(), path
+
+
+def test_the_quota_that_is_left_is_shown_and_a_limit_waited_for(product: Product) -> None:
+    product.repository.push()
+    app = product.configure()
+    (watch,) = app.watches
+    assert app.looks.look(watch).sight.found
+    app.looks.write_down()
+    assert "requests left until" in app.store.watches.all()[watch.name].note
+    product.hub.secondary_limit(1800, times=1)
+    limited = app.looks.look(watch)
+    assert limited.trouble
+    assert limited.wait == pytest.approx(1800, abs=5)
+    product.clock.advance(limited.wait)
+    product.repository.push()
+    assert app.looks.look(watch).sight.found
