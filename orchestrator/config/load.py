@@ -110,7 +110,9 @@ def load(
         if pipeline.document is not None:
             problems += check_pipeline(pipeline.document, known)
     problems += check_upstreams(
-        [file.document for file in pipelines if file.document is not None], _names(pipelines, "pipeline")
+        [file.document for file in pipelines if file.document is not None],
+        _names(pipelines, "pipeline"),
+        keys_at(main.document.data, "repositories") if main.document is not None else frozenset(),
     )
     problems += _state_in_datasets(main, pipelines)
     problems += _shared_servers(pipelines)

@@ -9,8 +9,13 @@ from orchestrator.config.references import at
 from orchestrator.config.yaml_loader import Document
 
 
-def check_upstreams(documents: Sequence[Document], names: Collection[str]) -> Iterator[Problem]:
-    """The pipelines after which others run. ``names`` are all pipelines, also those that cannot be read."""
+def check_upstreams(
+    documents: Sequence[Document], names: Collection[str], repositories: Collection[str]
+) -> Iterator[Problem]:
+    """The pipelines after which others run. ``names`` are all pipelines, also those that cannot be read.
+
+    Those of ``repositories``, NAME.PIPELINE, are known to nobody before their own files are read.
+    """
     waits = {_name(document): _after(document) for document in documents}
     for document in documents:
         own = _name(document)
@@ -22,7 +27,7 @@ def check_upstreams(documents: Sequence[Document], names: Collection[str]) -> It
                 yield document.problem(place, f'"{upstream}" stands here twice', "each pipeline once")
             elif upstream == own:
                 yield document.problem(place, "a pipeline cannot run after itself", any_of(others))
-            elif upstream not in names:
+            elif upstream not in names and upstream.partition(".")[0] not in repositories:
                 expected = any_of(others) if others else "another pipeline under pipelines/"
                 message = f'there is no pipeline "{upstream}"'
                 yield document.problem(place, message, expected, closest(upstream, others))

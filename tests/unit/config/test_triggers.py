@@ -62,6 +62,12 @@ def test_a_pipeline_whose_file_cannot_be_read_is_known_all_the_same(folder: Conf
     assert not any("no pipeline" in p for p in folder.problems_with("after: [features]\n"))
 
 
+def test_pipelines_of_repositories_are_not_known_before_their_files_are_read(folder: ConfigFolder) -> None:
+    folder.write("orchestrator.yaml", MAIN + "repositories: {acme: {git: https://example.org/acme.git}}\n")
+    assert not any("no pipeline" in p for p in folder.problems_with("after: [acme.features]\n"))
+    assert any("no pipeline" in p for p in folder.problems_with("after: [other.features]\n"))
+
+
 def test_a_trigger_token_that_can_be_guessed_is_refused(folder: ConfigFolder) -> None:
     problems = folder.problems_of_main(MAIN + "web: {trigger_token: secret}\n")
     assert any("this token can be guessed" in problem for problem in problems), problems
