@@ -128,22 +128,22 @@ class Cache:
 
         Raises DiskFull when there is none even so.
         """
+        self._drop_abandoned()
+        total = sum(size for _, size, _ in self._files()) + coming
+        if total <= self.limit:
+            return
         wanted = set(used)
-        files = sorted(self._files(), key=lambda found: found[2])
-        total = sum(size for _, size, _ in files) + coming
-        for key, size, _ in files:
-            if total <= self.limit:
-                break
+        for key, size, _ in sorted(self._files(), key=lambda found: found[2]):
             if key not in wanted:
                 self.drop(key)
                 total -= size
-        if total > self.limit:
-            raise DiskFull(
-                f"{format_size(total)} of data are needed at once, "
-                f"and the cache for them holds {format_size(self.limit)}",
-                "raise storage.data_cache in orchestrator.yaml",
-            )
-        self._drop_abandoned()
+            if total <= self.limit:
+                return
+        raise DiskFull(
+            f"{format_size(total)} of data are needed at once, "
+            f"and the cache for them holds {format_size(self.limit)}",
+            "raise storage.data_cache in orchestrator.yaml",
+        )
 
     def _append(
         self, file: BinaryIO, size: int, fetch: Fetch, offset: int, told: Callable[[int], None]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 from unicodedata import category
@@ -23,6 +24,7 @@ from orchestrator.adapters.datasets.place import Place, RemoteFile
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
 from orchestrator.domain.globs import matcher
+from orchestrator.domain.manifest import ManifestWriter, manifest_of
 from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.text import escaped
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
@@ -31,6 +33,7 @@ from orchestrator.ports.world import Listing, Snapshot
 log = logging.getLogger(__name__)
 
 _THREADS: Final = 4
+_BATCH: Final = 64
 _VAIN: Final = 4
 """So many failures in a row, none of which brought a byte, end the fetching of a file."""
 _PAUSE: Final = 0.5
@@ -69,22 +72,28 @@ class RemoteDataset:
                 f"dataset {dataset.name}: its marker {dataset.marker} says that it is being written",
                 "let whoever writes it put the marker there last",
             )
-        return Snapshot(fingerprint_of(entries), entries, listing)
+        return Snapshot(fingerprint_of(entries), manifest_of(entries), listing)
 
     def materialise(
         self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink
     ) -> Sequence[FileEntry]:
         """Fetch what is not in the cache."""
-        known = {entry.path: self._cache.find(_key(dataset, entry)) for entry in entries}
-        missing = [entry for entry in entries if known[entry.path] is None]
-        if missing:
-            used = {_key(dataset, entry) for entry in entries}
-            self._cache.make_room(sum(entry.size for entry in missing), used)
-            fetched = _Told(dataset, sum(entry.size for entry in missing), progress)
-            known |= dict(_in_threads(lambda e: (e.path, self._fetched(dataset, e, fetched)), missing))
-        return tuple(
-            FileEntry(entry.path, entry.size, known[entry.path] or "", entry.identity) for entry in entries
-        )
+        lacking = sum(entry.size for entry in entries if self._cache.find(_key(dataset, entry)) is None)
+        if lacking:
+            self._cache.make_room(lacking, (_key(dataset, entry) for entry in entries))
+        told = _Told(dataset, lacking, progress)
+        writer = ManifestWriter()
+
+        def have(entry: FileEntry) -> FileEntry:
+            sha256 = self._cache.find(_key(dataset, entry)) or self._fetched(dataset, entry, told)
+            return replace(entry, sha256=sha256)
+
+        with ThreadPoolExecutor(_THREADS, "fetch") as pool:
+            # In batches: after a failure few more are begun, and of a million files few wait in memory.
+            for begin in range(0, len(entries), _BATCH):
+                for found in pool.map(have, entries[begin : begin + _BATCH]):
+                    writer.add(found)
+        return writer.manifest()
 
     def archive(self, dataset: DatasetSpec, entries: Sequence[FileEntry], progress: ProgressSink) -> BinaryIO:
         """A plain tar of exactly these files. What the disk damaged is fetched anew."""
@@ -150,7 +159,7 @@ class RemoteDataset:
         while True:
             before = told.there(entry.path)
             try:
-                return self._cache.fetch(
+                found = self._cache.fetch(
                     _key(dataset, entry), entry.size, _sums(entry), opened, told.of(entry.path)
                 )
             except DatasetRefused:
@@ -165,6 +174,9 @@ class RemoteDataset:
                 if error.message.startswith(f"dataset {dataset.name}"):
                     raise
                 raise moved(dataset, entry.path, error.message) from error
+            else:
+                told.over(entry.path)
+                return found
 
     def _open(self, dataset: DatasetSpec, entry: FileEntry) -> BinaryIO:
         file = self._cache.open(_key(dataset, entry))
@@ -201,6 +213,11 @@ class _Told:
     def there(self, path: str) -> int:
         """How many bytes of a file are there."""
         return self._there.get(path, 0)
+
+    def over(self, path: str) -> None:
+        """A file is there."""
+        with self._lock:
+            self._there.pop(path, None)
 
     def of(self, path: str) -> Callable[[int], None]:
         """What hears how many bytes of a file are there."""
@@ -295,24 +312,6 @@ def _parents(folder: str) -> Iterator[str]:
     while "/" in folder:
         folder = folder.rpartition("/")[0]
         yield folder
-
-
-def _in_threads(
-    work: Callable[[FileEntry], tuple[str, str]], entries: Sequence[FileEntry]
-) -> Iterator[tuple[str, str]]:
-    """The results. After a failure no further file is begun."""
-    given_up = threading.Event()
-
-    def unless_given_up(entry: FileEntry) -> tuple[str, str] | None:
-        return None if given_up.is_set() else work(entry)
-
-    with ThreadPoolExecutor(_THREADS, "fetch") as pool:
-        try:
-            for found in pool.map(unless_given_up, entries):
-                if found is not None:
-                    yield found
-        finally:
-            given_up.set()
 
 
 def _unheard(event: ProgressEvent) -> None:
