@@ -76,7 +76,13 @@ def _repository(app: Application, name: str) -> RepositoryPipelines:
     repository = main.repositories[name]
     source = source_of(repository, forge_url(app.config))
     return RepositoryPipelines(
-        name, source, repository.file, app.sources, read, app.statuses.tell_configuration
+        name,
+        source,
+        repository.file,
+        app.sources,
+        read,
+        app.statuses.tell_configuration,
+        repository.trusted_branches,
     )
 
 

@@ -305,12 +305,11 @@ def _servers(document: Document, model: PipelineFile, servers: set[str]) -> Iter
 
 def _renamed(model: PipelineFile, granted: Granted, own: frozenset[str]) -> PipelineFile:
     repository = granted.repository
-    plain = [b for b in repository.branches if not any(c in b for c in "*?[!")]
     return model.model_copy(
         update={
             "pipeline": full_name(granted.name, model.pipeline),
             "project": repository.project,
-            "deploy_branches": repository.deploy_branches or tuple(plain[:1]),
+            "deploy_branches": repository.trusted_branches,
             "after": tuple(full_name(granted.name, name) for name in model.after if name in own),
         }
     )

@@ -120,12 +120,13 @@ class Detector:
         if place is None:
             return []
         source, branch, commit = place
-        pinned = self._pins.now(pipeline)
-        if isinstance(pinned, Unsettled):
-            return []
         revision = self._sources.fetch(source, commit, branch)
+        defined = self._define(pipeline, revision)
+        pinned = Unsettled(dataset.name) if isinstance(defined, str) else self._pins.now(defined)
+        if isinstance(defined, str) or isinstance(pinned, Unsettled):
+            return []
         here = HeadMove(source.name, branch, commit, commit)
-        run = self._maker.make(pipeline, source, Cause.DATA, revision, pinned, [here])
+        run = self._maker.make(defined, source, Cause.DATA, revision, pinned, [here])
         return [run] if run else []
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
@@ -223,15 +224,21 @@ class Detector:
         """Enqueue a run because an occasion has come, which ``moves`` record: of a ref, or of the branch that
         is deployed.
 
-        None when a dataset is being written, so that the occasion has to wait, and when somebody else was
-        faster. Raises SourceError or DatasetError.
+        None when a dataset is being written, so that the occasion has to wait, when somebody else was faster,
+        and when there is no such pipeline at that commit, so that the occasion passes without a run. Raises
+        SourceError or DatasetError.
         """
         source = pipeline.sources[0]
-        pinned = self._pins.now(pipeline)
+        revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
+        defined = self._define(pipeline, revision)
+        if isinstance(defined, str):
+            told = f"{revision.branch}: no run of {revision.short} ({cause.value}): {defined}"
+            self._record(pipeline, source, moves, [told])
+            return None
+        pinned = self._pins.now(defined)
         if isinstance(pinned, Unsettled):
             return None
-        revision = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
-        return self._maker.make(pipeline, source, cause, revision, pinned, moves, note)
+        return self._maker.make(defined, source, cause, revision, pinned, moves, note)
 
     def _first_sight(
         self,

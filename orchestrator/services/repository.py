@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.ports.world import SourceControl
 from orchestrator.services.detect import Detector
+from orchestrator.services.heads import main_of
 from orchestrator.services.watches import Sight
 
 MAX_BYTES: Final = 256 * 1024
@@ -53,10 +54,18 @@ class RepositoryPipelines:
     """
 
     def __init__(
-        self, name: str, source: SourceSpec, file: str, sources: SourceControl, read: Read, tell: Tell
+        self,
+        name: str,
+        source: SourceSpec,
+        file: str,
+        sources: SourceControl,
+        read: Read,
+        tell: Tell,
+        deploy_branches: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.source = source
+        self._deploy_branches = tuple(deploy_branches)
         self._file = file
         self._sources = sources
         self._read = read
@@ -75,13 +84,17 @@ class RepositoryPipelines:
     def look(self, refs: Refs | None = None) -> tuple[Mapping[str, Pipeline], tuple[str, ...]]:
         """The pipelines of all watched branches by name, and what is wrong with their files.
 
-        The main branch defines those that several have. Raises SourceError when the repository cannot be
-        asked.
+        The main branch defines those that several have: the first that may deploy, else the default one. What
+        only another branch defines has neither schedules nor upstreams: such runs are of the main branch's
+        code and may deploy, so who may write another branch must not make any. Raises SourceError when the
+        repository cannot be asked.
         """
         refs = refs if refs is not None else self._sources.refs(self.source)
         found: dict[str, Pipeline] = {}
         wrong: list[str] = []
-        for branch in self._in_order(refs):
+        branches = self._in_order(refs)
+        main = branches[0] if branches else ""
+        for branch in branches:
             commit = refs.branches[branch]
             try:
                 revision = self._sources.fetch(self.source, commit, branch)
@@ -89,7 +102,9 @@ class RepositoryPipelines:
                 continue  # the branch moved on, and the next look sees where to
             defined = self._at(revision)
             for name, pipeline in defined.pipelines.items():
-                found.setdefault(name, pipeline)
+                found.setdefault(
+                    name, pipeline if branch == main else replace(pipeline, schedules=(), after=())
+                )
             wrong += [f"{branch} at {revision.short}: {problem}" for problem in defined.problems]
             self._tell_once(branch, commit, defined)
         if not found and not wrong:
@@ -119,7 +134,9 @@ class RepositoryPipelines:
 
     def _in_order(self, refs: Refs) -> list[str]:
         watched = [branch for branch in refs.branches if self.source.watches(branch)]
-        return sorted(watched, key=lambda branch: (branch != refs.default, branch))
+        deployed = [branch for branch in self._deploy_branches if branch in watched]
+        main = deployed[0] if deployed else main_of(watched, refs.default) if watched else ""
+        return sorted(watched, key=lambda branch: (branch != main, branch))
 
     def _base_of(self, pull: PullRequest) -> Revision | None:
         branches = self._branches or self._sources.refs(self.source).branches

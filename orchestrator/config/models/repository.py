@@ -30,6 +30,12 @@ class Repository(Source):
         examples=[["main"]],
     )
 
+    @property
+    def trusted_branches(self) -> tuple[str, ...]:
+        """The branches whose runs may deploy."""
+        plain = [branch for branch in self.branches if not any(c in branch for c in "*?[!")]
+        return tuple(self.deploy_branches or plain[:1])
+
 
 def _address_rule(value: Plain) -> str:
     text = text_of(value)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from orchestrator.domain.change import Cause, PullRequest
+from orchestrator.domain.change import Cause, PullRequest, Revision
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.pipeline import Pipeline, PullRequestRules, SourceSpec
+from orchestrator.domain.pipeline import Pipeline, PullRequestRules, Schedule, SourceSpec
 from orchestrator.domain.run import Run, RunState
+from orchestrator.services.detect import Detector
 from orchestrator.services.repository import Defined, RepositoryLooks, RepositoryPipelines
 from tests.unit.services.worlds import World, commit_id, pipeline
 
@@ -33,7 +34,11 @@ def read(raw: bytes) -> Defined:
 def named(name: str, command: str) -> Pipeline:
     plain = pipeline(sources=(SOURCE,))
     return replace(
-        plain, name=name, execution=replace(plain.execution, command=("sh", "-c", command)), datasets=()
+        plain,
+        name=name,
+        execution=replace(plain.execution, command=("sh", "-c", command)),
+        schedules=(Schedule("* * * * *"),),
+        after=("wine.first",),
     )
 
 
@@ -45,7 +50,13 @@ class Repository:
     look: Callable[[], object] = field(init=False)
 
     def __post_init__(self) -> None:
-        pipelines = RepositoryPipelines("wine", SOURCE, FILE, self.world.sources, read, self.tell)
+        pipelines = RepositoryPipelines("wine", SOURCE, FILE, self.world.sources, read, self.tell, ("main",))
+
+        def define(pipeline: Pipeline, revision: Revision) -> Pipeline | str:
+            return pipelines.define(pipeline.name, revision)
+
+        world = self.world
+        world.detector = Detector(world.store, world.sources, world.data, world.clock, define)
         self.look = RepositoryLooks(pipelines, self.world.detector, self.changed).look
 
     def tell(self, source: SourceSpec, commit: str, problems: Sequence[str]) -> None:
@@ -147,3 +158,21 @@ def test_a_repository_without_a_file_says_so(world: World) -> None:
     with pytest.raises(InvalidInput, match=r"no watched branch of /repo has a file \.mlci\.yaml"):
         repository.look()
     assert repository.told == []
+
+
+def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the_main_branch(
+    repository: Repository,
+) -> None:
+    repository.push("try", "a trap", "wine.quality steal\nwine.mine steal")
+    repository.look()
+    assert repository.now["wine.quality"].schedules != ()
+    assert repository.now["wine.mine"].schedules == ()
+    assert repository.now["wine.mine"].after == ()
+    detector = repository.world.detector
+    scheduled = detector.run_due(repository.now["wine.quality"], Cause.SCHEDULE, (), "")
+    assert scheduled is not None
+    assert repository.command(scheduled) == "train"
+    assert detector.run_due(repository.now["wine.mine"], Cause.SCHEDULE, (), "") is None
+    repository.push("try", "the trap again", "wine.quality steal\nwine.mine steal")
+    repository.look()
+    assert [run.change.revision.branch for run in repository.runs("wine.mine")] == ["try"]
