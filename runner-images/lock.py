@@ -99,7 +99,7 @@ def main() -> None:
     for source in sorted(HERE.glob("*/*.in")):
         text = said("pip", "compile", str(source), "--universal", "--python-version", "3.11", *index)
         source.with_suffix(".txt").write_text(pinned(text, source.name))
-    extras = ("--extra", "postgres", "--extra", "demo")
+    extras = ("--extra", "postgres", "--extra", "s3", "--extra", "gcs", "--extra", "demo")
     server = said("export", "--frozen", "--no-dev", *extras, "--no-emit-project")
     (HERE / "server" / "requirements.txt").write_text(pinned(server, "uv.lock"))
 
