@@ -31,6 +31,7 @@ from orchestrator.config.models.common import (
     verbatim_text,
     wrong,
 )
+from orchestrator.config.models.machines import HostKey
 from orchestrator.config.problems import any_of, closest
 from orchestrator.config.yaml_loader import Plain
 
@@ -348,7 +349,7 @@ class SftpDataset(_Files):
         description="Password in place of a key; write a reference, not the password.",
         examples=["${{ env.SFTP_PASSWORD }}"],
     )
-    host_key: Verbatim | None = Field(
+    host_key: HostKey | None = Field(
         default=None,
         description="The server's public key; with it, no known_hosts is needed.",
         examples=["ssh-ed25519 AAAAC3…"],

@@ -172,6 +172,7 @@ def test_private_addresses_are_asked_only_where_the_file_says_so(folder: ConfigF
         ("s3: data/x, access_key: 'x'", "of access_key and secret_key one is missing"),
         ("dvc: a.dvc, repository: ., remote: 'ssh://x/y'", '"ssh://x/y" is no remote that is read here'),
         ("sftp: 'sftp://files.example.org/srv'", "does not say who logs in and in which folder"),
+        ("sftp: 'sftp://ci@x/srv', host_key: nonsense", "this is not a host key"),
         ("hf: 'a/b/c'", '"a/b/c" is no dataset of the Hub; expected OWNER/NAME'),
         ("s3: data/x, url: 'https://example.org/x'", "where the data lie is said twice, by url and s3"),
         ("s4: data/x", "where the data lie is not said; expected one of path, url, s3"),
