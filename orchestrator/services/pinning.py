@@ -15,6 +15,7 @@ from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.records import DataMove, DatasetWatch
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, Listing, Snapshot
+from orchestrator.services.tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Pins:
         self._store = store
         self._datasets = datasets
         self._clock = clock
+        self._tables = Tables(store, datasets)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def now(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...] | Unsettled:
@@ -111,9 +113,11 @@ class Pins:
         return self._datasets.snapshot(dataset, known, _ignore)
 
     def _record(self, dataset: DatasetSpec, snapshot: Snapshot) -> DatasetVersion:
+        former = self._store.detection.dataset_watch(dataset)
         version = self._store.detection.record_version(
             dataset, snapshot.fingerprint, snapshot.entries, self._clock.now()
         )
+        self._tables.record(dataset, version, snapshot.entries, former.fingerprint if former else None)
         self._store.detection.save_dataset_watch(
             dataset, DatasetWatch(snapshot.listing.signature, snapshot.fingerprint)
         )

@@ -24,6 +24,7 @@ from orchestrator.domain.report import (
     word_for,
 )
 from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries
+from orchestrator.domain.tabular import SHOWN, table_changes
 from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
@@ -200,6 +201,13 @@ def _data_changes(
         )
         moved = "" if former.key == spec.key else ", taken from elsewhere"
         lines.append(f"{version.label}: {diff.summary} since {before.label}{moved}")
+        tables = table_changes(
+            store.detection.tables(former, before.fingerprint),
+            store.detection.tables(spec, version.fingerprint),
+        )
+        lines += [f"{version.dataset}/{told}" for told in tables[:SHOWN]]
+        if len(tables) > SHOWN:
+            lines.append(f"{version.dataset}: {len(tables) - SHOWN} more tables changed")
     return lines
 
 

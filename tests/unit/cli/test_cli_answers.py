@@ -308,6 +308,44 @@ def test_datasets_are_scanned_listed_and_compared(command: Command, folder: Path
     assert command("datasets", "show", "raisins").code == 2
 
 
+def test_two_versions_of_a_dataset_are_compared_by_files_and_by_tables(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    path = folder / "pipelines" / "wine.yaml"
+    path.write_text(path.read_text().replace("{path: ../grapes}", "{path: ../grapes, settle: 0s}"))
+    grapes = tmp_path / "grapes"
+    (grapes / "a.csv").write_text("id,ph\n1,3\n")
+    (grapes / "old.txt").write_text("old")
+    assert command("datasets", "diff", "grapes").code == 2
+    assert command("datasets", "scan", "grapes", "--check").code == 1
+    assert command("datasets", "scan", "grapes").code == 0
+    assert command("datasets", "scan", "grapes", "--check").code == 0
+    (grapes / "a.csv").write_text("id,ph,sugar\n1,3,5\n2,3,4\n")
+    (grapes / "new.txt").write_text("new!")
+    (grapes / "old.txt").unlink()
+    changed = command("datasets", "scan", "grapes", "--check", "--json")
+    assert (changed.code, json.loads(changed.out)["changed"]) == (1, True)
+    assert len(json.loads(command("datasets", "show", "grapes", "--json").out)) == 1
+    assert command("datasets", "scan", "grapes").code == 0
+    told = json.loads(command("datasets", "diff", "grapes", "--json").out)
+    assert (told["added"], told["removed"], told["changed"]) == (
+        {"new.txt": 4},
+        {"old.txt": 3},
+        {"a.csv": [10, 24]},
+    )
+    assert told["tables"] == ["a.csv: 2 rows, +1; new column sugar"]
+    assert command("datasets", "diff", "grapes", "v1", "2", "--exit-code").code == 1
+    assert command("datasets", "diff", "grapes", "v2", "v2", "--exit-code").code == 0
+    shown = command("datasets", "diff", "grapes", "--limit", "1")
+    assert "new.txt" in shown.out
+    assert "2 more files differ" in shown.err
+    assert command("datasets", "diff", "grapes", "v9").code == 2
+    assert command("datasets", "diff", "grapes", "wine#7").code == 2
+    newest = json.loads(command("datasets", "show", "grapes", "--json").out)[-1]
+    assert newest["tables"]["a.csv"]["rows"] == 2
+    assert "2 rows, 3 columns" in command("datasets", "show", "grapes").out
+
+
 def test_an_engine_that_does_not_answer_is_told_by_hosts_and_doctor(command: Command, folder: Path) -> None:
     (host,) = json.loads(command("hosts", "list", "--json").out)
     assert (host["reachable"], host["slots"]) == (False, 2)
