@@ -38,6 +38,7 @@ def watching(
         watch(hub, shared_installation()) as made,
     ):
         yield made
+        assert "Traceback" not in made.server.log.read_text(), "something was not foreseen"
 
 
 def push(watching: Watching) -> Delivery:
