@@ -38,6 +38,9 @@ class HeadMove:
     branch: str
     old: str | None
     new: str | None
+    count: int | None = None
+    """How often it had moved when it was seen, for what goes and comes back is the same and was moved; None:
+    whatever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class DataMove:
     dataset: str
     old: str | None
     new: str
+    count: int | None = None
+    """As with a HeadMove."""
 
 
 @dataclass(frozen=True, slots=True)

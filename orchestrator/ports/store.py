@@ -54,6 +54,12 @@ class Detection(Protocol):
     def heads(self, pipeline: str, source: str) -> Mapping[str, str]:
         """The branches and commits that this pipeline has seen of a source (by its name)."""
 
+    def head_counts(self, pipeline: str, source: str) -> Mapping[str, tuple[str | None, int]]:
+        """The same, with those that are gone (None), and with how often each has moved."""
+
+    def data_counts(self, pipeline: str) -> Mapping[str, tuple[str, int]]:
+        """The dataset fingerprints, by dataset name, with how often each has moved."""
+
     def data_heads(self, pipeline: str) -> Mapping[str, str]:
         """The dataset fingerprints, by dataset name, that this pipeline has seen."""
 

@@ -23,7 +23,17 @@ from orchestrator.domain.trigger import cause_of, may_be_strangers, pipeline_for
 from orchestrator.ports.records import HeadMove, Move, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
-from orchestrator.services.heads import Bursts, Head, adopted, branches_of, gone, main_of, marks, watched
+from orchestrator.services.heads import (
+    Bursts,
+    Head,
+    Seen,
+    adopted,
+    branches_of,
+    gone,
+    main_of,
+    marks,
+    watched,
+)
 from orchestrator.services.making import Maker, start_actions
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.pinning import Pins, Unsettled
@@ -55,7 +65,7 @@ class Detector:
         self._store = store
         self._sources = sources
         self._pins = Pins(store, datasets, clock)
-        self._maker = Maker(store, sources, self._pins, clock)
+        self._maker = Maker(store, sources, clock)
         self._moves = Moves(sources)
         self._bursts = Bursts()
         self._clock = clock
@@ -81,26 +91,28 @@ class Detector:
             self._again.pop(name, None)
             # What was seen is read before the look: else what another server sees meanwhile would seem to
             # have gone back to what is looked at here.
-            seen = dict(self._store.detection.heads(pipeline.name, source.name))
-            if refs is not None and _nothing_new(source, seen, refs):
+            seen = Seen(source.name, self._store.detection.head_counts(pipeline.name, source.name))
+            if refs is not None and _nothing_new(source, seen.commits, refs):
                 self._bursts.keep(pipeline.name, source, ())
                 return []
             look = self._sources.refs(source)
             heads = watched(source, look)
-            if moves := adopted(source, seen, heads):
-                self._record(pipeline, source, moves, _adopted(moves))
-                seen |= {move.branch: move.new for move in moves if move.new is not None}
+            if moves := adopted(source, seen.commits, heads):
+                self._record(pipeline, source, seen.counted(moves), _adopted(moves))
+                seen.follow(moves)
             runs: list[Run] = []
-            if not branches_of(seen):
-                runs += self._first_sight(pipeline, source, heads, look.default, define)
+            branches_seen = branches_of(seen.commits)
+            if not branches_seen:
+                runs += self._first_sight(pipeline, source, heads, look.default, define, seen)
             moved = [
                 head
                 for ref, head in sorted(heads.items())
-                if head.commit != seen.get(ref) and (branches_of(seen) or not head.is_branch)
+                if head.commit != seen.commits.get(ref) and (branches_seen or not head.is_branch)
             ]
             runs += self._all_moved(pipeline, source, look, moved, seen, define)
-            if left := gone(source, seen, heads):
-                self._record(pipeline, source, left, [_gone(move.branch, look) for move in left])
+            if left := gone(source, seen.commits, heads):
+                lines = [_gone(move.branch, look) for move in left]
+                self._record(pipeline, source, seen.counted(left), lines)
             return runs
 
     def again(self, pipeline: Pipeline, source: SourceSpec) -> float | None:
@@ -247,12 +259,13 @@ class Detector:
         heads: Mapping[str, Head],
         default: str | None,
         define: Definition | None,
+        seen: Seen,
     ) -> list[Run]:
         branches = {ref: head for ref, head in heads.items() if head.is_branch}
         if not branches:
             return []
         branch = main_of(branches, default)
-        moves: list[Move] = [HeadMove(source.name, b, None, branches[b].commit) for b in sorted(branches)]
+        moves: list[Move] = [seen.move(b, branches[b].commit) for b in sorted(branches)]
         revision = self._sources.fetch(source, branches[branch].commit, branch)
         defined = define(revision) if define is not None else pipeline
         if isinstance(defined, str):
@@ -262,9 +275,9 @@ class Detector:
         if isinstance(pinned, Unsettled):
             self._wait(pipeline, source, _for_data(source, pinned))
             return []
-        if self._was_run(pipeline, revision, pinned):
+        if self._was_run(pipeline, revision, pinned.versions):
             # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
-            self._record(pipeline, source, [*moves, *self._pins.moves(pipeline, pinned)], [])
+            self._record(pipeline, source, [*moves, *pinned.moves], [])
             return []
         run = self._maker.make(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
@@ -286,7 +299,7 @@ class Detector:
         source: SourceSpec,
         refs: Refs,
         heads: Sequence[Head],
-        seen: Mapping[str, str],
+        seen: Seen,
         define: Definition | None,
     ) -> list[Run]:
         """What becomes of the heads that moved, each apart: what one of them lacks keeps up no other."""
@@ -319,14 +332,13 @@ class Detector:
         source: SourceSpec,
         refs: Refs,
         head: Head,
-        seen: Mapping[str, str],
+        seen: Seen,
         define: Definition | None,
         runs: list[Run],
     ) -> float:
         """Take the steps of a head, and add the runs that come of them; seconds to wait before the rest."""
-        before = seen.get(head.ref)
-        for step in self._moves.steps(source, refs, head, before):
-            move = HeadMove(source.name, head.ref, before, step.commit)
+        for step in self._moves.steps(source, refs, head, seen.commits.get(head.ref)):
+            move = seen.move(head.ref, step.commit)
             made = self._defined(pipeline, step, head, define)
             if isinstance(made, str):
                 self._record(pipeline, source, [move], [f"{head.ref}: no run: {made}"])
@@ -342,7 +354,7 @@ class Detector:
                     # Another server was faster, or something else moved meanwhile.
                     return _SOON
                 runs.append(run)
-            before = step.commit
+            seen.follow([move])
         return 0.0
 
     def _defined(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.domain.change import PULLS, TAGS, PullRequest, Refs
@@ -27,6 +27,30 @@ class Head:
     @property
     def is_branch(self) -> bool:
         return is_branch(self.ref)
+
+
+class Seen:
+    """What a pipeline has seen of a source: commits by ref, and how often each has moved."""
+
+    def __init__(self, source: str, counted: Mapping[str, tuple[str | None, int]]) -> None:
+        self._source = source
+        self._counts = {ref: count for ref, (_, count) in counted.items()}
+        self.commits = {ref: commit for ref, (commit, _) in counted.items() if commit is not None}
+
+    def move(self, ref: str, commit: str) -> HeadMove:
+        """A ref comes from where it was seen to a commit."""
+        return HeadMove(self._source, ref, self.commits.get(ref), commit, self._counts.get(ref, 0))
+
+    def counted(self, moves: Iterable[HeadMove]) -> list[HeadMove]:
+        """The same moves, each only as long as its ref has not moved again."""
+        return [replace(move, count=self._counts.get(move.branch, 0)) for move in moves]
+
+    def follow(self, moves: Iterable[HeadMove]) -> None:
+        """These moves were made."""
+        for move in moves:
+            self._counts[move.branch] = self._counts.get(move.branch, 0) + 1
+            if move.new is not None:
+                self.commits[move.branch] = move.new
 
 
 def watched(source: SourceSpec, refs: Refs) -> dict[str, Head]:
@@ -107,7 +131,7 @@ def _digest(*parts: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Still:
     commit: str
     since: float
     first: float
@@ -121,7 +145,7 @@ class Bursts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[tuple[str, str], dict[str, _Seen]] = {}
+        self._seen: dict[tuple[str, str], dict[str, _Still]] = {}
 
     def wait(self, pipeline: str, source: SourceSpec, head: Head, now: float) -> float:
         """Seconds until a move of this head may run; 0: it may. Tags do not burst. ``now`` is monotonic."""
@@ -131,9 +155,9 @@ class Bursts:
             mine = self._seen.setdefault((pipeline, source.name), {})
             before = mine.get(head.ref)
             if before is None:
-                before = mine[head.ref] = _Seen(head.commit, now, now)
+                before = mine[head.ref] = _Still(head.commit, now, now)
             elif before.commit != head.commit:
-                before = mine[head.ref] = _Seen(head.commit, now, before.first)
+                before = mine[head.ref] = _Still(head.commit, now, before.first)
         ripe = min(before.since + source.settle, before.first + LONGEST_BURST * source.settle)
         return max(ripe - now, 0.0)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from orchestrator.domain.action import Trigger
-from orchestrator.domain.change import Cause, DatasetVersion, PullRequest, Revision
+from orchestrator.domain.change import Cause, PullRequest, Revision
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.domain.run import Run
@@ -15,7 +15,7 @@ from orchestrator.ports.records import Move, NewAction, NewRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
 from orchestrator.services.heads import branches_of, main_of
-from orchestrator.services.pinning import Pins
+from orchestrator.services.pinning import Pinned
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,9 @@ def start_actions(pipeline: Pipeline) -> tuple[NewAction, ...]:
 class Maker:
     """Enqueues runs. Thread-safe."""
 
-    def __init__(self, store: Store, sources: SourceControl, pins: Pins, clock: Clock) -> None:
+    def __init__(self, store: Store, sources: SourceControl, clock: Clock) -> None:
         self._store = store
         self._sources = sources
-        self._pins = pins
         self._clock = clock
 
     def make(
@@ -44,7 +43,7 @@ class Maker:
         source: SourceSpec,
         cause: Cause,
         revision: Revision,
-        pinned: Sequence[DatasetVersion],
+        pinned: Pinned,
         moves: Sequence[Move],
         note: str = "",
         pull: PullRequest | None = None,
@@ -59,7 +58,7 @@ class Maker:
             pipeline,
             cause,
             revision,
-            tuple(pinned),
+            pinned.versions,
             note=note,
             start_actions=start_actions(pipeline),
             needs_approval=waits,
@@ -68,7 +67,7 @@ class Maker:
         )
         # A run of another branch leaves the news of the data to the branch that is trained because of them.
         mine = cause is Cause.FIRST_SIGHT or self._is_trained(pipeline, source, revision.branch)
-        data = self._pins.moves(pipeline, pinned) if mine else []
+        data = pinned.moves if mine else ()
         if cause is Cause.DATA and all(move.old == move.new for move in data):
             return None
         run = self._store.runs.enqueue(new, [*moves, *data], pipeline.name, self._clock.now())

@@ -28,6 +28,18 @@ class Unsettled:
     again: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A version of each dataset, and what a run with these moves in its pipeline's eyes.
+
+    Also what does not move: a run relies on it to stay. Without that, a push and a change of data that are
+    seen at once might each get a run with what was before the other, and what is there now would get none.
+    """
+
+    versions: tuple[DatasetVersion, ...]
+    moves: tuple[DataMove, ...] = ()
+
+
 class Pins:
     """Looks at datasets and says which versions they are. Thread-safe."""
 
@@ -38,34 +50,28 @@ class Pins:
         self._tables = Tables(store, datasets)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def now(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...] | Unsettled:
+    def now(self, pipeline: Pipeline) -> Pinned | Unsettled:
         """A version of each dataset of a pipeline. Raises DatasetError."""
+        # Before the look, as with refs: what another server sees meanwhile is no step back.
+        known = self._store.detection.data_counts(pipeline.name) if pipeline.datasets else {}
         versions: list[DatasetVersion] = []
+        moves: list[DataMove] = []
         for dataset in pipeline.datasets:
             version = self.refresh(dataset)
             if isinstance(version, Unsettled):
                 log.info("%s: waiting for dataset %s to settle", pipeline.name, version.dataset)
                 return version
+            before, count = known.get(dataset.name, (None, 0))
             versions.append(version)
-        return tuple(versions)
+            moves.append(DataMove(dataset.name, before, version.fingerprint, count))
+        return Pinned(tuple(versions), tuple(moves))
 
     def anyhow(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...]:
-        """The same, without waiting for what is being written. Raises DatasetError."""
+        """The versions, without waiting for what is being written. Raises DatasetError."""
         settled = self.now(pipeline)
         if not isinstance(settled, Unsettled):
-            return settled
+            return settled.versions
         return tuple(self._version_now(dataset) for dataset in pipeline.datasets)
-
-    def moves(self, pipeline: Pipeline, pinned: Sequence[DatasetVersion]) -> list[DataMove]:
-        """What a run with these versions moves in a pipeline's eyes, and what it relies on to stay.
-
-        Without the latter, a push and a change of data that are seen at once might each get a run with what
-        was before the other, and what is there now would get none.
-        """
-        known = self._store.detection.data_heads(pipeline.name)
-        return [
-            DataMove(version.dataset, known.get(version.dataset), version.fingerprint) for version in pinned
-        ]
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
         """The dataset's version now; a new one is stored once nothing has changed for the settle time.

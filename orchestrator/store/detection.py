@@ -45,6 +45,18 @@ class SqlDetection:
             )
             return {branch: commit for branch, commit in rows if commit is not None}
 
+    def head_counts(self, pipeline: str, source: str) -> Mapping[str, tuple[str | None, int]]:
+        mine = (HeadRow.pipeline == pipeline, HeadRow.source == source)
+        with self._database.reading() as session:
+            rows = session.execute(select(HeadRow.branch, HeadRow.commit, HeadRow.moves).where(*mine))
+            return {branch: (commit, moves) for branch, commit, moves in rows}
+
+    def data_counts(self, pipeline: str) -> Mapping[str, tuple[str, int]]:
+        columns = select(DataHeadRow.dataset, DataHeadRow.fingerprint, DataHeadRow.moves)
+        with self._database.reading() as session:
+            rows = session.execute(columns.where(DataHeadRow.pipeline == pipeline))
+            return {dataset: (fingerprint, moves) for dataset, fingerprint, moves in rows}
+
     def data_heads(self, pipeline: str) -> Mapping[str, str]:
         with self._database.reading() as session:
             rows = session.execute(

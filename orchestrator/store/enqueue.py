@@ -124,34 +124,32 @@ def _apply(session: Session, pipeline: str, move: Move) -> str:
             return follow_run(session, pipeline, move)
         case ScheduleMove():
             return serve_time(session, pipeline, move)
-        case HeadMove(source, branch, old, new):
+        case HeadMove(source, branch, old, new, count):
             here = (HeadRow.pipeline == pipeline, HeadRow.source == source, HeadRow.branch == branch)
+            known = () if count is None else (HeadRow.moves == count,)
             if old is not None and old == new:
                 # A write, so that no other transaction moves it before this one ends.
                 still = update(HeadRow).where(*here, HeadRow.commit == old).values(commit=new)
                 return _require(changed(session, still))
             guarded = (
                 update(HeadRow)
-                .where(*here, HeadRow.commit.is_not_distinct_from(old))
+                .where(*here, *known, HeadRow.commit.is_not_distinct_from(old))
                 .values(commit=new, moves=HeadRow.moves + 1)
             )
-            first = HeadRow(pipeline=pipeline, source=source, branch=branch, commit=new, moves=1)
-            if not changed(session, guarded) and not (old is None and inserted(session, first)):
+            begun = HeadRow(pipeline=pipeline, source=source, branch=branch, commit=new, moves=1)
+            unknown = old is None and not count
+            if not changed(session, guarded) and not (unknown and inserted(session, begun)):
                 raise TooLate
             return f"head {source}:{branch}@{session.scalar(select(HeadRow.moves).where(*here))}"
-        case DataMove(dataset, old, new):
+        case DataMove(dataset, old, new, count):
             there = (DataHeadRow.pipeline == pipeline, DataHeadRow.dataset == dataset)
+            counted = () if count is None else (DataHeadRow.moves == count,)
+            seen = update(DataHeadRow).where(*there, *counted, DataHeadRow.fingerprint == old)
             if old == new:
-                same = update(DataHeadRow).where(*there, DataHeadRow.fingerprint == old)
-                return _require(changed(session, same.values(fingerprint=new)))
-            moved = (
-                update(DataHeadRow)
-                .where(*there, DataHeadRow.fingerprint == old)
-                .values(fingerprint=new, moves=DataHeadRow.moves + 1)
-            )
-            seen = DataHeadRow(pipeline=pipeline, dataset=dataset, fingerprint=new, moves=1)
-            if not (inserted(session, seen) if old is None else changed(session, moved)):
-                raise TooLate
+                return _require(changed(session, seen.values(fingerprint=new)))
+            moved = seen.values(fingerprint=new, moves=DataHeadRow.moves + 1)
+            first = DataHeadRow(pipeline=pipeline, dataset=dataset, fingerprint=new, moves=1)
+            _require(inserted(session, first) if old is None else changed(session, moved))
             return f"data {dataset}@{session.scalar(select(DataHeadRow.moves).where(*there))}"
 
 

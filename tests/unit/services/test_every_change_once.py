@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,18 +74,10 @@ class Servers(RuleBasedStateMachine):
         self.sources = FakeSources()
         self.data = FakeData(self.clock)
         dataset = DatasetSpec("wine", f"/data/{self.number}", settle=0)
+        source = SourceSpec("repo", "/repo", ("*",), tags=("*",), pull_requests=PullRequestRules())
         self.watched: Pipeline = pipeline(
             name=f"p{self.number}",
-            sources=(
-                SourceSpec(
-                    "repo",
-                    "/repo",
-                    ("*",),
-                    tags=("*",),
-                    pull_requests=PullRequestRules(),
-                    **self.source_rules,
-                ),
-            ),  # type: ignore[arg-type]
+            sources=(replace(source, **self.source_rules),),  # type: ignore[arg-type]
             datasets=(dataset,),
         )
         self.servers = [Server() for _ in range(SERVERS)]
@@ -154,6 +146,20 @@ class Servers(RuleBasedStateMachine):
             self.raise_defects(server)
             act = self.scan if data else self.poll
             server.turn = Turn(lambda: act(server))
+
+    @rule(content=st.sampled_from((b"1", b"2", b"3")), data=st.booleans())
+    def overtake(self, content: bytes, data: bool) -> None:
+        """Something changes, and one server sees it at once, whatever the others are in the middle of."""
+        if data:
+            self.write(content)
+        else:
+            self.push("main", False)
+        server = self.servers[0]
+        if server.turn is not None:
+            server.turn.finish()
+            self.raise_defects(server)
+            server.turn = None
+        (self.scan if data else self.poll)(server)
 
     @precondition(lambda self: any(server.turn for server in self.servers))
     @rule(index=st.integers(0, SERVERS - 1), steps=st.integers(1, 12))
