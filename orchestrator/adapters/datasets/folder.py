@@ -47,13 +47,12 @@ class FolderDataset:
         Versions of a dataset are told apart by the kind of hash that its first one has.
         """
         algorithm = Algorithm.SHA256 if known and not known[0].identity else self._algorithm
-        total = look_at(dataset).size
         done = 0
 
         def told(size: int) -> None:
             nonlocal done
             done += size
-            progress(ProgressEvent(f"hashing dataset {dataset.name}", done, total, "bytes"))
+            progress(ProgressEvent(f"hashing dataset {dataset.name}", done, None, "bytes"))
 
         index = None if self._index is None else HashIndex(self._index / dataset.key, algorithm)
         before = index.known() if index is not None else None
