@@ -151,6 +151,7 @@ def _judged(
         return None, problems
     if granted.grant is not None:
         problems += _mails(document, model, granted.grant)
+        problems += _too_much(document, model, granted.grant)
     problems += _servers(document, model, servers)
     usable = {name: granted.datasets[name] for name in datasets if name in granted.datasets}
     return model.model_copy(update={"source": source, "datasets": usable}), problems
@@ -287,6 +288,16 @@ def _mails(document: Document, model: PipelineFile, grant: Grant) -> Iterator[Pr
                     message = f'mail to "{address}" was not granted to this repository'
                     expected = any_of((AUTHOR, *grant.emails))
                     yield document.problem(path, message, expected)
+
+
+def _too_much(document: Document, model: PipelineFile, grant: Grant) -> Iterator[Problem]:
+    if model.schedule and not grant.schedules:
+        position = document.key_position(("schedule",))
+        message = "schedules were not granted to this repository"
+        yield Problem(document.file, position, message, "no schedule")
+    if model.replicates > grant.replicates:
+        message = f"{model.replicates} replicates are more than were granted to this repository"
+        yield document.problem(("replicates",), message, f"at most {grant.replicates}")
 
 
 def _servers(document: Document, model: PipelineFile, servers: set[str]) -> Iterator[Problem]:

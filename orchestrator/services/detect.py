@@ -34,7 +34,7 @@ from orchestrator.services.heads import (
     marks,
     watched,
 )
-from orchestrator.services.making import Maker, start_actions
+from orchestrator.services.making import Declined, Maker, start_actions
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.pinning import Pins, Unsettled
 
@@ -232,12 +232,12 @@ class Detector:
 
     def run_due(
         self, pipeline: Pipeline, cause: Cause, moves: Sequence[Move], note: str, ref: str | None = None
-    ) -> Run | None:
+    ) -> Run | Declined | None:
         """Enqueue a run because an occasion has come, which ``moves`` record: of a ref, or of the branch that
         is deployed.
 
-        None when a dataset is being written, so that the occasion has to wait, when somebody else was faster,
-        and when there is no such pipeline at that commit, so that the occasion passes without a run. Raises
+        Declined when there is no such pipeline at that commit: the occasion passes without a run. None when a
+        dataset is being written, so that the occasion has to wait, and when somebody else was faster. Raises
         SourceError or DatasetError.
         """
         source = pipeline.sources[0]
@@ -246,7 +246,7 @@ class Detector:
         if isinstance(defined, str):
             told = f"{revision.branch}: no run of {revision.short} ({cause.value}): {defined}"
             self._record(pipeline, source, moves, [told])
-            return None
+            return Declined(defined)
         pinned = self._pins.now(defined)
         if isinstance(pinned, Unsettled):
             return None

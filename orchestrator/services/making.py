@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.change import Cause, PullRequest, Revision
@@ -27,6 +28,13 @@ def start_actions(pipeline: Pipeline) -> tuple[NewAction, ...]:
         for position, (trigger, spec) in enumerate(pipeline.actions)
         if trigger is Trigger.START
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """What nothing runs for, and why: there is no use in trying again."""
+
+    why: str
 
 
 class Maker:

@@ -20,6 +20,7 @@ from orchestrator.ports.records import Move, ScheduleMove, UpstreamMove, Upstrea
 from orchestrator.ports.store import Store
 from orchestrator.ports.timetable import Timetable
 from orchestrator.ports.world import Clock
+from orchestrator.services.making import Declined
 from orchestrator.services.watches import HERE, Sight, Watch, server_of
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,11 @@ UNSETTLED: Final = 5.0
 class Starter(Protocol):
     """Enqueues runs of a pipeline's main branch, pinned to the data as they are."""
 
-    def run_due(self, pipeline: Pipeline, cause: Cause, moves: Sequence[Move], note: str) -> Run | None:
-        """The run; None when its data are being written, or somebody else served these moves.
+    def run_due(
+        self, pipeline: Pipeline, cause: Cause, moves: Sequence[Move], note: str
+    ) -> Run | Declined | None:
+        """The run; Declined when there will be none; None when its data are being written, or somebody else
+        served these moves.
 
         Raises SourceError or DatasetError when it could not be found out what to run.
         """
@@ -80,10 +84,11 @@ class OccasionServer:
             times = partial(self._timetable.times, schedule)
             if (time := due(times, served, now)) is not None:
                 move = ScheduleMove(key, served, time.at)
-                if self._start(pipeline, Cause.SCHEDULE, move, time.note) is None:
+                started = self._start(pipeline, Cause.SCHEDULE, move, time.note)
+                if started is None:
                     waits.append(UNSETTLED)
                     continue
-                found = True
+                found = found or isinstance(started, Run)
             if (upcoming := next(iter(times(now)), None)) is not None:
                 waits.append((upcoming - now).total_seconds())
         return Sight(found, min(waits))
@@ -117,8 +122,9 @@ class OccasionServer:
                 if not done and run.state is RunState.PASSED:
                     move = UpstreamMove(upstream, run.id)
                     note = f"after {upstream}#{run.number} passed"
-                    done = self._start(pipeline, Cause.UPSTREAM, move, note) is not None
-                    found, left = found or done, left or not done
+                    started = self._start(pipeline, Cause.UPSTREAM, move, note)
+                    done = started is not None
+                    found, left = found or isinstance(started, Run), left or not done
                 contiguous = contiguous and done
                 dealt_with = run.id if contiguous else dealt_with
             if dealt_with > mark:
@@ -127,11 +133,11 @@ class OccasionServer:
             self._followed_at[pipeline.name] = head
         return Sight(found)
 
-    def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | None:
-        run = self._starter.run_due(pipeline, cause, (move,), note)
-        if run is not None:
-            log.info("%s: %s", run.title, note)
-        return run
+    def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | Declined | None:
+        started = self._starter.run_due(pipeline, cause, (move,), note)
+        if isinstance(started, Run):
+            log.info("%s: %s", started.title, note)
+        return started
 
 
 def _may_count(run: UpstreamRun) -> bool:

@@ -90,7 +90,8 @@ class Preparer:
         setup command runs or data are sent.
         """
         runner, (source, commit) = pipeline.runner, _source(run, pipeline)
-        whose = f"{source.location} {run.change.revision.branch}" if pipeline.untrusted else ""
+        # A stranger's commit on no branch shares with nobody.
+        whose = f"{source.location} {run.change.revision.branch or commit}" if pipeline.untrusted else ""
         if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
             with self._code.checkout(source, commit) as checkout:
                 network = self._network(engine, host, slot, runner, interrupt, progress)

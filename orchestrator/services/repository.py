@@ -75,6 +75,8 @@ class RepositoryPipelines:
         self._told: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._now: Mapping[str, Pipeline] = {}
         self._branches: Mapping[str, str] = {}
+        self._seen: tuple[tuple[tuple[str, str], ...], Mapping[str, Pipeline], tuple[str, ...]] | None = None
+        """The heads of the last look, with what it found: nothing is asked anew while none of them moves."""
 
     @property
     def now(self) -> Mapping[str, Pipeline]:
@@ -93,23 +95,27 @@ class RepositoryPipelines:
         found: dict[str, Pipeline] = {}
         wrong: list[str] = []
         branches = self._in_order(refs)
-        main = branches[0] if branches else ""
-        for branch in branches:
-            commit = refs.branches[branch]
+        heads = tuple((branch, refs.branches[branch]) for branch in branches)
+        with self._lock:
+            if self._seen is not None and self._seen[0] == heads:
+                return self._seen[1:]
+        for branch, commit in heads:
             try:
                 revision = self._sources.fetch(self.source, commit, branch)
             except RevisionGone:
                 continue  # the branch moved on, and the next look sees where to
             defined = self._at(revision)
             for name, pipeline in defined.pipelines.items():
-                found.setdefault(
-                    name, pipeline if branch == main else replace(pipeline, schedules=(), after=())
-                )
+                if branch != branches[0]:
+                    pipeline = replace(pipeline, schedules=(), after=())
+                found.setdefault(name, pipeline)
             wrong += [f"{branch} at {revision.short}: {problem}" for problem in defined.problems]
             self._tell_once(branch, commit, defined)
         if not found and not wrong:
             wrong.append(f"no watched branch of {self.source.location} has a file {self._file}")
-        self._now, self._branches = found, dict(refs.branches)
+        with self._lock:
+            self._seen = heads, found, tuple(wrong)
+            self._now, self._branches = found, dict(refs.branches)
         return found, tuple(wrong)
 
     def refs(self) -> Refs:

@@ -64,6 +64,15 @@ class Grant(Model):
     servers: Items[Name] = Field(
         default=(), description="Servers that its runs may be deployed to.", examples=[["wine-prod"]]
     )
+    schedules: bool = Field(
+        default=False, description="Whether its pipelines may have a `schedule`.", examples=[True]
+    )
+    replicates: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=10,
+        description="How many times a change may be trained at most.",
+        examples=[10],
+        json_schema_extra={"x-unit": "attempts"},
+    )
     emails: Items[AddressRule] = Field(
         default=(),
         description="Addresses, or patterns of them, that its reports may be sent to, besides the author.",

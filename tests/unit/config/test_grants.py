@@ -23,6 +23,7 @@ def test_a_grant_is_found_by_the_name_on_github(folder: ConfigFolder) -> None:
     configuration = folder.load().configuration
     assert configuration is not None
     granted = granted_to(configuration.orchestrator, "cellar", configuration.pipelines)
+    assert granted.grant is not None
     assert granted.grant.runners == ("cpu",)
     assert granted.grant.servers == ()
 
@@ -32,6 +33,7 @@ def test_a_repository_without_a_grant_may_use_nothing(folder: ConfigFolder) -> N
     configuration = folder.load().configuration
     assert configuration is not None
     granted = granted_to(configuration.orchestrator, "cellar", configuration.pipelines)
+    assert granted.grant is not None
     assert granted.grant.model_fields_set == set()
 
 

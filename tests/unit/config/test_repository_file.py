@@ -103,6 +103,8 @@ def test_problems_of_a_later_document_are_told_by_the_line_of_the_file() -> None
         ("pipeline: quality", "pipeline: quality\nsource: {branches: ['**']}", '"branches" is not for a repository to say'),
         ("pipeline: quality", "pipeline: quality\nsources: [{git: /srv}]", '"sources" is not for a repository to say'),
         ("pipeline: quality", "pipeline: quality\nhosts: {local: {}}", 'unknown key "hosts"'),
+        ("pipeline: quality", "pipeline: quality\nschedule: ['* * * * *']", "schedules were not granted to this repository; expected no schedule"),
+        ("pipeline: quality", "pipeline: quality\nreplicates: 11", "11 replicates are more than were granted to this repository; expected at most 10"),
         ("pipeline: quality", "pipeline: a.b/c", '"a.b/c" is not a name'),
         ("[wine]}}", "[secret-data]}}", 'there is no dataset "secret-data"'),
     ],

@@ -12,6 +12,7 @@ from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.pipeline import Pipeline, PullRequestRules, Schedule, SourceSpec
 from orchestrator.domain.run import Run, RunState
 from orchestrator.services.detect import Detector
+from orchestrator.services.making import Declined
 from orchestrator.services.repository import Defined, RepositoryLooks, RepositoryPipelines
 from tests.unit.services.worlds import World, commit_id, pipeline
 
@@ -170,9 +171,11 @@ def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the
     assert repository.now["wine.mine"].after == ()
     detector = repository.world.detector
     scheduled = detector.run_due(repository.now["wine.quality"], Cause.SCHEDULE, (), "")
-    assert scheduled is not None
+    assert isinstance(scheduled, Run)
     assert repository.command(scheduled) == "train"
-    assert detector.run_due(repository.now["wine.mine"], Cause.SCHEDULE, (), "") is None
+    declined = detector.run_due(repository.now["wine.mine"], Cause.SCHEDULE, (), "")
+    assert isinstance(declined, Declined)
+    assert "has no such pipeline" in declined.why
     repository.push("try", "the trap again", "wine.quality steal\nwine.mine steal")
     repository.look()
     assert [run.change.revision.branch for run in repository.runs("wine.mine")] == ["try"]

@@ -408,6 +408,6 @@ def test_a_deleted_branch_is_told(seen: World) -> None:
 def test_an_occasion_runs_the_main_branch_with_the_data_as_they_are(seen: World) -> None:
     watched = watching()
     run = seen.detector.run_due(watched, Cause.SCHEDULE, (), "due at 03:00")
-    assert run is not None
+    assert isinstance(run, Run)
     assert (run.change.cause, run.change.note) == (Cause.SCHEDULE, "due at 03:00")
     assert run.change.revision.branch == "main"
