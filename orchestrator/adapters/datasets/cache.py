@@ -23,6 +23,7 @@ _CHUNK: Final = 1 << 20
 _ABANDONED_AFTER: Final = 7 * 24 * 3600.0
 """Seconds after which a fetch that nobody went on with is given up."""
 _HASH: Final = ".sha256"
+_OLD: Final = "old"
 
 Fetch = Callable[[int], AbstractContextManager[Iterator[bytes]]]
 """Opens a file's bytes from an offset on."""
@@ -71,9 +72,9 @@ class Cache:
     ) -> str:
         """Have a file of ``size`` bytes; its SHA-256. What another fetch left is continued.
 
-        ``sums`` are names of hashes (``sha256``, ``md5``, ``blob`` as in Git) with the value that the content
-        must have. ``told`` hears how many bytes are there. Raises DatasetMoved when the content is not as
-        said, and what ``fetch`` raises.
+        ``sums`` are names of hashes (``sha256``, ``md5``, ``old`` as of DVC 2, ``blob`` as in Git) with the
+        value that the content must have. ``told`` hears how many bytes are there. Raises DatasetMoved when
+        the content is not as said, and what ``fetch`` raises.
         """
         with self._writing(key) as file:
             found = self.find(key)
@@ -238,11 +239,18 @@ class Cache:
 def _digest_of(file: BinaryIO, sums: Iterable[tuple[str, str]]) -> str | None:
     """The SHA-256 of a file's content; None when it is not the content that the other hashes belong to."""
     wanted = dict(sums)
-    digests = {name: _hasher(name, file) for name in {*wanted, "sha256"}}
+    digests = {name: _hasher(name, file) for name in {*wanted, "sha256"} - {_OLD}}
+    # DVC 2 hashed what it took for text with its ends of lines as on Unix, a chunk at a time.
+    plain, unix = (hashlib.md5(usedforsecurity=False) for _ in range(2))
     file.seek(0)
     while chunk := file.read(_CHUNK):
         for digest in digests.values():
             digest.update(chunk)
+        if _OLD in wanted:
+            plain.update(chunk)
+            unix.update(chunk.replace(b"\r\n", b"\n"))
+    if wanted.pop(_OLD, plain.hexdigest()) not in (plain.hexdigest(), unix.hexdigest()):
+        return None
     if any(digests[name].hexdigest() != value for name, value in wanted.items()):
         return None
     return digests["sha256"].hexdigest()

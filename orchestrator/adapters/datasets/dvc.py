@@ -1,7 +1,8 @@
 """Data that DVC keeps track of, told apart by the hashes in ``.dvc`` files and ``dvc.lock``.
 
 Nothing is fetched to see that they changed. Contents lie by their MD5: in the cache of a repository that is a
-folder here, in a remote that is a folder or in S3, and where nothing was moved, in the working tree. Of a
+folder here, in a remote that is a folder or in S3, and where nothing was moved, in the working tree. Folders
+outside of a repository are read when the administrator names them, not when the repository does. Of a
 folder DVC keeps a list of its files the same way; where that is within reach its files are told one by one,
 and else the folder as a whole.
 """
@@ -9,6 +10,7 @@ and else the folder as a whole.
 from __future__ import annotations
 
 import configparser
+import errno
 import hashlib
 import json
 import os
@@ -19,13 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import yaml
 
 from orchestrator.adapters.datasets.access import option
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
+from orchestrator.adapters.datasets.shelf import Shelf, inside, named, open_below
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import (
     DatasetRefused,
@@ -42,6 +45,8 @@ from orchestrator.ports.world import SourceControl
 
 _FILE: Final = 16 << 20
 """Bytes that a ``.dvc`` file or ``dvc.lock`` may have."""
+_CONFIG: Final = 1 << 20
+"""Bytes of DVC's configuration that are read."""
 _LIST: Final = 1 << 30
 """Bytes that the list of a folder may have."""
 _CHUNK: Final = 1 << 20
@@ -69,17 +74,6 @@ class _Output:
     def folder(self) -> bool:
         """Whether it is a folder."""
         return self.md5.endswith(".dir")
-
-
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """Where contents lie by hash: the root of a cache or a remote."""
-
-    root: Path
-
-    def place(self, md5: str, old: bool) -> Path:
-        """Where a content would be."""
-        return self.root / _below(md5, old)
 
 
 class Bucket(Protocol):
@@ -112,23 +106,23 @@ class _Remote:
         return self.reader.contents(self.dataset, self.bucket, self._key(md5, old), offset)
 
     def _key(self, md5: str, old: bool) -> str:
-        return "/".join(filter(None, (self.prefix, _below(md5, old))))
+        return "/".join(filter(None, (self.prefix, named(md5, old))))
 
 
 @dataclass(frozen=True, slots=True)
 class _Shelves:
-    """All places where contents may lie: folders, the first that has it counts, and then the bucket."""
+    """All places where contents may lie: folders, the first that has it counts, and then the bucket.
 
-    folders: Sequence[_Shelf] = ()
+    ``elsewhere`` are folders that the repository names and that are not in it: these are for the
+    administrator to name.
+    """
+
+    folders: Sequence[Shelf] = ()
     remote: _Remote | None = None
+    elsewhere: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(self.folders) or self.remote is not None
-
-
-def _below(md5: str, old: bool) -> str:
-    """The name of a content below the root of a cache or remote."""
-    return f"{'' if old else 'files/md5/'}{md5[:2]}/{md5[2:]}"
 
 
 class DvcPlace:
@@ -160,14 +154,15 @@ class DvcPlace:
                 "remote: with the folder of the DVC remote",
             )
         shelves = self._shelves(dataset)
-        found = _content(entry.path, md5, kind == "old", shelves, _tree(dataset))
+        with _reading(dataset, entry.path):
+            found = _content(entry.path, md5, kind == "old", shelves, _tree(dataset))
         if found is None and shelves.remote is not None:
             with shelves.remote.contents(md5, kind == "old", offset) as chunks:
                 yield chunks
             return
         if found is None:
-            raise _missing(dataset, entry.path)
-        with _reading(dataset, entry.path), found.open("rb") as file:
+            raise _missing(dataset, entry.path, shelves)
+        with _reading(dataset, entry.path), found as file:
             if os.fstat(file.fileno()).st_size != entry.size:
                 raise moved(dataset, entry.path, "its size differs")
             file.seek(offset)
@@ -178,11 +173,12 @@ class DvcPlace:
         path = option(dataset, "file") or "dvc.lock"
         tree = _tree(dataset)
         if tree is not None:
-            place = tree / path
-            if not place.resolve().is_relative_to(tree.resolve()):
-                raise DatasetRefused(f"dataset {dataset.name}: {path} leaves the repository", "a file in it")
-            with _reading(dataset, path), place.open("rb") as file:
-                text = file.read(_FILE + 1)
+            with _reading(dataset, path):
+                file = open_below(tree, path)
+                if file is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                with file:
+                    text = file.read(_FILE + 1)
             return _bounded(dataset, path, text)
         with _asking(dataset):
             source = SourceSpec(f"data-{dataset.name}", dataset.path)
@@ -212,20 +208,27 @@ class DvcPlace:
         return text_there
 
     def _shelves(self, dataset: DatasetSpec) -> _Shelves:
-        shelves: list[_Shelf] = []
+        shelves: list[Shelf] = []
+        elsewhere: list[str] = []
         tree = _tree(dataset)
         remote = option(dataset, "remote")
         if tree is not None:
             config = _config(tree)
-            cache = config.get("cache", "dir", fallback="cache")
-            shelves.append(_Shelf(tree / ".dvc" / cache))
+            named_there = [config.get("cache", "dir", fallback="cache")]
             name = config.get("core", "remote", fallback="")
             default = config.get(f"'remote \"{name}\"'", "url", fallback="") if name else ""
             if not remote and default and "://" not in default:
-                shelves.append(_Shelf(tree / ".dvc" / default))
+                named_there.append(default)
+            for path in named_there:
+                inner = inside(tree, path)
+                if inner is None:
+                    elsewhere.append(path)
+                else:
+                    shelves.append(Shelf(tree, inner))
         if remote and remote.startswith("s3://"):
             bucket, _, prefix = remote.removeprefix("s3://").partition("/")
-            return _Shelves(shelves, _Remote(dataset, self._bucket(), bucket, prefix.strip("/")))
+            store = _Remote(dataset, self._bucket(), bucket, prefix.strip("/"))
+            return _Shelves(shelves, store, elsewhere)
         if remote and "://" in remote:
             raise DatasetRefused(
                 f"dataset {dataset.name}: contents are read from DVC remotes that are folders or in S3,"
@@ -233,8 +236,8 @@ class DvcPlace:
                 "one of these, or `dvc pull` into a repository that is a folder here",
             )
         if remote:
-            shelves.append(_Shelf(Path(remote)))
-        return _Shelves(shelves)
+            shelves.append(Shelf(Path(remote)))
+        return _Shelves(shelves, None, elsewhere)
 
 
 def _tree(dataset: DatasetSpec) -> Path | None:
@@ -249,7 +252,10 @@ def _config(tree: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     for name in ("config", "config.local"):
         try:
-            parser.read_string((tree / ".dvc" / name).read_text(encoding="utf-8"))
+            file = open_below(tree, f".dvc/{name}")
+            if file is not None:
+                with file:
+                    parser.read_string(file.read(_CONFIG).decode())
         except (OSError, UnicodeDecodeError, configparser.Error):
             continue
     return parser
@@ -357,14 +363,15 @@ def _size_of(
     dataset: DatasetSpec, path: str, output: _Output, md5: str, shelves: _Shelves, tree: Path | None
 ) -> int:
     """Bytes of a content that lies somewhere."""
-    found = _content(path, md5, output.old, shelves, tree)
+    with _reading(dataset, path):
+        found = _content(path, md5, output.old, shelves, tree)
     if found is None:
         there = None if shelves.remote is None else shelves.remote.size(md5, output.old)
         if there is None:
-            raise _missing(dataset, path)
+            raise _missing(dataset, path, shelves)
         return there
-    with _reading(dataset, path):
-        return found.stat().st_size
+    with found:
+        return os.fstat(found.fileno()).st_size
 
 
 def _folder_list(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> Iterator[tuple[str, str]]:
@@ -386,13 +393,14 @@ def _folder_list(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> It
 
 
 def _list_text(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> bytes:
-    found = _content(output.path, output.md5, output.old, shelves, None)
-    if found is not None:
-        with _reading(dataset, output.path), found.open("rb") as file:
-            return file.read(_LIST + 1)
+    with _reading(dataset, output.path):
+        found = _content(output.path, output.md5, output.old, shelves, None)
+        if found is not None:
+            with found:
+                return found.read(_LIST + 1)
     remote = shelves.remote
     if remote is None or remote.size(output.md5, output.old) is None:
-        raise _missing(dataset, f"{output.path}/")
+        raise _missing(dataset, f"{output.path}/", shelves)
     text = bytearray()
     with remote.contents(output.md5, output.old, 0) as chunks:
         for chunk in chunks:
@@ -402,27 +410,34 @@ def _list_text(dataset: DatasetSpec, output: _Output, shelves: _Shelves) -> byte
     return bytes(text)
 
 
-def _content(path: str, md5: str, old: bool, shelves: _Shelves, tree: Path | None) -> Path | None:
-    """Where a content lies; of the working tree only what was found to be it."""
+def _content(path: str, md5: str, old: bool, shelves: _Shelves, tree: Path | None) -> BinaryIO | None:
+    """A content, wherever it lies; of the working tree only what was found to be it. Raises OSError."""
     for shelf in shelves.folders:
-        place = shelf.place(md5, old)
-        if place.is_file():
-            return place
+        found = shelf.open(md5, old)
+        if found is not None:
+            return found
     if tree is None or old:
         return None
-    place = tree / path
-    inside = place.is_file() and place.resolve().is_relative_to(tree.resolve())
-    return place if inside and _md5_of(place) == md5 else None
+    file = open_below(tree, path)
+    if file is not None and _md5_of(file) != md5:
+        file.close()
+        return None
+    return file
 
 
-def _md5_of(place: Path) -> str:
-    with place.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _md5_of(file: BinaryIO) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
 
 
-def _missing(dataset: DatasetSpec, path: str) -> DatasetUnavailable:
+def _missing(dataset: DatasetSpec, path: str, shelves: _Shelves) -> DatasetUnavailable:
+    named_there = ", ".join(escaped(folder) for folder in shelves.elsewhere)
+    but = f"; {named_there}, which the repository names, is outside of it" if named_there else ""
     return DatasetUnavailable(
-        f"dataset {dataset.name}: {escaped(path)} is in no cache and no remote that is known here",
+        f"dataset {dataset.name}: {escaped(path)} is in no cache and no remote that is known here{but}",
         "`dvc push` to the remote, or name with remote: where it lies",
     )
 
@@ -441,7 +456,7 @@ def _reading(dataset: DatasetSpec, path: str) -> Iterator[None]:
         raise DatasetUnavailable(
             f"dataset {dataset.name}: cannot read {escaped(path)} of {dataset.path}:"
             f" {error.strerror or error}",
-            "check that it exists and that this user may read it",
+            "check that it is a file that this user may read",
         ) from error
 
 

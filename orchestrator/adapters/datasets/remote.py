@@ -40,7 +40,7 @@ _PAUSE: Final = 0.5
 """Seconds before the second try; twice as many before each further one."""
 _CHUNK: Final = 1 << 20
 _NO_PATH: Final = re.compile(r"(^|/)(\.\.?)?(/|$)")
-_SUMS: Final = ("sha256", "md5", "blob")
+_SUMS: Final = ("sha256", "md5", "old", "blob")
 
 
 class RemoteDataset:

@@ -438,8 +438,8 @@ class DvcDataset(_Files):
     )
     remote: Annotated[Str, BeforeValidator(_store)] | None = Field(
         default=None,
-        description="Where the contents lie: a folder or s3://BUCKET/PREFIX; without it, the repository's"
-        " own cache and its default remote.",
+        description="Where the contents lie: a folder or s3://BUCKET/PREFIX; without it, the cache and"
+        " the default remote of a repository that is a folder here, as far as they lie in it.",
         examples=["/srv/dvc", "s3://dvc/wine"],
     )
     endpoint: Annotated[Str, BeforeValidator(_endpoint)] | None = Field(

@@ -123,13 +123,26 @@ def test_a_change_is_seen_before_anything_is_fetched_and_once(place: Path, datas
 
 
 def test_what_was_not_pushed_or_pulled_yet_is_no_version(place: Path, dataset: RemoteDataset) -> None:
-    wanted = spec(place / "work", "data/raw.dvc")
+    wanted = spec(place / "work", "data/raw.dvc", remote=str(place / "remote"))
     shutil.rmtree(place / "work/.dvc/cache")
     assert contents(dataset, wanted)["raw/f0.csv"] == "a\n0\n"
     (pushed,) = (place / "remote").rglob("*.dir")
     pushed.rename(pushed.with_suffix(".elsewhere"))
     with pytest.raises(DatasetUnavailable, match=r"data/raw|raw/ is in no cache and no remote"):
         dataset.look(wanted)
+
+
+def test_a_remote_outside_of_the_repository_is_for_the_administrator_to_name(
+    place: Path, dataset: RemoteDataset
+) -> None:
+    shutil.rmtree(place / "work/.dvc/cache")
+    shutil.rmtree(place / "work/data/raw")
+    with pytest.raises(
+        DatasetUnavailable, match=r"\.\./remote, which the repository names, is outside of it"
+    ):
+        dataset.look(spec(place / "work", "data/raw.dvc"))
+    named = spec(place / "work", "data/raw.dvc", remote=str(place / "remote"))
+    assert contents(dataset, named) == {f"raw/{name}": text for name, text in RAW.items()}
 
 
 def test_damaged_contents_never_reach_a_run(place: Path, dataset: RemoteDataset) -> None:
