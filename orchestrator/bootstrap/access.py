@@ -40,9 +40,10 @@ class SourceAccess:
         same = self._known.get(spec.location, [])
         found = next((source for source in same if source.title == spec.name), same[0] if same else None)
         if found is not None and found.token is not None:
-            return Access(password=self._value(found.token).strip())
+            return Access(password=self._value(found.token).strip(), login=repr(found.token))
         if found is not None and found.password is not None:
-            return Access(found.username or "", self._value(found.password))
+            password = self._value(found.password)
+            return Access(found.username or "", password, login=repr(found.password))
         if found is not None and found.ssh is not None:
             return Access(
                 identity_file=_text(found.ssh.identity_file), known_hosts=_text(found.ssh.known_hosts)

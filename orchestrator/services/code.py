@@ -24,7 +24,7 @@ _KEPT: Final = 32
 _KEPT_BYTES: Final = 256 << 20
 _BLOCK: Final = 1 << 16
 
-_Key = tuple[str, bool, bool, bool, str, int, int]
+_Key = tuple[str, str, bool, bool, bool, str, int, int]
 
 
 class CodeTar:
@@ -116,7 +116,9 @@ class CodeArchives:
         The result raises what checking out raises.
         """
         wanted = (source.submodules, source.lfs, source.strangers)
-        key = (source.location, *wanted, commit, uid, gid)
+        # What else comes with a commit is what the login of the source may read.
+        whose = source.name if source.submodules or source.lfs else ""
+        key = (source.location, whose, *wanted, commit, uid, gid)
         with self._lock:
             known = self._made.get(key)
             if known is not None:

@@ -14,7 +14,7 @@ from orchestrator.adapters.git.submodules import Submodule, locate
 from orchestrator.domain.errors import SourceRefused, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from tests.support.git import GitRepository, run_git
-from tests.support.gitserver import Answer, git_server, make_authority
+from tests.support.gitserver import Answer, Asked, git_server, make_authority
 
 WEB = "https://git.example.org/acme/wine.git"
 SSH = "git@git.example.org:acme/wine.git"
@@ -98,6 +98,40 @@ def test_neither_logins_nor_mirrors_open_a_submodule_that_a_stranger_names(
         asked = [asked for asked in server.asked if asked.path.startswith("/private.git")]
         assert asked
         assert all(one.login is None for one in asked)
+
+
+def test_a_submodule_is_not_got_from_what_another_login_has_fetched(
+    git_repository: GitRepository, tmp_path: Path
+) -> None:
+    """Its commit is told on pages and in mails; only the server knows whether this login may read it."""
+    commit = git_repository.commit({"secret": "1"})
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(tmp_path / "secret.git"))
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+    modules = '[submodule "sub"]\n\tpath = sub\n\turl = ../secret.git\n'
+    (git_repository.work / ".gitmodules").write_text(modules)
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("commit", "--quiet", "--message", "Add a submodule")
+    git_repository.push()
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(tmp_path / "wine.git"))
+    tokens = {"insider": "insiders-token", "outsider": "outsiders-token", "secret": "insiders-token"}
+    accesses = {name: Access(password=token, login=token) for name, token in tokens.items()}
+    with git_server(tmp_path) as server:
+
+        def only_insiders(asked: Asked) -> Answer | None:
+            login = asked.login[1] if asked.login else ""
+            if login in tokens.values() and (login == "insiders-token" or "secret.git" not in asked.path):
+                return None
+            return Answer(401, [("WWW-Authenticate", "Basic")], b"")
+
+        server.fault = only_insiders
+        git = GitCommand(tmp_path / "mirrors", access=lambda source: accesses[source.name])
+        git.fetch(SourceSpec("secret", f"{server.url}/secret.git"), commit, "main")
+        wine, head = f"{server.url}/wine.git", git_repository.head()
+        git.checkout(SourceSpec("insider", wine, submodules=True), head, tmp_path / "into-insider")
+        assert (tmp_path / "into-insider/sub/secret").exists()
+        with pytest.raises(SourceRefused, match=r"secret\.git"):
+            git.checkout(SourceSpec("outsider", wine, submodules=True), head, tmp_path / "into-outsider")
+        assert list((tmp_path / "into-outsider").iterdir()) == []
 
 
 @pytest.mark.parametrize("parent", [WEB, SSH, "/srv/git/wine.git", "file:///srv/git/wine.git"])

@@ -74,7 +74,8 @@ class Checkout:
                 f"{parent.shown} has submodules {_DEEPEST} deep or more than {_MOST}",
                 "submodules: false, or fewer of them",
             )
-        location = submodules.locate(parent, submodule, strangers=self._source.strangers)
+        # Pages and mails tell commits: that another login has fetched one does not let this one have it.
+        location = parent.submodule(submodules.locate(parent, submodule, strangers=self._source.strangers))
         try:
             self._fill(location, submodule.commit, submodules.folder(into, submodule), depth)
         except RevisionGone as error:

@@ -87,7 +87,8 @@ class GitCommand:
             raise SourceRefused(f"cannot log in to {source.name}: {error.message}", error.remedy) from error
         if self._keys is not None:
             access = replace(access, keys=str(self._keys))
-        return Location.parse(source.location, access, source.name)
+        found = Location.parse(source.location, access, source.name)
+        return replace(found, login=access.login, strangers=source.strangers)
 
     def heads(self, source: SourceSpec) -> Mapping[str, str]:
         """All branches of the remote with their commits, without fetching."""

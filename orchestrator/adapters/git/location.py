@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -38,7 +39,7 @@ class Access:
 
     ``password`` is a password or a token, for https alone. ``known_hosts`` replaces the host keys that the
     orchestrator keeps itself, in the file ``keys``. ``anonymous``: neither this nor anything that the
-    orchestrator's own user has may be used to log in.
+    orchestrator's own user has may be used to log in. ``login`` tells it from others, and is no secret.
     """
 
     user: str = ""
@@ -47,6 +48,7 @@ class Access:
     known_hosts: str | None = None
     keys: str = os.devnull
     anonymous: bool = False
+    login: str = ""
 
 
 NOBODY: Final = Access()
@@ -59,6 +61,8 @@ class Location:
     ``source`` is what people call it. ``ssh`` is the way where there is SSH in it, and ``keys`` the file of
     host keys that count unless that names another. ``pinned`` holds the
     ``host:port:address`` that alone may be asked; where there is one, redirections are not followed.
+    ``strangers``: what is fetched was written by people who are not to be trusted. ``within`` is for whom a
+    submodule is fetched: what others may read is none of theirs. ``login`` is as in Access.
     """
 
     url: str
@@ -70,6 +74,9 @@ class Location:
     keys: str = os.devnull
     anonymous: bool = False
     pinned: str = ""
+    login: str = ""
+    strangers: bool = False
+    within: str = ""
 
     @classmethod
     def parse(cls, text: str, access: Access = NOBODY, source: str = "") -> Location:
@@ -103,6 +110,25 @@ class Location:
             return _by_web(parts, shown, access, source)
         ssh = _way(host, parts.username, port, access) if parts.scheme == "ssh" else None
         return cls(text, shown, source=source, ssh=ssh, keys=access.keys, anonymous=access.anonymous)
+
+    @property
+    def mirror(self) -> str:
+        """The name of the folder with what was fetched from here.
+
+        What was fetched without a login, for strangers, or as a submodule is kept apart: else it would be got
+        from what another login opened.
+        """
+        who = "\0anonymous" if self.anonymous else ""
+        who += "\0strangers" if self.strangers else ""
+        who += f"\0within\0{self.within}" if self.within else ""
+        return hashlib.sha256(f"{self.url}{who}".encode()).hexdigest()[:16]
+
+    def submodule(self, child: Location) -> Location:
+        """A location as that of a submodule of this one."""
+        identity = self.ssh.identity_file if self.ssh else None
+        return replace(
+            child, within="\0".join((self.mirror, self.source, self.login, self.user, identity or ""))
+        )
 
     @property
     def scheme(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -47,9 +46,7 @@ class Mirror:
     """
 
     def __init__(self, root: Path, location: Location, timeout: float, commit: str = "") -> None:
-        # What was fetched without a login is kept apart: else it would be got from what one opened.
-        who = "\0anonymous" if location.anonymous else ""
-        name = hashlib.sha256(f"{location.url}{who}".encode()).hexdigest()[:16]
+        name = location.mirror
         self.path = root / name
         self.large_files = root / f"{name}.lfs"
         """Where Git LFS keeps what commits only point to."""
