@@ -56,7 +56,9 @@ def test_repositories_come_and_go_and_no_change_is_lost(installation: Installati
     rewritten = installation.repository.rewrite("Take it all back")
     installation.smtp.wait_for(4, PATIENCE)
     installation.repository.delete_branch("try/one")
-    wait_until(lambda: "source line/remote: try/one is gone" in server.log.read_text(), "the branch to be missed", 30)
+    wait_until(
+        lambda: "source line/remote: try/one is gone" in server.log.read_text(), "the branch to be missed", 30
+    )
     last = installation.commit(0.83)
     installation.smtp.wait_for(5, PATIENCE)
 
