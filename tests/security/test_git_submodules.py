@@ -157,7 +157,19 @@ def test_a_submodule_elsewhere_is_refused(parent: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:127.0.0.1", "224.0.0.1"]
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "169.254.169.254",
+        "::1",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "224.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::1",
+        "fec0::1",
+    ],
 )
 def test_a_submodule_at_a_private_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

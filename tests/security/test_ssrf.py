@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.addresses import may_be_asked
 from orchestrator.adapters.datasets.access import Access
 from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.http import HttpPlace
 from orchestrator.adapters.datasets.huggingface import HuggingFacePlace
 from orchestrator.adapters.datasets.remote import RemoteDataset
 from orchestrator.adapters.datasets.s3 import S3Place
-from orchestrator.adapters.datasets.web import may_be_asked
 from orchestrator.domain.errors import DatasetRefused
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from tests.support.dataweb import DataWeb, Served
@@ -25,6 +25,14 @@ NEVER = [
     "2002:a9fe:a9fe::1",
     "fe80::1%eth0",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "::7f00:1",
+    "::a9fe:a9fe",
+    "::ffff:0:7f00:1",
+    "64:ff9b:1::7f00:1",
+    "fec0::1",
     "100.100.100.200",
     "168.63.129.16",
     "0.0.0.0",  # noqa: S104 - nothing is bound to it
@@ -33,7 +41,17 @@ NEVER = [
     "ff02::1",
     "nonsense",
 ]
-PRIVATE = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "fd12::1"]
+PRIVATE = [
+    "127.0.0.1",
+    "::1",
+    "::ffff:127.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::1",
+    "10.1.2.3",
+    "172.16.0.1",
+    "192.168.1.1",
+    "fd12::1",
+]
 
 
 @pytest.fixture

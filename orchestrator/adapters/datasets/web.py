@@ -7,7 +7,6 @@ carry no login to another server.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import threading
@@ -30,6 +29,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from orchestrator.adapters.addresses import may_be_asked
 from orchestrator.adapters.datasets.access import Access
 from orchestrator.domain.errors import DatasetRefused, DatasetUnavailable
 from orchestrator.domain.text import clean
@@ -42,14 +42,6 @@ CHUNK: Final = 1 << 20
 _REDIRECTS: Final = 5
 _POOLS: Final = 64
 _NOT_OURS: Final = frozenset({"authorization", "cookie", "x-amz-security-token"})
-_METADATA: Final = frozenset(
-    ipaddress.ip_address(text)
-    for text in ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
-)
-"""Where clouds give their machines' credentials away."""
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,27 +190,6 @@ class Web:
                     self._pools.popitem(last=False)[1].close()
             self._pools.move_to_end(key)
             return pool
-
-
-def may_be_asked(address: str, *, allow_private: bool) -> bool:
-    """Whether an address may be asked: public ones, private ones if allowed, those of metadata never."""
-    try:
-        found = _plain(ipaddress.ip_address(address.partition("%")[0]))
-    except ValueError:
-        return False
-    if found in _METADATA or found.is_link_local or found.is_multicast or found.is_unspecified:
-        return False
-    private = found.is_private or found.is_loopback
-    return found.is_global or (private and allow_private)
-
-
-def _plain(address: _Address) -> _Address:
-    """The IPv4 address that an IPv6 one stands for, where it does."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, address))[1]
-    return address
 
 
 def origin_of(url: str) -> Origin | None:

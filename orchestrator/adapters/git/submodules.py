@@ -8,7 +8,6 @@ beside itself alone.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from orchestrator.adapters.addresses import may_be_asked
 from orchestrator.adapters.git.history import READABLE
 from orchestrator.adapters.git.location import (
     USER_INFO,
@@ -207,19 +207,14 @@ def _public(child: Location) -> Location:
             f"cannot read {child.shown}: {error.strerror or 'its name is not known'}",
             "see that the name is right",
         ) from None
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    if not all(_anybodys(address) for address in addresses):
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    if not all(may_be_asked(address, allow_private=False) for address in addresses):
         raise SourceRefused(
             f"cannot read {child.shown}: submodules of other servers are only followed to public addresses",
             "a repository on the same server as the source",
         )
-    first = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    first = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     return replace(anonymous, pinned=f"{host}:{port}:{first}")
-
-
-def _anybodys(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    inner = getattr(address, "ipv4_mapped", None)
-    return (inner or address).is_global and not address.is_multicast
 
 
 def _refused(shown: str, url: str) -> SourceRefused:
