@@ -8,7 +8,7 @@ files judge the rest, so that a pipeline means the same wherever it is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,7 +19,8 @@ from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.source import Source
 from orchestrator.config.problems import ItemPath, Position, Problem, any_of, closest, in_reading_order
-from orchestrator.config.references import Known, Stored, check_pipeline
+from orchestrator.config.references import Known, Stored, at, check_pipeline
+from orchestrator.config.upstreams import check_upstreams
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_loader import MAX_BYTES, Document, Plain, read
 
@@ -80,20 +81,23 @@ def read_repository_file(raw: bytes, granted: Granted) -> RepositoryFile:
         message = f"there are {len(parts)} documents"
         start = Position(1, 1)
         return RepositoryFile({}, (Problem(file, start, message, f"at most {MOST_PIPELINES} pipelines"),))
+    documents: list[Document] = []
     for lines_before, part in parts:
-        document, told = read(part, file)
-        if document is None and not told:
+        read_part, told = read(part, file)
+        problems += [replace(problem, position=_below(problem.position, lines_before)) for problem in told]
+        if read_part is None:
             continue
-        model, more = (None, []) if document is None else _judged(document, granted, servers)
-        problems += [_moved(problem, lines_before) for problem in (*told, *more)]
-        if model is not None and document is not None:
+        document = _moved(read_part, lines_before)
+        documents.append(document)
+        model, told = _judged(document, granted, servers)
+        problems += told
+        if model is not None:
             name = model.pipeline
             if name in found:
-                again = document.problem(
-                    ("pipeline",), f'a second pipeline is called "{name}"', "other names"
-                )
-                problems.append(_moved(again, lines_before))
+                message = f'a second pipeline is called "{name}"'
+                problems.append(document.problem(("pipeline",), message, "other names"))
             found[name] = model
+    problems += check_upstreams(documents, _names(documents), ())
     if not found and not problems:
         message = "there is no pipeline in this file"
         problems.append(Problem(file, Position(1, 1), message, "pipeline: NAME, and run: {…} below it"))
@@ -127,8 +131,21 @@ def _documents(raw: bytes) -> list[tuple[int, bytes]]:
     return [(line, part) for line, part in parts if part.strip()]
 
 
-def _moved(problem: Problem, lines: int) -> Problem:
-    return replace(problem, position=Position(problem.line + lines, problem.column))
+def _moved(document: Document, lines: int) -> Document:
+    """The document with its places counted from the beginning of the file."""
+    keys, values = (
+        {path: _below(place, lines) for path, place in places.items()}
+        for places in (document.keys, document.values)
+    )
+    return replace(document, keys=keys, values=values)
+
+
+def _below(position: Position, lines: int) -> Position:
+    return Position(position.line + lines, position.column)
+
+
+def _names(documents: Sequence[Document]) -> list[str]:
+    return [name for document in documents if isinstance(name := at(document.data, "pipeline"), str)]
 
 
 def _judged(
@@ -263,7 +280,7 @@ def _source(document: Document, repository: Repository) -> tuple[Source, list[Pr
             )
     kept = {key: value for key, value in written.items() if key in _NARROWING}
     # An address that stands for the repository's own, so that its rules are judged as any source's.
-    below = Document(document.file, {"git": _STAND_IN, **kept}, *_below(document, "source"))
+    below = Document(document.file, {"git": _STAND_IN, **kept}, *_within(document, "source"))
     model, told = validate(Source, below, Context())
     problems += told
     if model is not None:
@@ -273,7 +290,7 @@ def _source(document: Document, repository: Repository) -> tuple[Source, list[Pr
     return Source.model_construct(**plain), problems
 
 
-def _below(document: Document, key: str) -> tuple[dict[ItemPath, Position], dict[ItemPath, Position]]:
+def _within(document: Document, key: str) -> tuple[dict[ItemPath, Position], dict[ItemPath, Position]]:
     keys = {path[1:]: place for path, place in document.keys.items() if path[:1] == (key,)}
     values = {path[1:]: place for path, place in document.values.items() if path[:1] == (key,)}
     return keys, values

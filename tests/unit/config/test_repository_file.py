@@ -121,6 +121,23 @@ def test_nothing_is_granted_unless_it_is_written() -> None:
     assert all("was not granted to this repository" in problem for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        ("price", "quality", ':1:9: "price" itself runs after "quality", so each run would make another without end'),
+        ("quality", "nobody", ":1:9: a pipeline cannot run after itself"),
+        ("price", "nobody", ':5:9: there is no pipeline "nobody"'),
+        ("price", "wine.quality", ':5:9: there is no pipeline "wine.quality"'),
+    ],
+)  # fmt: skip
+def test_pipelines_run_after_others_of_the_same_file_and_in_no_circle(
+    first: str, second: str, problem: str
+) -> None:
+    run = "run: {runner: cpu, command: [make]}"
+    text = f"after: [{first}]\npipeline: quality\n{run}\n---\nafter: [{second}]\npipeline: price\n{run}\n"
+    assert any(problem in line for line in told(text)), told(text)
+
+
 def test_a_server_that_another_pipeline_deploys_to_is_refused() -> None:
     grant = GRANT.model_copy(update={"servers": ("taken",)})
     [problem] = told(without("server: wine-prod", "server: taken"), grant)
