@@ -1,6 +1,7 @@
 """Row of security.md: a DVC repository whose links and settings lead to the orchestrator's own files."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ from orchestrator.adapters.datasets.dvc import DvcPlace
 from orchestrator.adapters.datasets.remote import RemoteDataset
 from orchestrator.adapters.datasets.s3 import S3Place
 from orchestrator.adapters.git import GitCommand
+from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
-from tests.support.remotedata import fetched
+from tests.support.remotedata import fetched, quiet
 
 SECRET = b"the key of the orchestrator\n"
 NAME = "ab" * 16
@@ -122,3 +124,28 @@ def test_contents_as_dvc_2_kept_them_are_held_against_their_hash(
         fetched(source, data(tree))
     content.write_bytes(text)
     assert fetched(source, data(tree)) == {"leak.txt": text}
+
+
+@pytest.mark.parametrize("path", ["../../home/id_rsa", "../x/../../home/id_rsa", "/etc/passwd"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_list_of_a_folder_names_no_file_outside_of_it(
+    tree: Path, secret: Path, source: RemoteDataset, path: str, listed: bool
+) -> None:
+    named = path if path.startswith("/") else f"x/../../{path}"
+    md5 = hashlib.md5(SECRET, usedforsecurity=False).hexdigest()
+    if listed:
+        files = f"files: [{{relpath: '{named}', md5: {md5}, size: {len(SECRET)}}}]"
+        text = f"outs: [{{path: raw, hash: md5, {files}}}]\n"
+    else:
+        told = json.dumps([{"relpath": named, "md5": md5}]).encode()
+        name = hashlib.md5(told, usedforsecurity=False).hexdigest()
+        content = tree / ".dvc/cache/files/md5" / name[:2] / f"{name[2:]}.dir"
+        content.parent.mkdir(parents=True)
+        content.write_bytes(told)
+        text = f"outs: [{{path: raw, hash: md5, md5: {name}.dir}}]\n"
+    (tree / "leak.txt.dvc").write_text(text)
+    with pytest.raises(DatasetUnavailable, match="is no path below a folder"):
+        fetched(source, data(tree))
+    entry = FileEntry(f"raw/{named}", len(SECRET), "", f"md5:{md5}")
+    with pytest.raises(DatasetUnavailable, match="is no path below a folder"):
+        source.materialise(data(tree), [entry], quiet)

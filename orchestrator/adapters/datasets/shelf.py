@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 _OPENED: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_PATH: Final = "it is no path below a folder"
 _NO_FILE: Final = "it is behind a link, or no regular file"
 
 
@@ -47,7 +48,9 @@ def open_below(root: Path, path: str) -> BinaryIO | None:
 
     The folder itself may be a link. OSError when the file cannot be read, is a link or behind one.
     """
-    *folders, name = path.split("/")
+    *folders, name = parts = path.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts):
+        raise OSError(errno.EINVAL, _NO_PATH)
     try:
         held = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
