@@ -58,6 +58,8 @@ def run(
         revision = made.change.revision
         data = "".join(f", {version.label}" for version in made.change.datasets)
         say(f"{reference(made)} enqueued: {revision.branch} {revision.short}{data}")
+        if made.change.note:
+            say(made.change.note)
         if wait or follow:
             return stay_with(app, made, show_log=follow, as_json=settings.json)
         if settings.json:

@@ -190,6 +190,8 @@ def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
         old = app.store.runs.find(ref)
         made = app.detector.run_now(app.pipeline(old.pipeline), None, who(), host, None, rerun_of=old)
         say(f"{reference(made)} enqueued: {reference(old)} once more, {made.change.revision.short}")
+        if made.change.note:
+            say(made.change.note)
         if wait or follow:
             return stay_with(app, made, show_log=follow, as_json=settings.json)
         if settings.json:

@@ -69,14 +69,13 @@ def needs_approval(pull: PullRequest, trusted: Sequence[int]) -> bool:
     return pull.fork and (not pull.author_id or pull.author_id not in trusted)
 
 
-def may_be_strangers(ref: str, cause: Cause | None) -> bool:
-    """Whether strangers may have written what was asked for by a name, where nobody knows who proposed it.
+def may_be_strangers(ref: str) -> bool:
+    """Whether strangers may have written what was seen on a ref, where nobody knows who proposed it.
 
-    A forge keeps proposals under refs of its own. Of a commit that is on no branch a person has to know what
-    it is; a program that asks for it only passes on what it was told.
+    A forge keeps proposals under refs of its own, and gives whoever names one the commits of all forks: what
+    is on no branch of the repository may be anybody's.
     """
-    proposed = ref.startswith("refs/") and not ref.startswith(TAGS)
-    return proposed or (not ref and cause is Cause.TRIGGER)
+    return not ref or (ref.startswith("refs/") and not ref.startswith(TAGS))
 
 
 def pipeline_for(pipeline: Pipeline, pull: PullRequest | None) -> Pipeline:

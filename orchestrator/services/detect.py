@@ -16,10 +16,10 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
-from orchestrator.domain.errors import DatasetError, NotFound, RevisionGone, SourceError
+from orchestrator.domain.errors import DatasetError, InvalidInput, NotFound, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState
-from orchestrator.domain.trigger import cause_of, may_be_strangers, pipeline_for, untrusted
+from orchestrator.domain.trigger import cause_of, pipeline_for, untrusted
 from orchestrator.ports.records import HeadMove, Move, NewRun, Told
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
@@ -36,6 +36,7 @@ from orchestrator.services.heads import (
 )
 from orchestrator.services.making import Declined, Maker, start_actions
 from orchestrator.services.moves import Moves, Step
+from orchestrator.services.named import Names
 from orchestrator.services.pinning import Pins, Unsettled
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Detector:
         self._sources = sources
         self._pins = Pins(store, datasets, clock)
         self._maker = Maker(store, sources, clock)
+        self._names = Names(store, sources, self._maker)
         self._moves = Moves(sources)
         self._bursts = Bursts()
         self._clock = clock
@@ -159,23 +161,23 @@ class Detector:
     ) -> Run:
         """Enqueue a run because a person or a program wants one, of a ref or of the branch that is deployed.
 
-        Raises SourceError, DatasetError, or NotFound when there is no such ref.
+        Raises SourceError, DatasetError, NotFound when there is no such ref, or InvalidInput when a program
+        asks for what strangers may have written.
         """
-        source = pipeline.sources[0]
         if rerun_of is not None:
-            source = pipeline.source_named(rerun_of.change.revision.source) or source
-            revision = rerun_of.change.revision
+            named = self._names.of_run(pipeline, rerun_of)
         else:
-            found = self._sources.resolve(source, ref or self._maker.default_branch(pipeline, source))
-            revision = self._with_pull(source, found)
-        defined = self._define(pipeline, revision)
+            named = self._names.of_ref(pipeline, ref)
+        revision = named.revision
+        if named.strangers and cause is Cause.TRIGGER:
+            raise InvalidInput(
+                f"no branch and no watched tag of {named.source.name} has {revision.short}",
+                "a program may ask for a branch, a tag, or a commit on one",
+            )
+        defined = self._define(pipeline, named.defined_by)
         if isinstance(defined, str):
             raise NotFound(f"{pipeline.name} does not run {revision.short}: {defined}", "name another ref")
-        pipeline = pipeline_for(defined, revision.pull)
-        # What once ran as a stranger's does so again, whoever asks.
-        was = rerun_of is not None and self._store.runs.definition(rerun_of.id).untrusted
-        if was or (revision.pull is None and may_be_strangers(revision.branch, cause)):
-            pipeline = untrusted(defined)
+        pipeline = untrusted(defined) if named.strangers else pipeline_for(defined, revision.pull)
         return self._maker.ask(
             NewRun(
                 pipeline,
@@ -184,7 +186,7 @@ class Detector:
                 # Who asks wants a run of what is there; waiting for the settle time would be a surprise.
                 self._pins.anyhow(pipeline),
                 rerun_of=rerun_of.id if rerun_of else None,
-                note=note,
+                note="; ".join(each for each in (note, named.note) if each),
                 requested_by=who,
                 host_wish=host,
                 priority=priority,
@@ -192,16 +194,6 @@ class Detector:
                 start_actions=start_actions(pipeline),
             )
         )
-
-    def _with_pull(self, source: SourceSpec, revision: Revision) -> Revision:
-        """A revision with the pull request whose ref it was named by, so that it runs as that one would."""
-        if not revision.branch.startswith(PULLS):
-            return revision
-        pulls = self._sources.refs(source).pulls
-        pull = next((pull for pull in pulls if pull.ref == revision.branch), None)
-        if pull is None:
-            raise NotFound(f"{revision.branch} is no open pull request that {source.name} shows")
-        return replace(revision, pull=replace(pull, commit=revision.commit))
 
     def run_pull(
         self,

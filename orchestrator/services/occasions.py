@@ -12,10 +12,11 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from orchestrator.domain.change import PULLS, Cause
+from orchestrator.domain.change import Cause
 from orchestrator.domain.pipeline import Pipeline, Schedule
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.domain.schedule import due
+from orchestrator.domain.trigger import may_be_strangers
 from orchestrator.ports.records import Move, ScheduleMove, UpstreamMove, UpstreamRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.timetable import Timetable
@@ -65,10 +66,12 @@ class OccasionServer:
         if pipeline.schedules:
             name = schedule_watch(pipeline.name)
             look = partial(self.serve_times, pipeline)
-            found.append(Watch(name, look, LONGEST_SLEEP, server, pipeline.name, retry=RETRY))
+            times = Watch(name, look, LONGEST_SLEEP, server, pipeline.name, retry=RETRY, occasion=True)
+            found.append(times)
         if pipeline.after:
             look = partial(self.follow, pipeline)
-            found.append(Watch(upstream_watch(pipeline.name), look, FOLLOW, server, pipeline.name))
+            name = upstream_watch(pipeline.name)
+            found.append(Watch(name, look, FOLLOW, server, pipeline.name, occasion=True))
         return found
 
     def serve_times(self, pipeline: Pipeline) -> Sight:
@@ -144,7 +147,7 @@ def _may_count(run: UpstreamRun) -> bool:
     """Whether a run has passed or may yet; no pull request starts another pipeline."""
     return (
         run.purpose is Purpose.TRAIN
-        and not run.branch.startswith(PULLS)
+        and not may_be_strangers(run.branch)
         and (run.state is RunState.PASSED or not run.state.final)
     )
 

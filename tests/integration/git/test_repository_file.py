@@ -109,6 +109,26 @@ def test_a_run_by_hand_is_as_the_commit_says_that_was_asked_for(
         app.detector.run_now(pipeline, none, "ana")
 
 
+def test_a_commit_that_is_on_no_branch_is_run_as_the_main_branch_says_and_as_a_strangers(
+    app: Application, repository: GitRepository
+) -> None:
+    repository.commit({".mlci.yaml": FILE, "train.py": ""})
+    repository.switch("theirs")
+    theirs = repository.commit({".mlci.yaml": FILE.replace("train.py", "steal.py")}, push=False)
+    repository.git("push", "--quiet", "origin", "HEAD:refs/pull/7/head")
+    pipeline = app.pipeline("wine.quality")
+    with pytest.raises(InvalidInput, match="no branch and no watched tag"):
+        app.detector.run_now(pipeline, theirs, "a program", cause=Cause.TRIGGER)
+    run = app.detector.run_now(pipeline, theirs, "ana")
+    again = app.detector.run_now(pipeline, None, "ana", rerun_of=run)
+    for each in (run, again):
+        definition = app.store.runs.definition(each.id)
+        assert each.change.revision.commit == theirs
+        assert (definition.untrusted, definition.execution.secrets) == (True, ())
+        assert definition.execution.command[-1] == "python train.py"
+        assert "push it to a branch to run it with them" in each.change.note
+
+
 def test_a_file_that_is_a_link_out_of_the_repository_is_not_read(
     app: Application, repository: GitRepository
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.action import EmailAction, Trigger
 from orchestrator.domain.change import Cause, PullRequest
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import InvalidInput, NotFound
 from orchestrator.domain.pipeline import Execution, Pipeline
 from orchestrator.domain.run import Reason, Run, RunState
 from orchestrator.services.approve import Approver
@@ -121,26 +121,40 @@ def test_a_pull_request_that_is_asked_for_by_its_ref_runs_as_the_strangers_that_
 
 
 @pytest.mark.parametrize(
-    ("branch", "cause", "strangers"),
-    [
-        ("refs/merge-requests/7/head", None, True),
-        ("refs/merge-requests/7/head", Cause.TRIGGER, True),
-        ("", Cause.TRIGGER, True),
-        ("", None, False),
-        ("main", Cause.TRIGGER, False),
-        ("refs/tags/v1", Cause.TRIGGER, False),
-    ],
+    ("branch", "strangers"),
+    [("refs/merge-requests/7/head", True), ("", True), ("main", False), ("refs/tags/v1", False)],
 )
 def test_what_strangers_may_have_written_gets_no_secrets_because_somebody_names_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, branch: str, cause: Cause | None, strangers: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, branch: str, strangers: bool
 ) -> None:
     named(world, monkeypatch, branch)
-    run = world.detector.run_now(secretive(), "named", "ana", cause=cause)
+    run = world.detector.run_now(secretive(), "named", "ana")
     frozen = world.store.runs.definition(run.id)
     assert frozen.untrusted is strangers
     assert frozen.execution.secrets == (() if strangers else ("TOKEN",))
+    assert ("push it to a branch to run it with them" in run.change.note) is strangers
     again = world.detector.run_now(secretive(), None, "ana", rerun_of=run)
     assert world.store.runs.definition(again.id).untrusted is strangers
+
+
+@pytest.mark.parametrize("branch", ["refs/merge-requests/7/head", ""])
+def test_a_program_cannot_start_what_strangers_may_have_written(
+    world: World, monkeypatch: pytest.MonkeyPatch, branch: str
+) -> None:
+    named(world, monkeypatch, branch)
+    with pytest.raises(InvalidInput, match=f"no branch and no watched tag of wine has {PULL.commit[:8]}"):
+        world.detector.run_now(secretive(), PULL.commit, "a program", cause=Cause.TRIGGER)
+    assert world.store.runs.listing() == []
+
+
+def test_a_commit_that_only_a_watched_tag_names_is_the_repositorys_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(world, monkeypatch, "")
+    world.sources.tags["v1"] = PULL.commit
+    run = world.detector.run_now(secretive(), "v1", "a program", cause=Cause.TRIGGER)
+    assert run.change.revision.branch == "refs/tags/v1"
+    assert world.store.runs.definition(run.id).execution.secrets == ("TOKEN",)
 
 
 def test_a_run_that_is_not_there_cannot_be_approved(world: World, approver: Approver) -> None:

@@ -194,7 +194,12 @@ def test_two_servers_follow_a_run_once(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("branch", "purpose"),
-    [(f"{PULLS}7/head", Purpose.TRAIN), ("main", Purpose.REPRODUCE), ("main", Purpose.BASELINE)],
+    [
+        (f"{PULLS}7/head", Purpose.TRAIN),
+        ("", Purpose.TRAIN),
+        ("main", Purpose.REPRODUCE),
+        ("main", Purpose.BASELINE),
+    ],
 )
 def test_neither_pull_requests_nor_repetitions_start_other_pipelines(
     world: World, branch: str, purpose: Purpose
