@@ -54,7 +54,7 @@ class Watch:
 
     ``server`` is who is asked, so that one who answers slowly holds up nobody else. ``note`` says what else
     people may want to know, such as the quota that is left. After a failure it is looked at after ``retry``
-    seconds, if that is sooner.
+    seconds, if that is sooner. An ``occasion`` waits for no look at what is watched.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Watch:
     source: SourceSpec | None = None
     note: Callable[[], str] = field(default=lambda: "")
     retry: float | None = None
+    occasion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.scheduler import Watcher
-from orchestrator.scheduler.watcher import OF_A_SERVER
+from orchestrator.scheduler.watcher import AT_ONCE, LINGERING, OF_A_SERVER, SLOW
 from orchestrator.services.watches import Looks, Sight, Watch, asks_for, server_of, watches_of
 from tests.support.waiting import wait_until
 from tests.unit.services.worlds import World, pipeline
@@ -54,8 +54,10 @@ def notes(world: World) -> list[str]:
 def watchers(world: World) -> Iterator[Callable[..., Watcher]]:
     made: list[Watcher] = []
 
-    def make(woken: Callable[[], None] = lambda: None) -> Watcher:
-        made.append(Watcher(looks_of(world), woken))
+    def make(
+        woken: Callable[[], None] = lambda: None, looks: Looks | None = None, slow: float = SLOW
+    ) -> Watcher:
+        made.append(Watcher(looks or looks_of(world), woken, slow=slow))
         return made[-1]
 
     yield make
@@ -227,6 +229,108 @@ def test_a_server_that_does_not_answer_holds_up_no_other(watchers: Callable[...,
     finally:
         watcher.pause()
         release.set()
+
+
+def hanging(release: threading.Event) -> Callable[[], Sight]:
+    def hangs() -> Sight:
+        assert release.wait(20)
+        return Sight()
+
+    return hangs
+
+
+def seeing(seen: threading.Event) -> Callable[[], Sight]:
+    def look() -> Sight:
+        seen.set()
+        return Sight()
+
+    return look
+
+
+def test_servers_that_hang_hold_up_no_other_however_many_they_are(watchers: Callable[..., Watcher]) -> None:
+    release, seen = threading.Event(), threading.Event()
+    watcher = watchers(slow=0.05)
+    for server in range(AT_ONCE // OF_A_SERVER):
+        for i in range(OF_A_SERVER):
+            watcher.add(Watch(f"hangs {server}/{i}", hanging(release), 60.0, server=f"{server}.example.org"))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.under_way == AT_ONCE, "all places are taken")
+        watcher.add(Watch("other", seeing(seen), 60.0, server="other.example.org"))
+        assert seen.wait(10)
+    finally:
+        watcher.pause()
+        release.set()
+
+
+def test_one_long_look_holds_up_no_other_of_its_server(watchers: Callable[..., Watcher]) -> None:
+    release, others = threading.Event(), [threading.Event() for _ in range(6)]
+    watcher = watchers(slow=0.05)
+    for i in range(OF_A_SERVER):
+        watcher.add(Watch(f"long {i}", hanging(release), 60.0, server="x"))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.under_way == OF_A_SERVER, "the long looks")
+        for i, seen in enumerate(others):
+            watcher.add(Watch(f"other {i}", seeing(seen), 60.0, server="x"))
+        assert all(seen.wait(10) for seen in others)
+    finally:
+        watcher.pause()
+        release.set()
+
+
+def test_a_server_that_hangs_takes_few_places_more(watchers: Callable[..., Watcher]) -> None:
+    release, seen = threading.Event(), threading.Event()
+    watcher = watchers(slow=0.05)
+    for i in range(LINGERING):
+        watcher.add(Watch(f"hangs {i}", hanging(release), 60.0, server="x"))
+    watcher.add(Watch("other", seeing(seen), 0.1, server="y"))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.under_way > OF_A_SERVER, "one more that finds out whether it answers")
+        for _ in range(3):
+            seen.clear()
+            assert seen.wait(10)
+        assert watcher.under_way <= OF_A_SERVER + 2
+    finally:
+        watcher.pause()
+        release.set()
+
+
+def test_schedules_wait_for_no_look(watchers: Callable[..., Watcher]) -> None:
+    release, seen = threading.Event(), threading.Event()
+    watcher = watchers()
+    for i in range(AT_ONCE):
+        watcher.add(Watch(f"hangs {i}", hanging(release), 60.0, server=f"{i}.example.org"))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.under_way == AT_ONCE, "all places are taken")
+        watcher.add(Watch("schedule wine", seeing(seen), 60.0, server="0.example.org", occasion=True))
+        assert seen.wait(SLOW - 1)
+    finally:
+        watcher.pause()
+        release.set()
+
+
+def test_the_trouble_of_what_is_watched_no_more_is_forgotten(
+    world: World, watchers: Callable[..., Watcher]
+) -> None:
+    began, release, looks = threading.Event(), threading.Event(), looks_of(world)
+
+    def fails() -> Sight:
+        began.set()
+        assert release.wait(20)
+        raise SourceUnavailable("away")
+
+    watcher = watchers(looks=looks)
+    watcher.add(Watch(NAME, fails, 60.0))
+    watcher.start()
+    assert began.wait(10)
+    watcher.remove(NAME)
+    release.set()
+    watcher.stop()
+    assert world.store.watches.all()[NAME].trouble == "away", "the look has failed"
+    assert watcher.problems == {}
 
 
 def test_a_server_in_trouble_is_asked_one_thing_at_a_time(watchers: Callable[..., Watcher]) -> None:
