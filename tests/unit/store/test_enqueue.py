@@ -10,7 +10,7 @@ from orchestrator.domain.action import ActionState, EmailAction, Trigger
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for
-from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, NewAction, Told
+from orchestrator.ports.records import AttemptResult, DataMove, HeadMove, Move, NewAction, Told
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from tests.unit.store.support import (
@@ -250,7 +250,11 @@ def test_what_a_run_relies_on_must_still_be_so_and_is_not_moved(store: SqlStore)
     enqueue(store, new_run(), head(None, A), DataMove("wine", None, "f1"))
     relied = enqueue(store, new_run(commit=B), head(A, B), DataMove("wine", "f1", "f1"))
     assert relied.change.key == "head code:main@2"
-    for stale in ([head(B, C), DataMove("wine", "f0", "f0")], [head(A, A), DataMove("wine", "f1", "f2")]):
+    lost: tuple[list[Move], ...] = (
+        [head(B, C), DataMove("wine", "f0", "f0")],
+        [head(A, A), DataMove("wine", "f1", "f2")],
+    )
+    for stale in lost:
         assert store.runs.enqueue(new_run(commit=C), stale, "wine", AT) is None
     assert store.detection.heads("wine", "code") == {"main": B}
     assert store.detection.data_heads("wine") == {"wine": "f1"}
