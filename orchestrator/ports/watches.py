@@ -56,4 +56,4 @@ class Occasions(Protocol):
         """The runs of a pipeline with greater ids, oldest first."""
 
     def followed(self, pipeline: str, upstream: str, mark: int) -> frozenset[int]:
-        """Ids above ``mark`` of the upstream runs that were followed."""
+        """Ids above ``mark`` of the upstream runs that were followed, or declined."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, String, cast, delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.run import RunState
@@ -35,9 +35,7 @@ class SqlOccasions:
             _SCHEDULE.add(session, {"pipeline": pipeline, "schedule": schedule, "served": at})
 
     def mark(self, pipeline: str, upstream: str) -> int:
-        here = select(UpstreamRow.run_id).where(
-            UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == upstream
-        )
+        here = select(UpstreamRow.run_id).where(*_mark(pipeline, upstream))
         with self._database.reading() as session:
             known = session.scalar(here)
         if known is not None:
@@ -51,17 +49,11 @@ class SqlOccasions:
             return session.scalars(here).one()
 
     def move_mark(self, pipeline: str, upstream: str, run_id: int) -> None:
+        guarded = update(UpstreamRow).where(*_mark(pipeline, upstream), UpstreamRow.run_id < run_id)
         with self._database.writing() as session:
-            changed(
-                session,
-                update(UpstreamRow)
-                .where(
-                    UpstreamRow.pipeline == pipeline,
-                    UpstreamRow.upstream == upstream,
-                    UpstreamRow.run_id < run_id,
-                )
-                .values(run_id=run_id),
-            )
+            if changed(session, guarded.values(run_id=run_id)):
+                below = (*_served(pipeline, upstream), UpstreamRow.run_id <= run_id)
+                changed(session, delete(UpstreamRow).where(*below))
 
     def runs_above(self, upstream: str, mark: int) -> Sequence[UpstreamRun]:
         wanted = (
@@ -74,13 +66,9 @@ class SqlOccasions:
             return [UpstreamRun(*row) for row in session.execute(wanted)]
 
     def followed(self, pipeline: str, upstream: str, mark: int) -> frozenset[int]:
-        begin = f"after {upstream}#"
-        wanted = select(ChangeRow.key).where(
-            ChangeRow.pipeline == pipeline, ChangeRow.key.startswith(begin, autoescape=True)
-        )
+        wanted = select(UpstreamRow.run_id).where(*_served(pipeline, upstream), UpstreamRow.run_id > mark)
         with self._database.reading() as session:
-            ids = (int(key.removeprefix(begin).split(" ", 1)[0]) for key in session.scalars(wanted))
-            return frozenset(number for number in ids if number > mark)
+            return frozenset(session.scalars(wanted))
 
 
 def serve_time(session: Session, pipeline: str, move: ScheduleMove) -> str:
@@ -94,13 +82,24 @@ def serve_time(session: Session, pipeline: str, move: ScheduleMove) -> str:
 
 
 def follow_run(session: Session, pipeline: str, move: UpstreamMove) -> str:
-    """Return the key of the change that an upstream run is; TooLate when there is such a change already."""
-    here = (UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == move.upstream)
+    """Write down that an upstream run is served, with a run or without, and return the change's key; TooLate
+    when it was already.
+    """
+    mark = (*_mark(pipeline, move.upstream), UpstreamRow.run_id < move.run_id)
     # Writing the row as it is keeps others from the same question until this transaction ends.
-    if not changed(session, update(UpstreamRow).where(*here).values(run_id=UpstreamRow.run_id)):
+    if not changed(session, update(UpstreamRow).where(*mark).values(run_id=UpstreamRow.run_id)):
         raise TooLate
-    key = f"after {move.upstream}#{move.run_id}"
-    mine = or_(ChangeRow.key == key, ChangeRow.key.startswith(f"{key} ", autoescape=True))
-    if session.scalar(select(ChangeRow.id).where(ChangeRow.pipeline == pipeline, mine).limit(1)) is not None:
+    name = f"{move.upstream}#{move.run_id}"
+    if not _UPSTREAM.add(session, {"pipeline": pipeline, "upstream": name, "run_id": move.run_id}):
         raise TooLate
-    return key
+    return f"after {name}"
+
+
+def _mark(pipeline: str, upstream: str) -> tuple[ColumnElement[bool], ...]:
+    return (UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == upstream)
+
+
+def _served(pipeline: str, upstream: str) -> tuple[ColumnElement[bool], ...]:
+    """The rows of single runs of an upstream pipeline. No pipeline's name has such a sign."""
+    name = literal(f"{upstream}#").concat(cast(UpstreamRow.run_id, String))
+    return (UpstreamRow.pipeline == pipeline, UpstreamRow.upstream == name)

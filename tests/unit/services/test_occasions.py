@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.adapters.timetable import CronTimetable
-from orchestrator.domain.change import PULLS, Cause
+from orchestrator.domain.change import PULLS, Cause, Revision
 from orchestrator.domain.errors import SourceUnavailable
-from orchestrator.domain.pipeline import DatasetSpec, Schedule
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline, Schedule
 from orchestrator.domain.run import Purpose, Reason, Run, RunState
-from orchestrator.ports.records import NewRun
+from orchestrator.ports.records import NewRun, UpstreamMove
 from orchestrator.services.detect import Detector
 from orchestrator.services.occasions import LONGEST_SLEEP, OccasionServer
 from tests.unit.services.worlds import World, commit_id, pipeline
@@ -183,6 +183,41 @@ def test_runs_that_pass_in_another_order_than_they_began_are_all_followed_once(w
     assert server_of(world).follow(FOLLOWS).found
     assert not server_of(world).follow(FOLLOWS).found
     assert [run.change.note for run in runs(world)] == ["after prep#2 passed", "after prep#1 passed"]
+
+
+def test_what_is_declined_while_an_earlier_run_goes_on_is_told_once(world: World) -> None:
+    def gone(pipeline: Pipeline, revision: Revision) -> str:
+        return "no such pipeline there"
+
+    detector = Detector(world.store, world.sources, world.data, world.clock, gone)
+    server = OccasionServer(world.store, CronTimetable(), detector, world.clock)
+    server.follow(FOLLOWS)
+    slow = upstream_run(world, RunState.QUEUED)
+    upstream_run(world)
+    for _ in range(3):
+        # Another process knows no more than the database does.
+        assert not server.follow(FOLLOWS).found
+        server = OccasionServer(world.store, CronTimetable(), detector, world.clock)
+    told = [entry.reason for entry in world.store.journal.latest() if "no such pipeline" in entry.reason]
+    assert len(told) == 1
+    end(world, slow, RunState.FAILED)
+    server.follow(FOLLOWS)
+    occasions = world.store.occasions
+    assert occasions.runs_above("prep", occasions.mark("wine", "prep")) == []
+    assert occasions.followed("wine", "prep", 0) == frozenset(), "what is below the mark needs no row"
+
+
+def test_an_upstream_run_below_the_mark_is_not_followed_by_one_who_comes_late(world: World) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    passed = upstream_run(world)
+    server.follow(FOLLOWS)
+    server.follow(FOLLOWS)
+    revision = world.sources.fetch(pipeline().sources[0], commit_id("first"), "main")
+    late = NewRun(FOLLOWS, Cause.UPSTREAM, revision, ())
+    move = UpstreamMove("prep", passed.id)
+    assert world.store.runs.enqueue(late, (move,), "wine", world.clock.now()) is None
+    assert len(runs(world)) == 1
 
 
 def test_two_servers_follow_a_run_once(world: World) -> None:
