@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,8 @@ class Served:
     cut: int | None = None
     between: Callable[[], None] | None = None
     """What happens after half of the content was sent, once."""
+    rest: Callable[[], Iterable[bytes]] = tuple
+    """What follows on the content."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             happens()
         self.wfile.write(content[half:])
+        for piece in served.rest():
+            self.wfile.write(piece)
 
     def _begin(self) -> int:
         text = self.headers.get("Range", "").removeprefix("bytes=").rstrip("-")

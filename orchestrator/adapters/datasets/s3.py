@@ -7,7 +7,7 @@ servers are asked only at addresses that may be asked.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Protocol, TypedDict, cast
@@ -170,10 +170,15 @@ class S3Place:
     def _made(self, dataset: DatasetSpec, access: Access) -> _Client:
         asked = Asked(dataset.name, access)
 
-        def send(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        def send(request: AWSPreparedRequest, event_name: str, **_: object) -> AWSResponse:
             headers = {str(name): _text(value) for name, value in request.headers.items()}
             raw = self._web.send(asked, str(request.method), str(request.url), headers)
-            return AWSResponse(request.url, raw.status, raw.headers, raw)
+            if event_name.endswith(".GetObject") and raw.status < 300:
+                body = _Content(self._web.chunks(asked, raw), raw.close)
+            else:
+                # The library would read it to its end, wherever that is.
+                body = _Content(iter((self._web.text(asked, raw),)), raw.close)
+            return AWSResponse(request.url, raw.status, raw.headers, body)
 
         session = boto3.session.Session(**_keys(access))
         client = session.client(
@@ -190,6 +195,22 @@ class S3Place:
         )
         client.meta.events.register("before-send.s3", send)
         return cast("_Client", client)
+
+
+class _Content:
+    """An answer's content as the library reads it."""
+
+    def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
+        self._pieces = pieces
+        self.close = close
+
+    def stream(self) -> Iterator[bytes]:
+        """All of it."""
+        return self._pieces
+
+    def read(self, amount: int | None = None) -> bytes:
+        """What comes next, however much that is; nothing at the end."""
+        return b"".join(self._pieces) if amount is None else next(self._pieces, b"")
 
 
 def _keys(access: Access) -> dict[str, str]:

@@ -16,10 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
+from http.client import HTTPException
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,6 +34,7 @@ from urllib3.exceptions import (
 
 from orchestrator.adapters.addresses import may_be_asked
 from orchestrator.adapters.datasets.access import Access
+from orchestrator.adapters.datasets.patience import Patience, TooSlow
 from orchestrator.domain.errors import DatasetRefused, DatasetUnavailable
 from orchestrator.domain.text import clean
 
@@ -39,6 +43,11 @@ CONNECT: Final = 10.0
 SILENCE: Final = 60.0
 """Seconds of silence that end an answer."""
 CHUNK: Final = 1 << 20
+_PIECE: Final = 128 << 10
+"""Bytes of an answer that have to come within two silences."""
+_PAGE: Final = 16 << 20
+"""Bytes that an answer may have which is no file."""
+_PATIENCE: Final = Patience()
 _REDIRECTS: Final = 5
 _POOLS: Final = 64
 _NOT_OURS: Final = frozenset({"authorization", "cookie", "x-amz-security-token"})
@@ -126,8 +135,8 @@ class Web:
             target = answer.get_redirect_location()
             if not target:
                 return answer
-            answer.drain_conn()
-            answer.release_conn()
+            # What else comes is not read: it may never end.
+            answer.close()
             following = urljoin(url, target)
             if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
                 raise DatasetRefused(
@@ -141,7 +150,7 @@ class Web:
             "write the address where the data are",
         )
 
-    def text(self, asked: Asked, answer: urllib3.BaseHTTPResponse, limit: int = 64 << 20) -> bytes:
+    def text(self, asked: Asked, answer: urllib3.BaseHTTPResponse, limit: int = _PAGE) -> bytes:
         """A whole answer of at most ``limit`` bytes, which must not come for longer than five silences."""
         content = bytearray()
         until = time.monotonic() + 5 * self._silence
@@ -156,12 +165,34 @@ class Web:
         return bytes(content)
 
     def chunks(self, asked: Asked, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """An answer's content as it comes."""
+        """An answer's content as it comes, which must not be slower than 1 KiB a second for long."""
         with reaching(asked.dataset, None, self._silence):
             try:
-                yield from answer.stream(CHUNK, decode_content=False)
+                yield from self._pieces(answer)
             finally:
                 answer.release_conn()
+
+    def _pieces(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        pieces = answer.stream(_PIECE, decode_content=False)
+        left, came = 2 * self._silence, 0
+        while True:
+            began = time.monotonic()
+            with _PATIENCE.within(left, answer.shutdown) as wait:
+                try:
+                    piece = next(pieces, b"")
+                except (HTTPError, OSError, ValueError):
+                    if not wait.over:
+                        raise
+            if wait.over:
+                # Its end may look like that of the content.
+                answer.close()
+                raise TooSlow
+            if not piece:
+                return
+            left, came = left - (time.monotonic() - began), came + len(piece)
+            if came >= _PIECE:
+                left, came = 2 * self._silence, 0
+            yield piece
 
     def _addresses(self, asked: Asked, origin: Origin) -> list[str]:
         try:
@@ -208,10 +239,47 @@ def _without_login(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _NOT_OURS}
 
 
+class _Connection(HTTPConnection):
+    """One whose answers begin within two silences."""
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in the library
+        with _begun(self):
+            return super().getresponse()
+
+
+class _SecureConnection(HTTPSConnection):
+    """The same, by https."""
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in the library
+        with _begun(self):
+            return super().getresponse()
+
+
+@contextmanager
+def _begun(connection: HTTPConnection) -> Iterator[None]:
+    silence = connection.timeout if isinstance(connection.timeout, int | float) else SILENCE
+    with _PATIENCE.within(2 * silence, partial(connection.sock.shutdown, socket.SHUT_RDWR)) as wait:
+        try:
+            yield
+        except (HTTPError, HTTPException, OSError, ValueError):
+            if not wait.over:
+                raise
+    if wait.over:
+        raise TooSlow
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
 def _connected(origin: Origin, address: str, trusted: str) -> urllib3.HTTPConnectionPool:
     if origin.scheme == "http":
-        return urllib3.HTTPConnectionPool(address, origin.port, maxsize=4, retries=False)
-    return urllib3.HTTPSConnectionPool(
+        return _Pool(address, origin.port, maxsize=4, retries=False)
+    return _SecurePool(
         address,
         origin.port,
         maxsize=4,
@@ -247,7 +315,11 @@ def reaching(dataset: str, origin: Origin | None, silence: float) -> Iterator[No
     except ConnectTimeoutError as error:
         raise _NotConnected(f"{begin} does not answer") from error
     except ReadTimeoutError as error:
-        raise DatasetUnavailable(f"{begin} was silent for {silence:g} s") from error
+        slow = isinstance(error.__cause__, TooSlow)
+        what = "answers too slowly" if slow else f"was silent for {silence:g} s"
+        raise DatasetUnavailable(f"{begin} {what}") from error
+    except TooSlow as error:
+        raise DatasetUnavailable(f"{begin} sends too slowly: less than 1 KiB a second") from error
     except ProtocolError as error:
         raise DatasetUnavailable(f"{begin} broke off: {clean(_reason(error))}") from error
     except HTTPError as error:
