@@ -173,6 +173,10 @@ class RevisionGone(SourceError):
     """The commit no longer exists at the remote."""
 
 
+class RevisionTooLarge(SourceError):
+    """The commit brings more than what strangers propose may bring, in bytes or in time."""
+
+
 class DatasetError(OrchestratorError):
     """Watched data."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.domain.change import TAGS, Commit, Refs, Revision
+from orchestrator.domain.errors import RevisionTooLarge
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.trigger import any_counts, newest_wanted, skip_words
 from orchestrator.ports.world import SourceControl
@@ -35,8 +36,18 @@ class Moves:
     def steps(self, source: SourceSpec, refs: Refs, head: Head, old: str | None) -> list[Step]:
         """From the commit that was seen last to the head's, in order; ``old`` None: the ref is new.
 
+        What a fork proposes is looked at before anybody approves it, as a stranger's: within bounds.
+
         Raises RevisionGone when the head has moved on meanwhile, and other SourceErrors.
         """
+        if head.pull is None or not head.pull.fork:
+            return self._steps(source, refs, head, old)
+        try:
+            return self._steps(replace(source, strangers=True), refs, head, old)
+        except RevisionTooLarge as error:
+            return [Step(head.commit, None, f"{error.message}: {error.remedy}")]
+
+    def _steps(self, source: SourceSpec, refs: Refs, head: Head, old: str | None) -> list[Step]:
         tip = self._sources.fetch(source, head.commit, head.ref)
         note = ""
         if old is not None and not self._sources.is_ancestor(source, old, head.commit):

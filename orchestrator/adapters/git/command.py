@@ -216,17 +216,23 @@ class GitCommand:
                 if error.trouble is not None:
                     raise
                 with mirror.changing() as change:
-                    if change.healthy():
+                    if not change.healthy():
+                        change.renew()
+                    elif mirror.has(commit):
                         raise
-                    change.renew()
             self._provide(mirror, location, commit, branch)
             return work(mirror)
 
     def _provide(self, mirror: Mirror, location: Location, commit: str, branch: str) -> None:
         if mirror.has(commit):
             return
+        if location.strangers:
+            self._bring_own(location, commit)
         with mirror.changing() as change:
-            if mirror.has(commit) or _fetch(change, commit, branch):
+            if mirror.has(commit):
+                return
+            change.bound()
+            if _fetch(change, commit, branch):
                 return
             if not change.healthy():
                 change.renew()
@@ -236,6 +242,12 @@ class GitCommand:
             f"commit {commit[:12]} is no longer at {location.shown}",
             "it was probably replaced by a forced push; run the branch's present commit instead",
         )
+
+    def _bring_own(self, location: Location, commit: str) -> None:
+        """Bring what the repository itself has, on which rests what strangers propose to it."""
+        own = Mirror(self._mirrors, replace(location, strangers=False), self._timeout, commit)
+        with own.changing() as change:
+            change.fetch_all()
 
     def _list(self, location: Location, *options: str) -> dict[str, str]:
         arguments = ["ls-remote", *options, "--", REMOTE]

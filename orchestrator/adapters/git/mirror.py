@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from orchestrator.adapters.git.location import REMOTE, Location
 from orchestrator.adapters.git.process import GitFailed, GitTimeout, run_git, run_git_raw
-from orchestrator.domain.errors import DiskFull, SourceUnavailable
+from orchestrator.domain.errors import DiskFull, RevisionTooLarge, SourceUnavailable
+from orchestrator.domain.report import format_size
 
 PINS: Final = "refs/mlci/"
 """A ref below this per fetched commit: proof that all of it is here, and what keeps it for good."""
@@ -31,6 +33,13 @@ _UNSYNCED = ("-c", "core.fsync=none")
 _QUICK = 60.0
 _PATIENCE = 0.05
 _SHA256: Final = 64
+
+LARGEST_PROPOSAL: Final = 256 << 20
+"""So many bytes may come at once of what strangers propose, beside what the repository's branches have."""
+LONGEST_PROPOSAL: Final = 300.0
+"""So many seconds that may take."""
+MOST_PROPOSED: Final = 1 << 30
+"""With more bytes than that the mirror of what strangers propose is begun anew."""
 
 
 def hashing(commit: str) -> str:
@@ -54,6 +63,8 @@ class Mirror:
         self._location = location
         self._timeout = timeout
         self._hashing = hashing(commit)
+        # What strangers propose rests on what the repository itself has: what is fetched is theirs alone.
+        self._own = root / replace(location, strangers=False).mirror if location.strangers else None
 
     def has(self, commit: str) -> bool:
         """Whether the commit is here, with all that belongs to it."""
@@ -105,7 +116,7 @@ class Mirror:
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._acquire(descriptor)
-            change = MirrorChange(self.path, self._location, self._timeout, self._hashing)
+            change = MirrorChange(self.path, self._location, self._timeout, self._hashing, self._own)
             change.prepare()
             yield change
         finally:
@@ -137,8 +148,11 @@ class Mirror:
 class MirrorChange:
     """What may be done to a mirror while its lock is held."""
 
-    def __init__(self, path: Path, location: Location, timeout: float, hashing: str) -> None:
+    def __init__(
+        self, path: Path, location: Location, timeout: float, hashing: str, own: Path | None = None
+    ) -> None:
         self._path = path
+        self._own = own
         self._hashing = hashing
         self._location = location
         self._timeout = timeout
@@ -154,10 +168,16 @@ class MirrorChange:
             for leftover in leftovers:
                 leftover.unlink(missing_ok=True)
 
+    def bound(self) -> None:
+        """Begin anew when strangers have proposed too much. What is still needed of it is fetched again."""
+        if self._own is not None and self._size() > MOST_PROPOSED:
+            self.renew()
+
     def fetch(self, ref: str) -> bool:
         """Bring a ref or commit of the remote, with its history; False when it has none.
 
-        Raises GitTimeout, and GitFailed when the remote is in trouble.
+        Raises GitTimeout, GitFailed when the remote is in trouble, and RevisionTooLarge when strangers
+        propose too much.
         """
         try:
             self._reach(*_FETCH, "--", REMOTE, ref)
@@ -213,12 +233,43 @@ class MirrorChange:
         try:
             options = ("--quiet", "--bare", "--template=", f"--object-format={self._hashing}")
             run_git(["init", *options, "--", str(fresh)], timeout=_QUICK)
+            if self._own is not None:
+                (fresh / "objects" / "info").mkdir(exist_ok=True)
+                (fresh / "objects" / "info" / "alternates").write_text(
+                    f"{(self._own / 'objects').absolute()}\n"
+                )
             fresh.rename(self._path)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _reach(self, *arguments: str) -> None:
-        run_git(["-C", str(self._path), *arguments], timeout=self._timeout, location=self._location)
+        command = ["-C", str(self._path), *arguments]
+        if self._own is None:
+            run_git(command, timeout=self._timeout, location=self._location)
+            return
+        timeout = min(self._timeout, LONGEST_PROPOSAL)
+        try:
+            run_git(command, timeout=timeout, location=self._location, largest=LARGEST_PROPOSAL)
+        except GitTimeout:
+            raise self._too_large(f"took more than {timeout:g} s") from None
+        except GitFailed:
+            # Git tells it in words alone; the file at which it was stopped is there.
+            if any(leftover.stat().st_size >= LARGEST_PROPOSAL for leftover in self._leftovers()):
+                raise self._too_large(f"is more than {format_size(LARGEST_PROPOSAL)}") from None
+            raise
+        finally:
+            for leftover in self._leftovers():
+                leftover.unlink(missing_ok=True)
+
+    def _too_large(self, why: str) -> RevisionTooLarge:
+        return RevisionTooLarge(
+            f"what is proposed to {self._location.shown} {why}",
+            "have a person read it and push it to a branch of the repository",
+        )
+
+    def _size(self) -> int:
+        found = (Path(folder, name) for folder, _, files in os.walk(self._path) for name in files)
+        return sum(path.lstat().st_size for path in found)
 
     def _work(self, *arguments: str) -> None:
         run_git(["-C", str(self._path), *arguments], timeout=self._timeout)

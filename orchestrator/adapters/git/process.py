@@ -53,6 +53,8 @@ _SAFE: Final = (
 )
 _REDIRECTED: Final = re.compile(rb"^warning: redirecting to (\S+)", re.MULTILINE)
 _NOWHERE: Final = "/nonexistent"
+_BLOCK: Final = 512
+"""What POSIX has ``ulimit -f`` count in."""
 
 
 class GitFailed(Exception):
@@ -84,19 +86,28 @@ def run_git(
     location: Location | None = None,
     told: bytes | None = None,
     errors: str = "replace",
+    largest: int | None = None,
 ) -> str:
     """Run git and return what it printed; ``told`` is what it reads, ``errors`` what becomes of bytes that
-    are not UTF-8. Raises GitFailed, GitTimeout, or DiskFull when our own disk is full.
+    are not UTF-8. No file that it writes gets larger than ``largest`` bytes: then it is killed.
+
+    Raises GitFailed, GitTimeout, or DiskFull when our own disk is full.
 
     With a ``location`` git reaches it as REMOTE and reads the user's configuration (proxies, certificates).
     Without one it works on our own files, where that configuration would only let the attributes of
     a repository start the user's programs.
     """
-    return run_git_raw(arguments, timeout=timeout, location=location, told=told).decode("utf-8", errors)
+    raw = run_git_raw(arguments, timeout=timeout, location=location, told=told, largest=largest)
+    return raw.decode("utf-8", errors)
 
 
 def run_git_raw(
-    arguments: Sequence[str], *, timeout: float, location: Location | None = None, told: bytes | None = None
+    arguments: Sequence[str],
+    *,
+    timeout: float,
+    location: Location | None = None,
+    told: bytes | None = None,
+    largest: int | None = None,
 ) -> bytes:
     """As ``run_git``, for what is no text."""
     with ExitStack() as stack:
@@ -104,7 +115,7 @@ def run_git_raw(
         if location is not None and location.ssh is not None:
             environment |= stack.enter_context(_ssh(location))
         process = subprocess.Popen(
-            ["git", *_SAFE, *arguments],
+            [*_limited(largest), "git", *_SAFE, *arguments],
             env=environment,
             stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -124,6 +135,13 @@ def run_git_raw(
     if location is not None and (moved := _REDIRECTED.search(err)):
         _tell_moved(location.shown, fit_to_show(moved[1].decode("utf-8", "replace"), location))
     return out
+
+
+def _limited(largest: int | None) -> Sequence[str]:
+    """What has a command begin with a limit for it and all that it starts; the shell reads fixed text."""
+    if largest is None:
+        return ()
+    return ("sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(largest // _BLOCK, 1)))
 
 
 @lru_cache(maxsize=1024)
