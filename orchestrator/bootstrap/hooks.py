@@ -18,28 +18,32 @@ if TYPE_CHECKING:
     from orchestrator.web.webhooks import Webhooks
 
 
-def watching(app: Application) -> Iterator[tuple[Pipeline, SourceSpec]]:
-    """All pipelines with the sources that a forge has. SourceError when a repository cannot be asked."""
+def watching(app: Application, name: str) -> Iterator[tuple[Pipeline, SourceSpec]]:
+    """The pipelines of the repository ``owner/name`` with their sources.
+
+    SourceError when it is to say itself what runs, and cannot be asked. Others are not: what is wrong with
+    them keeps up nobody here.
+    """
     for repository in app.repositories.values():
-        if not repository.now:
+        if not repository.now and repository.source.github.casefold() == name.casefold():
             repository.look()
     for pipeline in app.pipelines.values():
         for source in pipeline.sources:
-            if source.github:
+            if source.github.casefold() == name.casefold():
                 yield pipeline, source
 
 
-def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None]:
-    """One turn of what is said to the forge and heard from it."""
+def forge_talk_of(app: Application, stopping: threading.Event) -> Callable[[], None] | None:
+    """One turn of what is said to the forge and heard from it; None where there is no forge."""
     from orchestrator.scheduler import Changes
 
     if app.forge is None:
-        return lambda: None
+        return None
     comments = Comments(
         app.store,
         app.forge,
         app.detector,
-        lambda: watching(app),
+        partial(watching, app),
         app.clock,
         app.url,
         stopping,

@@ -52,7 +52,7 @@ class Service:
         tidy: Callable[[], None] = lambda: None,
         look_at_hosts: Callable[[], None] = lambda: None,
         retain: Callable[[], None] = lambda: None,
-        talk_to_forge: Callable[[], None] = lambda: None,
+        talk_to_forge: Callable[[], None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -73,8 +73,8 @@ class Service:
         # A loop of its own, because removing may take long, and nobody waits for it.
         self._retain = Loop("retain", retain, RETAIN)
         self._hosts = Loop("hosts", look_at_hosts, HOSTS)
-        # A forge may be slow or refuse, which concerns nothing else.
-        self._forge = Loop("forge", talk_to_forge, FULL)
+        # A forge may be slow or refuse, which concerns nothing else. Where there is none, it costs no thread.
+        self._forge = None if talk_to_forge is None else Loop("forge", talk_to_forge, FULL)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
         self._acting = Changes(store, clock, store.actions.any_owed)
         self._mailing = Changes(store, clock, store.actions.any_owed)
@@ -89,7 +89,8 @@ class Service:
         self._mail.start()
         self._retain.start()
         self._hosts.start()
-        self._forge.start()
+        if self._forge is not None:
+            self._forge.start()
         self.watcher.start()
 
     def wake(self) -> None:
@@ -98,13 +99,15 @@ class Service:
 
     def wake_forge(self) -> None:
         """Look now whether the forge is to be asked or told something."""
-        self._forge.wake()
+        if self._forge is not None:
+            self._forge.wake()
 
     @property
     def healthy(self) -> bool:
         """Whether all loops still turn."""
-        loops = (self._execute, self._act, self._mail, self._retain, self._hosts, self._forge)
-        return all(loop.alive for loop in loops) and self.watcher.running
+        loops = (self._execute, self._act, self._mail, self._retain, self._hosts)
+        forge_alive = self._forge is None or self._forge.alive
+        return all(loop.alive for loop in loops) and forge_alive and self.watcher.running
 
     def stop(self) -> None:
         """Stop watching, let go of attempts (their containers go on), finish the act under way."""
@@ -118,7 +121,8 @@ class Service:
         self._mail.stop(DRAIN)
         self._retain.stop(DRAIN)
         self._hosts.stop(DRAIN)
-        self._forge.stop(DRAIN)
+        if self._forge is not None:
+            self._forge.stop(DRAIN)
         self._store.servers.unregister(self._owner)
         # Last, because a repository may take long to answer, and nothing of ours may wait for it.
         self.watcher.stop()
@@ -135,7 +139,7 @@ class Service:
             if self._store.actions.any_owed():
                 self._act.wake()
                 self._mail.wake()
-            self._forge.wake()
+            self.wake_forge()
         self.dispatcher.keep_alive()
         self._reach.look()
         now = self._clock.monotonic()

@@ -78,16 +78,33 @@ class _Asked:
     pull: PullRequest
     argument: str
     watching: Sequence[tuple[Pipeline, SourceSpec]]
+    known: Sequence[Run]
+    """All runs of the pull request, of those that watch it."""
 
     @property
     def who(self) -> str:
         return f"github:{self.comment.author}"
 
+    def names(self, commit: str) -> bool:
+        """Whether the comment names that commit: in full, or by a beginning that could mean no other one.
+
+        Two commits with one beginning are soon made. So it counts only of a commit that had a run when the
+        comment was written, and while no other one with that beginning was ever seen here.
+        """
+        if not _COMMIT.fullmatch(self.argument):
+            return False
+        if self.argument == commit:
+            return True
+        alike = [run for run in self.known if run.change.revision.commit.startswith(self.argument)]
+        return {run.change.revision.commit for run in alike} == {commit} and any(
+            run.created_at <= self.comment.written_at for run in alike
+        )
+
 
 class Comments:
     """Obeys comments. One thread.
 
-    ``watching`` are all pipelines with their sources; those of other repositories do not matter. ``define``
+    ``watching`` are the pipelines of a repository with their sources; others may be among them. ``define``
     says what a pipeline is at a revision, where that depends on the repository's own file, or why it is none.
     """
 
@@ -96,7 +113,7 @@ class Comments:
         store: Store,
         forge: Forge,
         runner: RunsPulls,
-        watching: Callable[[], Iterable[tuple[Pipeline, SourceSpec]]],
+        watching: Callable[[str], Iterable[tuple[Pipeline, SourceSpec]]],
         clock: Clock,
         url: str,
         stopping: threading.Event,
@@ -129,7 +146,9 @@ class Comments:
     def _heed(self, seen: CommentSeen) -> None:
         wanted = seen.repository.casefold()
         try:
-            watching = [each for each in self._watching() if each[1].github.casefold() == wanted]
+            watching = [
+                each for each in self._watching(seen.repository) if each[1].github.casefold() == wanted
+            ]
             if watching:
                 self._obey(seen, watching)
         except (SourceUnavailable, DatasetError) as error:
@@ -163,7 +182,9 @@ class Comments:
             # No answer: whoever may comment could make us write as much as they like.
             self._note(seen.repository, f"{clean(comment.author)} may not write, and asked: {clean(line[0])}")
             return
-        asked = _Asked(comment, self._forge.pull(source, comment.number), line["argument"] or "", watching)
+        pull = self._forge.pull(source, comment.number)
+        known = [run for pipeline, _ in watching for run in self._runs(source, pull, pipeline)]
+        asked = _Asked(comment, pull, line["argument"] or "", watching, known)
         match line["verb"]:
             case "run":
                 answers = self._run(asked)
@@ -178,32 +199,32 @@ class Comments:
 
     def _run(self, asked: _Asked) -> list[str]:
         named = _COMMIT.fullmatch(asked.argument) and asked.pull.commit.startswith(asked.argument)
-        found = [
+        meant = [
             (pipeline, source)
             for pipeline, source in asked.watching
             if source.pull_requests is not None and (named or asked.argument in ("", pipeline.name))
         ]
+        if not meant:
+            called = f"called {plain(asked.argument)} " if asked.argument else ""
+            return [f"No pipeline {called}runs pull requests of this repository."]
+        found = [(pipeline, source) for pipeline, source in meant if source.watches_pull(asked.pull)]
         if not found:
-            meant = f"called {plain(asked.argument)} " if asked.argument else ""
-            return [f"No pipeline {meant}runs pull requests of this repository."]
-        return [
-            answer
-            for pipeline, source in found
-            for answer in self._run_in(asked, pipeline, source, bool(named))
-        ]
+            return [f"This pull request does not run: {why_not_watched(meant[0][1], asked.pull)}."]
+        return [answer for pipeline, source in found for answer in self._run_in(asked, pipeline, source)]
 
-    def _run_in(self, asked: _Asked, pipeline: Pipeline, source: SourceSpec, named: bool) -> list[str]:
-        before = self._runs_of(asked, pipeline)
+    def _run_in(self, asked: _Asked, pipeline: Pipeline, source: SourceSpec) -> list[str]:
+        pull = asked.pull
+        before = [run for run in asked.known if run.pipeline == pipeline.name and _judges(run, pull.commit)]
         open_ones = [run for run in before if not run.state.final]
         if open_ones:
             return [self._open(run) for run in open_ones if not _asked_by(run, asked)]
         trusted = source.pull_requests.trusted if source.pull_requests else ()
         # What went once was let go by somebody, or needed nobody.
         went = any(run.started_at is not None for run in before)
-        if needs_approval(asked.pull, trusted) and not went and not named:
-            short = asked.pull.commit[:8]
-            return [f"Commit {short} comes from a fork, and nobody has let it run yet: `/mlci run {short}`"]
-        pull = asked.pull
+        if needs_approval(pull, trusted) and not went and not asked.names(pull.commit):
+            short = pull.commit[:8]
+            wanted = f"`/mlci run {pull.commit}`"
+            return [f"Commit {short} comes from a fork, and nobody has let it run yet: {wanted}"]
         defined = self._define(pipeline, Revision(source.name, pull.ref, pull.commit, pull=pull))
         if isinstance(defined, str):
             return [f"{plain(pipeline.name)} does not run: {plain(defined)}"]
@@ -217,51 +238,35 @@ class Comments:
         )
         return [] if run is None else [self._open(run)]
 
-    def _runs_of(self, asked: _Asked, pipeline: Pipeline) -> list[Run]:
-        """The runs of the pull request's newest commit."""
-        return [
-            run
-            for run in self._runs(asked, pipeline)
-            if run.change.revision.commit == asked.pull.commit and run.purpose is Purpose.TRAIN
-        ]
-
-    def _runs(self, asked: _Asked, pipeline: Pipeline, states: Sequence[RunState] = ()) -> list[Run]:
-        wanted = asked.watching[0][1].github.casefold()
+    def _runs(self, source: SourceSpec, pull: PullRequest, pipeline: Pipeline) -> list[Run]:
+        wanted = source.github.casefold()
         found = []
-        for run in self._store.runs.listing(pipeline.name, states, branch=asked.pull.ref):
+        for run in self._store.runs.listing(pipeline.name, branch=pull.ref):
             # The same name may have stood for another repository when it was enqueued.
-            source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
-            if source is not None and source.github.casefold() == wanted:
+            its = self._store.runs.definition(run.id).source_named(run.change.revision.source)
+            if its is not None and its.github.casefold() == wanted:
                 found.append(run)
         return found
 
     def _open(self, run: Run) -> str:
         if run.state is RunState.AWAITING_APPROVAL:
-            return f"{self._named(run)} waits for approval: `/mlci approve {run.change.revision.short}`"
+            return f"{self._named(run)} waits for approval: `/mlci approve {run.change.revision.commit}`"
         return f"{self._named(run)} is {run.state.value}: commit {run.change.revision.short}"
 
     def _decide(self, asked: _Asked, decide: Callable[[Run, str], Run | None], became: str) -> list[str]:
         if asked.argument and not _COMMIT.fullmatch(asked.argument):
-            return [f"{plain(asked.argument)} is not a commit: its first 7 or more digits are expected."]
-        waiting = {
-            run.id: run
-            for pipeline, _ in asked.watching
-            for run in self._runs(asked, pipeline, (RunState.AWAITING_APPROVAL,))
-        }
+            return [f"{plain(asked.argument)} is not a commit: its hash is expected."]
+        waiting = [run for run in asked.known if run.state is RunState.AWAITING_APPROVAL]
         answers = []
-        for run in waiting.values():
+        for run in waiting:
             commit = run.change.revision.commit
-            if asked.argument:
-                meant = commit.startswith(asked.argument)
-            else:
-                meant = run.created_at <= asked.comment.written_at
+            early = run.created_at <= asked.comment.written_at
+            meant = asked.names(commit) if asked.argument else early
             if meant and decide(run, asked.who) is not None:
                 answers.append(f"{self._named(run)} {became}: commit {run.change.revision.short}")
-            elif not meant and not asked.argument:
-                answers.append(
-                    f"{self._named(run)} came after that comment was written: "
-                    f"`/mlci approve {run.change.revision.short}`"
-                )
+            elif not meant and commit.startswith(asked.argument):
+                why = "was not the only one that" if asked.argument else "came after what"
+                answers.append(f"{self._named(run)} {why} that comment may mean: `/mlci approve {commit}`")
         return answers or ["No run of this pull request waits for approval."]
 
     def _named(self, run: Run) -> str:
@@ -278,6 +283,20 @@ class Comments:
 
     def _note(self, repository: str, told: str) -> None:
         self._store.journal.note("", f"repository {repository}", told, self._clock.now())
+
+
+def why_not_watched(source: SourceSpec, pull: PullRequest) -> str:
+    """Why a source that runs pull requests does not run this one."""
+    rules = source.pull_requests
+    if pull.fork and rules is not None and not rules.forks:
+        return "it comes from a fork, and forks do not run here"
+    if pull.draft and rules is not None and not rules.drafts:
+        return "it is a draft, and drafts do not run here"
+    return f"those that are to be merged into {plain(pull.base)} do not run here"
+
+
+def _judges(run: Run, commit: str) -> bool:
+    return run.change.revision.commit == commit and run.purpose is Purpose.TRAIN
 
 
 def _asked_by(run: Run, asked: _Asked) -> bool:

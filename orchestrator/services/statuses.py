@@ -218,8 +218,9 @@ class StatusTeller:
     def _words(self, run: Run) -> tuple[str, str]:
         match run.state:
             case RunState.AWAITING_APPROVAL:
-                short = run.change.revision.short
-                return f"waits for approval: /mlci approve {short}", APPROVING.format(commit=short)
+                # All of it: two commits with one beginning are soon made.
+                commit = run.change.revision.commit
+                return f"waits for approval: /mlci approve {commit}", APPROVING.format(commit=commit)
             case RunState.QUEUED:
                 return f"{run.title} waits for its turn", ""
             case RunState.RUNNING | RunState.EVALUATING:

@@ -122,9 +122,9 @@ def test_a_repositorys_own_file_counts_where_it_should_and_shows_its_mistakes(
         pull = repository.pull_request("topic", head=fork)
         ref = f"refs/pull/{pull.number}/head"
         waiting = watching.wait_for_run(theirs, ref, RunState.AWAITING_APPROVAL)
-        repository.comment(pull.number, f"/mlci reject {theirs[:8]}", by="ci-bot")
+        repository.comment(pull.number, f"/mlci reject {theirs}", by="ci-bot")
         watching.wait_for_run(theirs, ref, RunState.CANCELLED)
-        repository.comment(pull.number, f"/mlci run {theirs[:8]}", by="ci-bot")
+        repository.comment(pull.number, f"/mlci run {theirs}", by="ci-bot")
         judged = _another(watching, waiting, ref)
         watching.wait_for_run(theirs, ref, RunState.REJECTED)
         assert watching.store.runs.definition(judged.id).untrusted

@@ -75,7 +75,7 @@ def test_a_fork_gets_nothing_before_it_is_approved_and_no_secret_deployment_or_b
     assert watching.store.actions.of_run(run.id) == []
     watching.wait_for_status(commit, "pending")
     told = watching.repository.statuses[-1].description or ""
-    assert told == f"waits for approval: /mlci approve {commit[:8]}"
+    assert told == f"waits for approval: /mlci approve {commit}"
 
     # Its author says so as loudly as possible.
     for text in ("/mlci approve", f"/mlci approve {commit}", f"/mlci run {commit}", "/mlci run"):

@@ -41,7 +41,7 @@ class Desk:
             self.world.store,
             self.forge,
             self.world.detector,
-            lambda: [(p, s) for p in self.pipelines for s in p.sources],
+            lambda repository: [(p, s) for p in self.pipelines for s in p.sources],
             self.world.clock,
             "http://ci.example.org",
             threading.Event(),
@@ -142,7 +142,7 @@ def test_approving_lets_what_waited_when_the_comment_was_written_go_and_nothing_
     desk.comments.tick()
     states = {run.id: run.state for run in desk.runs()}
     assert states == {seen.id: RunState.QUEUED, newer.id: RunState.AWAITING_APPROVAL}
-    assert f"`/mlci approve {newer.change.revision.short}`" in desk.answer()
+    assert f"`/mlci approve {newer.change.revision.commit}`" in desk.answer()
     (decision,) = desk.world.store.approvals.decisions(seen.id)
     assert (decision.who, decision.ruling.value) == ("github:ana", "approved")
 
@@ -163,6 +163,63 @@ def test_what_is_no_commit_approves_nothing(desk: Desk, argument: str) -> None:
     desk.comments.tick()
     assert [run.state for run in desk.runs()] == [RunState.AWAITING_APPROVAL]
     assert "is not a commit" in desk.answer()
+
+
+def alike(digit: str) -> str:
+    """One of two commits that begin as each other."""
+    return PULL.commit[:8] + digit * 32
+
+
+def test_a_beginning_of_a_hash_approves_nothing_that_came_after_the_comment(desk: Desk) -> None:
+    desk.say(f"/mlci approve {alike('a')[:8]}")
+    desk.world.clock.advance(1)
+    sneaked_in = waiting(desk, replace(PULL, commit=alike("b")))
+    desk.comments.tick()
+    assert desk.world.store.runs.get(sneaked_in.id).state is RunState.AWAITING_APPROVAL
+    assert f"`/mlci approve {alike('b')}`" in desk.answer()
+    desk.say(f"/mlci approve {alike('b')}")
+    desk.comments.tick()
+    assert desk.world.store.runs.get(sneaked_in.id).state is RunState.QUEUED
+
+
+def test_a_beginning_that_two_commits_share_approves_neither(desk: Desk) -> None:
+    read, sneaked_in = (waiting(desk, replace(PULL, commit=alike(digit))) for digit in "ab")
+    desk.say(f"/mlci approve {alike('a')[:8]}")
+    desk.comments.tick()
+    assert desk.world.store.runs.get(read.id).state is RunState.CANCELLED, "a newer commit came"
+    assert desk.world.store.runs.get(sneaked_in.id).state is RunState.AWAITING_APPROVAL
+
+
+def test_a_beginning_of_a_hash_runs_nothing_that_had_no_run_when_it_was_written(desk: Desk) -> None:
+    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.comments.tick()
+    assert desk.runs() == []
+    assert f"`/mlci run {PULL.commit}`" in desk.answer()
+    desk.world.store.approvals.reject(waiting(desk).id, "ana", "", desk.world.clock.now())
+    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.comments.tick()
+    assert [run.state for run in desk.runs()] == [RunState.CANCELLED, RunState.QUEUED]
+
+
+@pytest.mark.parametrize(
+    ("rules", "pull", "why"),
+    [
+        (PullRequestRules(forks=False), PULL, "it comes from a fork"),
+        (PullRequestRules(drafts=False), replace(PULL, draft=True), "it is a draft"),
+        (PullRequestRules(bases=("release",)), PULL, "those that are to be merged into main"),
+        (PullRequestRules(), replace(PULL, base="other"), "those that are to be merged into other"),
+    ],
+)
+def test_a_comment_runs_nothing_that_the_administrator_shut_out(
+    desk: Desk, rules: PullRequestRules, pull: PullRequest, why: str
+) -> None:
+    desk.pipelines = [pipeline(sources=(replace(WINE, branches=("main",), pull_requests=rules),))]
+    desk.forge.pulls[7] = pull
+    for argument in (pull.commit, "", "wine"):
+        desk.say(f"/mlci run {argument}".rstrip())
+        desk.comments.tick()
+        assert desk.answer().startswith(f"This pull request does not run: {why}")
+    assert desk.runs() == []
 
 
 def test_rejecting_ends_what_waits(desk: Desk) -> None:
@@ -194,18 +251,18 @@ def test_running_what_waits_says_how_it_is_approved_and_lets_nothing_go(desk: De
     desk.say("/mlci run")
     desk.comments.tick()
     assert [each.id for each in desk.runs()] == [run.id]
-    assert f"`/mlci approve {run.change.revision.short}`" in desk.answer()
+    assert f"`/mlci approve {run.change.revision.commit}`" in desk.answer()
 
 
 def test_a_commit_of_a_fork_that_nobody_has_let_go_runs_only_when_it_is_named(desk: Desk) -> None:
     desk.say("/mlci run")
     desk.comments.tick()
     assert desk.runs() == []
-    assert f"`/mlci run {PULL.commit[:8]}`" in desk.answer()
+    assert f"`/mlci run {PULL.commit}`" in desk.answer()
     desk.say(f"/mlci run {commit_id('another')[:8]}")
     desk.comments.tick()
     assert desk.runs() == []
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.comments.tick()
     assert [run.state for run in desk.runs()] == [RunState.QUEUED]
 
@@ -214,7 +271,7 @@ def test_a_run_that_a_comment_asks_for_of_a_fork_has_no_secrets_and_deploys_noth
     secret = Execution(("true",), secrets=("TOKEN",))
     deploy = ((Trigger.PASS, DeployAction("prod", ("model.pkl",))),)
     desk.pipelines = [pipeline(sources=(WINE,), execution=secret, actions=deploy, deploy_branches=("*",))]
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.comments.tick()
     (run,) = desk.runs()
     frozen = desk.world.store.runs.definition(run.id)
@@ -224,13 +281,13 @@ def test_a_run_that_a_comment_asks_for_of_a_fork_has_no_secrets_and_deploys_noth
 
 def test_a_repositorys_own_file_is_read_where_the_pull_request_goes(desk: Desk) -> None:
     desk.defined["wine"] = ".mlci.yaml at 1a2b3c4 is wrong: @ana"
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.comments.tick()
     assert desk.runs() == []
     assert desk.answer().startswith("wine does not run: ")
     assert "@ana" not in desk.answer()
     desk.defined["wine"] = pipeline(sources=(WINE,), project="as the base branch says")
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.comments.tick()
     assert [run.project for run in desk.runs()] == ["as the base branch says"]
 
@@ -286,7 +343,7 @@ def test_each_pipeline_of_the_repository_runs_or_the_one_that_is_named(desk: Des
 
 
 def test_a_comment_makes_one_run_however_often_servers_die_over_it(desk: Desk) -> None:
-    number = desk.say(f"/mlci run {PULL.commit[:8]}")
+    number = desk.say(f"/mlci run {PULL.commit}")
     now = desk.world.clock.now()
     store = desk.world.store
     # One server makes the run and dies before it says that the comment was dealt with.
@@ -302,7 +359,7 @@ def test_a_comment_makes_one_run_however_often_servers_die_over_it(desk: Desk) -
 
 
 def test_a_forge_that_does_not_answer_is_asked_again_and_the_comment_is_obeyed_then(desk: Desk) -> None:
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.forge.faults["may_write"] = [
         SourceUnavailable("no answer"),
         SourceUnavailable("none", retry_after=60),
@@ -319,7 +376,7 @@ def test_a_forge_that_does_not_answer_is_asked_again_and_the_comment_is_obeyed_t
 
 
 def test_an_answer_that_cannot_be_given_repeats_nothing(desk: Desk) -> None:
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.forge.faults["comment"] = [SourceUnavailable("no answer")]
     desk.comments.tick()
     desk.world.clock.advance(3600)
@@ -328,7 +385,7 @@ def test_an_answer_that_cannot_be_given_repeats_nothing(desk: Desk) -> None:
 
 
 def test_an_old_comment_is_not_obeyed(desk: Desk) -> None:
-    desk.say(f"/mlci run {PULL.commit[:8]}")
+    desk.say(f"/mlci run {PULL.commit}")
     desk.world.clock.advance(25 * 3600)
     desk.comments.tick()
     assert desk.runs() == []

@@ -82,6 +82,17 @@ def test_a_service_takes_a_push_to_its_end_by_itself(world: World) -> None:
     assert list(world.store.servers.all()) == []
 
 
+def test_without_a_forge_there_is_no_thread_for_one(world: World) -> None:
+    service = service_of(world)
+    service.start()
+    try:
+        wait_until(lambda: service.healthy, "all threads to turn")
+        assert "forge" not in {thread.name for thread in threading.enumerate()}
+        service.wake_forge()
+    finally:
+        service.stop()
+
+
 def test_a_stopping_service_lets_go_of_its_runs_although_a_repository_does_not_answer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

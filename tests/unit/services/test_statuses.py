@@ -281,9 +281,9 @@ def test_a_run_that_waits_says_on_its_commit_how_it_is_approved(
 ) -> None:
     enqueued(world, needs_approval=True)
     teller.told()
-    short = commit_id("first")[:8]
-    assert told(forge)[0][1:] == (Mark.PENDING, f"waits for approval: /mlci approve {short}")
-    assert f"`/mlci approve {short}`" in forge.marks[0].details
+    commit = commit_id("first")
+    assert told(forge)[0][1:] == (Mark.PENDING, f"waits for approval: /mlci approve {commit}")
+    assert f"`/mlci approve {commit}`" in forge.marks[0].details
 
 
 def test_mistakes_in_a_repositorys_own_configuration_show_on_the_commit_once(
