@@ -16,6 +16,7 @@ from google.oauth2 import service_account
 
 from orchestrator.adapters.datasets.access import Accesses, access_to, option
 from orchestrator.adapters.datasets.answers import Answered, answered
+from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.buckets import above, below, bucket_of
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
@@ -44,7 +45,9 @@ class GcsPlace:
         asked = self._asked(dataset)
         bucket, prefix = bucket_of(dataset)
         page = ""
+        bounds = Bounds(dataset)
         while True:
+            bounds.page(page)
             wanted = {"prefix": prefix, "fields": _FIELDS, "maxResults": "1000"}
             if page:
                 wanted["pageToken"] = page

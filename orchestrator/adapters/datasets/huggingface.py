@@ -14,6 +14,7 @@ import urllib3
 
 from orchestrator.adapters.datasets.access import Accesses, access_to, option
 from orchestrator.adapters.datasets.answers import Answered, answered, listed
+from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.http import login
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
@@ -100,9 +101,11 @@ class HuggingFacePlace:
 
     def _listed(self, asked: Asked, dataset: DatasetSpec, commit: str) -> Iterator[RemoteFile]:
         where = f"/api/datasets/{dataset.path}/tree/{commit}?recursive=true&limit=1000"
+        bounds = Bounds(dataset)
         while where:
+            bounds.page(where)
             content, following = self._read(asked, dataset, where, dataset.path)
-            for found in listed(dataset.name, content):
+            for found in bounds.files(listed(dataset.name, content)):
                 if found.text("type") == "file":
                     yield _file(found)
             where = following

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from unicodedata import category
 
+from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.packing import moved, pack
 from orchestrator.adapters.datasets.place import Place, RemoteFile
@@ -132,7 +133,7 @@ class RemoteDataset:
             sha256, size = self._cache.keep(content, secrets.token_hex(16))
             return RemoteFile(path, size, f"sha256:{sha256}")
 
-        for file in self._place.files(dataset, keep):
+        for file in Bounds(dataset).files(self._place.files(dataset, keep)):
             if dataset.marker and file.path == dataset.marker:
                 marker_is_there, marked = True, file.modified
             elif included(file.path) and not excluded(file.path):

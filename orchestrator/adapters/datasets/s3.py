@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from orchestrator.adapters.datasets.access import Access, Accesses, access_to, option
+from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.buckets import above, below, bucket_of
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
@@ -104,7 +105,9 @@ class S3Place:
         with _translated(dataset):
             client = self._client(dataset)
             pages = client.get_paginator("list_object_versions" if versions else "list_objects_v2")
+            bounds = Bounds(dataset)
             for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                bounds.page()
                 for found in page.get("Versions" if versions else "Contents", []):
                     path = below(prefix, found["Key"])
                     if path is not None and found.get("IsLatest", True):

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import paramiko
 
 from orchestrator.adapters.datasets.access import Accesses, access_to
+from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
 from orchestrator.adapters.sftp import SshServer
@@ -51,7 +52,7 @@ class SftpPlace:
             if stat.S_ISREG(top.st_mode or 0):
                 yield _file(posixpath.basename(root), top)
             else:
-                yield from _walk(dataset, sftp, root, "")
+                yield from _walk(dataset, sftp, root)
 
     @contextmanager
     def open(self, dataset: DatasetSpec, entry: FileEntry, offset: int) -> Iterator[Iterator[bytes]]:
@@ -151,22 +152,29 @@ def _translated() -> Iterator[None]:
         raise DatasetUnavailable(error.message, error.remedy) from error
 
 
-def _walk(dataset: DatasetSpec, sftp: paramiko.SFTPClient, root: str, folder: str) -> Iterator[RemoteFile]:
-    try:
-        entries = sftp.listdir_attr(posixpath.join(root, folder))
-    except UnicodeDecodeError as error:
-        raise _refused(dataset, folder, "a name in it is not UTF-8", "rename it there") from error
-    for entry in entries:
-        path = posixpath.join(folder, entry.filename)
-        mode = entry.st_mode or 0
-        if stat.S_ISDIR(mode):
-            yield from _walk(dataset, sftp, root, path)
-        elif stat.S_ISLNK(mode):
-            yield _linked(dataset, sftp, root, path)
-        elif stat.S_ISREG(mode):
-            yield _file(path, entry)
-        else:
-            raise _refused(dataset, path, "it is no regular file", "remove it there")
+def _walk(dataset: DatasetSpec, sftp: paramiko.SFTPClient, root: str) -> Iterator[RemoteFile]:
+    bounds = Bounds(dataset)
+    folders = [("", 0)]
+    while folders:
+        folder, depth = folders.pop()
+        bounds.folder(depth)
+        try:
+            # One request at a time: others, of links below, must not come in between.
+            names = sftp.listdir_iter(posixpath.join(root, folder), read_aheads=1)
+            entries = list(bounds.files(names))
+        except UnicodeDecodeError as error:
+            raise _refused(dataset, folder, "a name in it is not UTF-8", "rename it there") from error
+        for entry in entries:
+            path = posixpath.join(folder, entry.filename)
+            mode = entry.st_mode or 0
+            if stat.S_ISDIR(mode):
+                folders.append((path, depth + 1))
+            elif stat.S_ISLNK(mode):
+                yield _linked(dataset, sftp, root, path)
+            elif stat.S_ISREG(mode):
+                yield _file(path, entry)
+            else:
+                raise _refused(dataset, path, "it is no regular file", "remove it there")
 
 
 def _linked(dataset: DatasetSpec, sftp: paramiko.SFTPClient, root: str, path: str) -> RemoteFile:

@@ -218,3 +218,14 @@ def test_a_folder_that_is_not_there_or_may_not_be_read_is_said(folder: Folder, s
     folder.do("mkdir closed; chmod 0 closed")
     with pytest.raises(DatasetRefused, match="permission denied"):
         source.look(folder.dataset())
+
+
+def test_folders_in_one_another_are_seen_and_given_up_where_they_do_not_end(
+    folder: Folder, source: RemoteDataset
+) -> None:
+    for depth in (150, 250):
+        folder.do(f"mkdir -p {'d/' * depth}; echo 1 >{'d/' * depth}wine.csv")
+        if depth == 150:
+            assert source.look(folder.dataset()).files == 1
+    with pytest.raises(DatasetUnavailable, match="given up: more than 200 folders are in one another"):
+        source.look(folder.dataset())
