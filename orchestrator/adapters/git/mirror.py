@@ -32,6 +32,8 @@ _UNSYNCED = ("-c", "core.fsync=none")
 """For what may be lost with the machine's power: it is made anew."""
 _QUICK = 60.0
 _PATIENCE = 0.05
+_ABANDONED = 86400.0
+"""Seconds after which nobody is at work any more in a folder that is made or removed in one go."""
 _SHA256: Final = 64
 
 LARGEST_PROPOSAL: Final = 256 << 20
@@ -216,7 +218,14 @@ class MirrorChange:
         self._make()
 
     def tidy(self) -> None:
-        """Pack what many small fetches left. A failure is of no consequence."""
+        """Pack what many small fetches left, and remove what killed processes left beside the mirrors.
+
+        A failure is of no consequence.
+        """
+        for left in (*self._path.parent.glob("fresh-*"), *self._path.parent.glob("broken-*")):
+            with suppress(OSError):
+                if left.stat().st_mtime < time.time() - _ABANDONED:
+                    shutil.rmtree(left, ignore_errors=True)
         with suppress(GitFailed, GitTimeout, DiskFull):
             self._work("-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 

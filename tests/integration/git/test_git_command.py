@@ -459,3 +459,17 @@ def test_a_repository_that_names_its_commits_by_sha_256_is_one_as_any_other(
     assert run_git(tmp_path / "into", "status", "--porcelain") == ""
     later = repository.commit({"a": "2"}, "Second")
     assert git.changed_paths(source, commit, later) == ("a",)
+
+
+def test_what_killed_processes_left_beside_the_mirrors_goes_once_it_is_old(
+    git: GitCommand, git_repository: GitRepository, tmp_path: Path
+) -> None:
+    mirrors = tmp_path / "mirrors"
+    for name in ("fresh-old", "broken-old", "fresh-new"):
+        (mirrors / name).mkdir(parents=True)
+        (mirrors / name / "pack").write_bytes(b"1")
+    for name in ("fresh-old", "broken-old"):
+        os.utime(mirrors / name, (0, 0))
+    commit = git_repository.commit({"a": "1"})
+    git.fetch(source_of(git_repository), commit, "main")
+    assert sorted(path.name for path in mirrors.glob("*-*")) == ["fresh-new"]
