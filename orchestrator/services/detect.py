@@ -25,6 +25,7 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services.heads import (
     Bursts,
+    Doubts,
     Head,
     Seen,
     adopted,
@@ -70,6 +71,7 @@ class Detector:
         self._names = Names(store, sources, self._maker)
         self._moves = Moves(sources)
         self._bursts = Bursts()
+        self._doubts = Doubts()
         self._clock = clock
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._again: dict[str, float] = {}
@@ -98,6 +100,7 @@ class Detector:
                 self._bursts.keep(pipeline.name, source, ())
                 return []
             look = self._sources.refs(source)
+            self._doubts.look(name, source, seen, look)
             heads = watched(source, look)
             if moves := adopted(source, seen.commits, heads):
                 self._record(pipeline, source, seen.counted(moves), _adopted(moves))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.domain.change import PULLS, TAGS, PullRequest, Refs
+from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.ports.records import HeadMove
 
@@ -124,6 +125,27 @@ def main_of(branches: Iterable[str], default: str | None) -> str:
         if branch is not None and branch in known:
             return branch
     return min(known)
+
+
+class Doubts:
+    """Does not believe at once that all branches of a repository have gone.
+
+    So it looks as well while it is moved to another place, and the first sight after that would forget what
+    was pushed meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._bare: set[str] = set()
+
+    def look(self, name: str, source: SourceSpec, seen: Seen, refs: Refs) -> None:
+        """Raise SourceUnavailable at the first look that shows no branch where there were some."""
+        if refs.branches or not branches_of(seen.commits):
+            self._bare.discard(name)
+        elif name not in self._bare:
+            self._bare.add(name)
+            raise SourceUnavailable(
+                f"{source.location} shows no branch any more", "this is believed once it is so at two looks"
+            )
 
 
 def _digest(*parts: str) -> str:

@@ -99,6 +99,40 @@ def test_a_deleted_branch_makes_no_run_and_may_come_back(world: World) -> None:
     assert run.change.revision.branch == "side"
 
 
+def test_a_look_that_shows_no_branch_at_all_is_not_believed_at_once(world: World) -> None:
+    watched = pipeline(sources=(SourceSpec("repo", "/repo", ("*",)),))
+    source = watched.sources[0]
+    world.sources.branches["side"] = commit_id("side")
+    world.first_run(watched)
+    there, world.sources.branches = world.sources.branches, {}
+    with pytest.raises(SourceUnavailable, match="/repo shows no branch any more"):
+        world.detector.poll_source(watched, source)
+    world.sources.branches = there
+    pushed = world.sources.push("side", "while it was moved")
+    (run,) = world.detector.poll_source(watched, source)
+    assert run.change.revision.commit == pushed
+    world.sources.branches = {}
+    with pytest.raises(SourceUnavailable, match="no branch"):
+        world.detector.poll_source(watched, source)
+
+
+def test_a_repository_that_stays_without_branches_is_believed(world: World) -> None:
+    watched = pipeline()
+    world.first_run(watched)
+    world.sources.branches = {}
+    with pytest.raises(SourceUnavailable):
+        world.detector.poll_source(watched, watched.sources[0])
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+    assert world.store.detection.heads("wine", "repo") == {}
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+
+
+def test_a_repository_that_never_had_a_branch_is_empty(world: World) -> None:
+    world.sources.branches = {}
+    watched = pipeline()
+    assert world.detector.poll_source(watched, watched.sources[0]) == []
+
+
 def test_a_repository_that_does_not_answer_loses_nothing(world: World) -> None:
     watched = pipeline()
     world.first_run(watched)
