@@ -16,6 +16,10 @@ TAIL: Final = 8
 """Bytes at the very end: the length of what is before them, and the magic word."""
 _DEPTH: Final = 16
 _ELEMENTS: Final = 100_000
+_WITHIN: Final = 100
+"""So many columns may be within one another, whose names stand before those of the innermost."""
+_LETTERS: Final = 16 << 20
+"""Characters that the names of all columns, and of what they are in, may have together."""
 
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
 _PHYSICAL: Final = ("boolean", "int32", "int64", "int96", "float", "double", "bytes", "bytes")
@@ -126,6 +130,7 @@ def _leaves(elements: list[_Element]) -> tuple[ColumnFacts, ...]:
     """The columns, those within others with the names of these before a point."""
     found: list[ColumnFacts] = []
     above: list[tuple[str, int]] = []
+    letters = 0
     for position, element in enumerate(elements):
         while above and above[-1][1] == 0:
             above.pop()
@@ -137,7 +142,12 @@ def _leaves(elements: list[_Element]) -> tuple[ColumnFacts, ...]:
         else:
             prefix = ""
         name = f"{prefix}{element.name}" if position else ""
+        letters += len(name)
+        if letters > _LETTERS:
+            raise ValueError("the names of its columns are too long")
         if element.children > 0:
+            if len(above) >= _WITHIN:
+                raise ValueError("too many columns are within one another")
             above.append((f"{name}." if position else "", element.children))
         elif position:
             found.append(ColumnFacts(name, element.type))

@@ -92,6 +92,38 @@ def test_a_parquet_file_tells_its_rows_and_columns() -> None:
     ]
 
 
+def footer_of(elements: list[tuple[str, int]]) -> bytes:
+    """An end with these elements in its schema: their names, and how many there are within each."""
+    written = b"".join(
+        b"\x48" + _varint(len(name)) + name.encode() + b"\x15" + _varint(2 * children) + b"\x00"
+        for name, children in elements
+    )
+    return b"\x29\xfc" + _varint(len(elements)) + written + b"\x16\x02\x00"
+
+
+def _varint(value: int) -> bytes:
+    more, rest = divmod(value, 128)
+    return bytes([rest | 128]) + _varint(more) if more else bytes([rest])
+
+
+@pytest.mark.parametrize(
+    ("elements", "why"),
+    [
+        ([("", 1)] * 20_000 + [("a", 0)], "within one another"),
+        ([("", 1), ("a" * (1 << 20), 20)] + [("b", 0)] * 20, "too long"),
+        ([("", 1)] + [("a" * (1 << 18), 1)] * 50 + [("b", 0)], "too long"),
+    ],
+)
+def test_names_of_columns_are_not_multiplied_without_bound(elements: list[tuple[str, int]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        table_of(footer_of(elements))
+
+
+def test_columns_far_within_one_another_are_told() -> None:
+    _, (column,) = table_of(footer_of([("", 1)] + [("a", 1)] * 90 + [("b", 0)]))
+    assert column.name == "a." * 90 + "b"
+
+
 @given(st.binary(max_size=200))
 def test_what_is_no_parquet_file_is_told_and_nothing_else_happens(raw: bytes) -> None:
     try:
