@@ -79,8 +79,8 @@ class MaskedForge:
     def pull(self, source: SourceSpec, number: int) -> PullRequest:
         return self._forge.pull(source, number)
 
-    def may_write(self, source: SourceSpec, login: str) -> bool:
-        return self._forge.may_write(source, login)
+    def may_write(self, source: SourceSpec, login: str, user_id: int) -> bool:
+        return self._forge.may_write(source, login, user_id)
 
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
         self._secrets.learn_now_and_then()

@@ -73,8 +73,11 @@ class Forge(Protocol):
     def pull(self, source: SourceSpec, number: int) -> PullRequest:
         """An open pull request as it is now. NotFound when there is none."""
 
-    def may_write(self, source: SourceSpec, login: str) -> bool:
-        """Whether that user may push to the repository, and so may ask for runs by a comment."""
+    def may_write(self, source: SourceSpec, login: str, user_id: int) -> bool:
+        """Whether that user may push to the repository, and so may ask for runs by a comment.
+
+        Nobody may whose login was given to another user meanwhile.
+        """
 
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:
         """Put a mark on a commit, in place of an older one of the same context; what the forge calls it."""

@@ -178,7 +178,7 @@ class Comments:
         line = _LINE.search(comment.text)
         if line is None or self._clock.now() - comment.written_at > _OBEYED_FOR:
             return
-        if not self._forge.may_write(source, comment.author):
+        if not self._forge.may_write(source, comment.author, comment.author_id):
             # No answer: whoever may comment could make us write as much as they like.
             self._note(seen.repository, f"{clean(comment.author)} may not write, and asked: {clean(line[0])}")
             return

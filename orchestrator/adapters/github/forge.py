@@ -93,11 +93,11 @@ class GitHub:
                     return found
         raise NotFound(f"{source.github} has no open pull request #{number}")
 
-    def may_write(self, source: SourceSpec, login: str) -> bool:
+    def may_write(self, source: SourceSpec, login: str, user_id: int) -> bool:
         """Whether that user may push to the repository."""
         body = self._one(source, f"collaborators/{quote(login, safe='')}/permission")
-        # Nobody of that name: it is not said of whom the API speaks otherwise.
-        same = str(at(body, "user", "login")).casefold() == login.casefold()
+        # A login may be somebody else's by now, and it is not said of whom the API speaks otherwise.
+        same = user_id > 0 and at(body, "user", "id") == user_id
         return same and at(body, "permission") in _WRITERS
 
     def set_status(self, source: SourceSpec, status: CommitStatus) -> str:

@@ -231,12 +231,19 @@ def test_one_pull_request_can_be_asked_for(watched: Watched) -> None:
     ],
 )
 def test_who_may_push_may_ask_for_runs(watched: Watched, role: str, expected: bool) -> None:
-    watched.hub.world.user("ada")
+    ada = watched.hub.world.user("ada")
     watched.repository.permissions["ada"] = role
-    assert watched.github().may_write(watched.spec, "ada") is expected
+    assert watched.github().may_write(watched.spec, "ada", ada.id) is expected
+
+
+def test_who_got_the_login_of_somebody_who_may_push_may_not(watched: Watched) -> None:
+    ada = watched.hub.world.user("ada")
+    watched.repository.permissions["ada"] = "write"
+    assert watched.github().may_write(watched.spec, "ada", ada.id + 1) is False
+    assert watched.github().may_write(watched.spec, "ada", 0) is False
 
 
 @pytest.mark.parametrize("login", ["nobody", "../../../user", "ada/../root", "a b?x=1#y", ""])
 def test_who_is_no_user_may_nothing(watched: Watched, login: str) -> None:
     watched.repository.push()
-    assert watched.github().may_write(watched.spec, login) is False
+    assert watched.github().may_write(watched.spec, login, 7) is False

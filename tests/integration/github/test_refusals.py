@@ -52,7 +52,7 @@ def test_a_repository_that_is_gone_or_hidden_is_told(watched: Watched) -> None:
     for work in (
         lambda: github.refs(watched.spec),
         lambda: github.pull(watched.spec, 1),
-        lambda: github.may_write(watched.spec, "ada"),
+        lambda: github.may_write(watched.spec, "ada", 7),
         lambda: github.comment(watched.spec, 1, "hello"),
     ):
         assert isinstance(refused(work), SourceRefused)

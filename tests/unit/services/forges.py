@@ -32,7 +32,7 @@ class FakeForge:
             raise NotFound(f"there is no open pull request {number}")
         return self.pulls[number]
 
-    def may_write(self, source: SourceSpec, login: str) -> bool:
+    def may_write(self, source: SourceSpec, login: str, user_id: int) -> bool:
         self._called("may_write")
         return login in self.writers
 
