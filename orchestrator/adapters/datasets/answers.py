@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TypeAlias, cast
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, TypeAlias, cast
 
 from orchestrator.domain.errors import DatasetUnavailable
+
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 
@@ -31,8 +35,8 @@ class Answered:
     def number(self, key: str) -> int:
         """A whole number, which may be written as text."""
         found = self._value.get(key)
-        if isinstance(found, str) and found.isdecimal():
-            return int(found)
+        if isinstance(found, str):
+            found = number_of(found)
         if not isinstance(found, int) or isinstance(found, bool):
             raise _odd(self._dataset, f"no number at {key}")
         return found
@@ -49,9 +53,25 @@ class Answered:
     def time(self, key: str) -> datetime | None:
         """A moment with its zone."""
         try:
-            return datetime.fromisoformat(self.text(key))
-        except (ValueError, DatasetUnavailable):
+            found = datetime.fromisoformat(self.text(key))
+        except (ValueError, OverflowError, DatasetUnavailable):
             return None
+        return found if found.tzinfo else None
+
+
+def number_of(text: str) -> int | None:
+    """A number of at most 18 digits; None for anything else."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def time_of(text: str) -> datetime | None:
+    """A moment as headers tell it; None for anything else."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    # "-0000" is a zone that nobody tells: the moment itself is that of UTC.
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def answered(dataset: str, content: bytes) -> Answered:

@@ -6,12 +6,12 @@ import base64
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 
 from orchestrator.adapters.datasets.access import Access, Accesses, access_to
+from orchestrator.adapters.datasets.answers import number_of, time_of
 from orchestrator.adapters.datasets.packing import moved
 from orchestrator.adapters.datasets.place import Keep, RemoteFile
 from orchestrator.adapters.datasets.web import Asked, Web, refused
@@ -130,15 +130,13 @@ def _identity(answer: urllib3.BaseHTTPResponse, size: int) -> str:
 
 
 def _length(answer: urllib3.BaseHTTPResponse) -> int | None:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() and not answer.headers.get("Content-Encoding") else None
+    if answer.headers.get("Content-Encoding"):
+        return None
+    return number_of(answer.headers.get("Content-Length", ""))
 
 
 def _modified(answer: urllib3.BaseHTTPResponse) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
-    except ValueError:
-        return None
+    return time_of(answer.headers.get("Last-Modified", ""))
 
 
 def _begin(answer: urllib3.BaseHTTPResponse) -> int:
@@ -146,7 +144,8 @@ def _begin(answer: urllib3.BaseHTTPResponse) -> int:
     if answer.status != 206:
         return 0
     text = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(text) if text.isdecimal() else -1
+    begin = number_of(text)
+    return -1 if begin is None else begin
 
 
 def _from(chunks: Iterator[bytes], left_out: int) -> Iterator[bytes]:

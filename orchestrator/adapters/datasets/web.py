@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException
 from typing import Final
@@ -34,6 +33,7 @@ from urllib3.exceptions import (
 
 from orchestrator.adapters.addresses import may_be_asked
 from orchestrator.adapters.datasets.access import Access
+from orchestrator.adapters.datasets.answers import number_of, time_of
 from orchestrator.adapters.datasets.patience import Patience, TooSlow
 from orchestrator.domain.errors import DatasetRefused, DatasetUnavailable
 from orchestrator.domain.text import clean
@@ -360,9 +360,8 @@ def refused(dataset: str, what: str, answer: urllib3.BaseHTTPResponse) -> Datase
 def retry_after(answer: urllib3.BaseHTTPResponse) -> float | None:
     """For how many seconds the server asks to be left alone."""
     text = answer.headers.get("Retry-After", "")
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
+    seconds = number_of(text)
+    if seconds is not None:
+        return float(seconds)
+    moment = time_of(text)
+    return None if moment is None else max(0.0, moment.timestamp() - time.time())

@@ -28,6 +28,9 @@ def source(source_of: Callable[[Place], RemoteDataset], open_door: Access) -> Re
     return source_of(HttpPlace(lambda spec: open_door))
 
 
+_TWO = (("file", "a.csv"), ("file", "b.csv"))
+
+
 def wine(web: DataWeb, *files: str, marker: str = "") -> DatasetSpec:
     path = f"{web.url}/data" if files else f"{web.url}/wine.csv"
     options = tuple(("file", name) for name in files)
@@ -187,6 +190,32 @@ def test_each_refusal_of_a_server_is_one_clear_message(
     assert says in str(told.value)
     assert f"dataset wine: {web.url}/wine.csv" in str(told.value)
     assert told.value.retry_after == (17 if status in (429, 500) else None)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"Last-Modified": "Mon, 02 Nov 2026 10:00:00 -0000"},
+        {"Last-Modified": "Mon, 02 Nov 2026 10:00:00 +99999999999999999999"},
+        {"Last-Modified": "Mon, 99 Nov 99999 10:00:00 GMT"},
+        {"Last-Modified": "soon"},
+    ],
+)
+def test_a_time_that_is_none_is_no_reason_to_fail(
+    web: DataWeb, source: RemoteDataset, told: dict[str, str]
+) -> None:
+    web.files["/wine/a.csv"] = Served(b"1", etag='"1"', headers=told)
+    web.files["/wine/b.csv"] = Served(b"2", etag='"2"', modified="Mon, 02 Nov 2026 09:00:00 GMT")
+    found = source.look(DatasetSpec("wine", f"{web.url}/wine", kind=DatasetKind.HTTP, options=_TWO))
+    assert found.files == 2
+
+
+@pytest.mark.parametrize("wait", ["9" * 5000, "Mon, 02 Nov 2026 10:00:00 +99999999999999999999", "soon"])
+def test_a_wait_that_nobody_can_wait_is_not_kept(web: DataWeb, source: RemoteDataset, wait: str) -> None:
+    web.files["/wine.csv"] = Served(status=503, headers={"Retry-After": wait})
+    with pytest.raises(DatasetUnavailable, match="the server answers 503") as told:
+        source.look(wine(web))
+    assert told.value.retry_after is None
 
 
 def test_a_server_that_is_not_there_is_said(source: RemoteDataset) -> None:
