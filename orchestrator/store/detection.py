@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import DatasetVersion, FileEntry
@@ -17,6 +17,7 @@ from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.records import DatasetWatch
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import (
+    ChangeRow,
     DataHeadRow,
     DatasetVersionRow,
     DatasetWatchRow,
@@ -25,7 +26,7 @@ from orchestrator.store.tables import (
     ManifestRow,
     VersionTableRow,
 )
-from orchestrator.store.transitions import inserted, put
+from orchestrator.store.transitions import changed, inserted, put
 
 _NUMBERING_TRIES = 10
 
@@ -174,3 +175,14 @@ def _row(session: Session, dataset: DatasetSpec, fingerprint: str) -> DatasetVer
 
 def _version(dataset: DatasetSpec, row: DatasetVersionRow) -> DatasetVersion:
     return DatasetVersion(dataset.name, row.fingerprint, row.files, row.size, dataset.role, row.number)
+
+
+def forget_gone(session: Session, places: Iterable[tuple[str, str]]) -> None:
+    """Remove what was seen of these branches of pipelines, where they are gone and no change is left of them.
+
+    While there is one its key has the count of moves, which is not to begin anew.
+    """
+    for pipeline, branch in places:
+        left = exists().where(ChangeRow.pipeline == pipeline, ChangeRow.branch == branch)
+        here = (HeadRow.pipeline == pipeline, HeadRow.branch == branch, HeadRow.commit.is_(None))
+        changed(session, delete(HeadRow).where(*here, ~left))

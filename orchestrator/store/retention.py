@@ -17,6 +17,7 @@ from orchestrator.domain.metrics import Metric
 from orchestrator.domain.retention import Going, RunFacts, told_of
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.ports.retention import Keep, PastRun
+from orchestrator.store.detection import forget_gone
 from orchestrator.store.engine import Database
 from orchestrator.store.journal import LATE
 from orchestrator.store.outbox import PENDING
@@ -179,8 +180,11 @@ class SqlRetention:
             for table in (AttemptRow, OutboxRow, DeploymentRow, ActionRow, StatusRow, DecisionRow):
                 changed(session, delete(table).where(table.run_id.in_(ids)))
             changed(session, delete(RunRow).where(RunRow.id.in_(ids)))
+            of = select(ChangeRow.pipeline, ChangeRow.branch).where(ChangeRow.id.in_(changes)).distinct()
+            places = [(pipeline, branch) for pipeline, branch in session.execute(of)]
             unused = ~exists().where(RunRow.change_id == ChangeRow.id)
             changed(session, delete(ChangeRow).where(ChangeRow.id.in_(changes), unused))
+            forget_gone(session, places)
             for thing in going:
                 if thing.key in ids:
                     before = states[int(thing.key)].value

@@ -164,6 +164,29 @@ def test_a_branch_that_moves_on_after_its_run_was_removed_makes_a_new_change(sto
     assert enqueue(store, new_run(commit="b" * 40), head("a" * 40, "b" * 40)).number == 2
 
 
+def test_a_branch_that_is_gone_is_forgotten_with_its_last_change(store: SqlStore) -> None:
+    runs = []
+    for before, commit in ((None, "a" * 40), ("a" * 40, "b" * 40)):
+        runs.append(enqueue(store, new_run(commit=commit), head(before, commit)))
+        store.runs.move(runs[-1].id, RunState.QUEUED, RunState.CANCELLED, AT)
+    store.runs.enqueue(None, (head("b" * 40, None),), "wine", AT)
+    source = head(None, None).source
+    first, second = (going(run) for run in runs)
+    assert store.retention.remove_runs([second], WHO, AT) == 1
+    assert store.detection.head_counts("wine", source) == {"main": (None, 3)}, "its count is needed yet"
+    assert store.retention.remove_runs([first], WHO, AT) == 1
+    assert store.detection.head_counts("wine", source) == {}
+    back = enqueue(store, new_run(commit="a" * 40), head(None, "a" * 40))
+    assert back.change.revision.commit == "a" * 40
+
+
+def test_a_branch_that_is_there_outlives_its_changes(store: SqlStore) -> None:
+    run = enqueue(store, new_run(), head(None, "a" * 40))
+    store.runs.move(run.id, RunState.QUEUED, RunState.CANCELLED, AT)
+    assert store.retention.remove_runs([going(run)], WHO, AT) == 1
+    assert store.detection.heads("wine", head(None, None).source) == {"main": "a" * 40}
+
+
 def test_who_asks_for_a_removed_run_learns_when_and_why_it_went(store: SqlStore) -> None:
     run = trained(store)
     store.retention.remove_runs([going(run)], WHO, AT)
