@@ -22,6 +22,7 @@ from orchestrator.domain.errors import DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from orchestrator.ports.world import Listing
 from tests.support.dataweb import DataWeb, Served
+from tests.support.gitserver import make_authority
 from tests.support.remotedata import quiet
 
 OPEN = Access({"access_key": "a", "secret_key": "b"}, allow_private=True)
@@ -111,6 +112,16 @@ def test_content_that_drips_is_given_up(
     web.files["/wine.csv"] = Served(sized=False, headers=length, rest=drip)
     with pytest.raises(DatasetUnavailable, match="sends too slowly: less than 1 KiB a second"):
         ended(lambda: http(tmp_path).look(file(f"{web.url}/wine.csv")), over)
+
+
+def test_content_that_drips_by_https_is_given_up(tmp_path: Path, drip: Drip, over: threading.Event) -> None:
+    authority = make_authority(tmp_path / "ca")
+    access = Access(settings={"ca_file": str(authority.certificate)}, allow_private=True)
+    with DataWeb(authority.server).serving() as web:
+        web.files["/wine.csv"] = Served(sized=False, rest=drip)
+        asker = source(tmp_path, HttpPlace(lambda _: access, Web(silence=0.3)))
+        with pytest.raises(DatasetUnavailable, match="sends too slowly"):
+            ended(lambda: asker.look(file(f"{web.url}/wine.csv")), over)
 
 
 def test_chunks_that_drip_are_given_up(

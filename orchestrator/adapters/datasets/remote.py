@@ -26,7 +26,7 @@ from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
 from orchestrator.domain.globs import matcher
 from orchestrator.domain.manifest import ManifestWriter, manifest_of
-from orchestrator.domain.pipeline import DatasetSpec
+from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 from orchestrator.domain.text import escaped
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Snapshot
@@ -41,6 +41,10 @@ _PAUSE: Final = 0.5
 """Seconds before the second try; twice as many before each further one."""
 _CHUNK: Final = 1 << 20
 _NO_PATH: Final = re.compile(r"(^|/)(\.\.?)?(/|$)")
+_READ: Final = (DatasetKind.HTTP, DatasetKind.SQL)
+"""Kinds whose hashes are of contents that came, and so name these in the cache. The hash that a server tells
+of a file that it need not have would open what others fetched.
+"""
 _SUMS: Final = ("sha256", "md5", "old", "blob")
 
 
@@ -268,7 +272,7 @@ def _entry(file: RemoteFile) -> FileEntry:
 
 def _key(dataset: DatasetSpec, entry: FileEntry) -> str:
     """What names a file's content in the cache."""
-    if entry.identity.startswith("sha256:"):
+    if dataset.kind in _READ and entry.identity.startswith("sha256:"):
         return entry.identity.removeprefix("sha256:")
     where = (dataset.kind, dataset.path, *(part for option in dataset.options for part in option))
     text = "\0".join((*where, entry.path, str(entry.size), entry.identity))

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from orchestrator.adapters.datasets.access import Access
+from orchestrator.adapters.datasets.http import HttpPlace
 from orchestrator.adapters.datasets.huggingface import HuggingFacePlace
 from orchestrator.adapters.datasets.place import Place
 from orchestrator.adapters.datasets.remote import RemoteDataset
@@ -148,6 +149,22 @@ def test_content_that_is_not_what_the_hub_said_is_refused(
     commit = hub.push({"a": content})
     pinned = source.snapshot(hub.dataset(), (), quiet).entries
     hub.commits[:] = [(commit, {"a": bytes(reversed(content))})]
+    with pytest.raises(DatasetMoved, match="its hash is not the one"):
+        source.materialise(hub.dataset(), pinned, quiet)
+
+
+def test_a_hub_that_tells_the_hash_of_anothers_file_is_not_given_that_file(
+    hub: HubStandIn, source_of: Callable[[Place], RemoteDataset], open_door: Access
+) -> None:
+    with DataWeb().serving() as theirs:
+        theirs.files["/secret"] = Served(LARGE)
+        other = DatasetSpec("other", f"{theirs.url}/secret", kind=DatasetKind.HTTP)
+        assert fetched(source_of(HttpPlace(lambda spec: open_door)), other) == {"secret": LARGE}
+    commit = hub.push({"mine": LARGE})
+    source = source_of(HuggingFacePlace(lambda spec: open_door))
+    pinned = source.snapshot(hub.dataset(), (), quiet).entries
+    assert pinned[0].sha256 == hashlib.sha256(LARGE).hexdigest()
+    hub.commits[:] = [(commit, {"mine": b"0" * len(LARGE)})]
     with pytest.raises(DatasetMoved, match="its hash is not the one"):
         source.materialise(hub.dataset(), pinned, quiet)
 
