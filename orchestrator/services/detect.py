@@ -212,7 +212,8 @@ class Detector:
         A run of it that waits for approval ends with that. None when somebody else was faster with what
         ``moves`` record. Raises SourceError or DatasetError.
         """
-        revision = replace(self._sources.fetch(source, pull.commit, pull.ref), pull=pull)
+        asked = replace(source, strangers=pull.fork)
+        revision = replace(self._sources.fetch(asked, pull.commit, pull.ref), pull=pull)
         pipeline = pipeline_for(pipeline, pull)
         new = NewRun(
             pipeline,
