@@ -18,6 +18,7 @@ from sqlalchemy import make_url, select, text
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import OrchestratorError, StoreError, StoreUnavailable
 from orchestrator.domain.retention import Kind
+from orchestrator.ports.records import UpstreamMove
 from orchestrator.store import SqlStore, migrations, open_store
 from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.tables import PinRow, PipelineRow
@@ -84,6 +85,18 @@ def test_what_the_server_says_is_told_by_its_code_and_without_values(
         assert "s3cret" not in str(refusal.value)
     finally:
         hasty.close()
+
+
+def test_servers_that_follow_a_run_at_the_same_moment_make_one_run(store: SqlStore) -> None:
+    occasions = store.occasions
+    mark = occasions.mark("wine", "prep")
+    move = UpstreamMove("prep", mark + 2)
+    made = at_once(4, lambda _: store.runs.enqueue(new_run(), (move,), "wine", AT))
+    assert sum(run is not None for run in made) == 1
+    assert occasions.followed("wine", "prep", mark) == {mark + 2}
+    occasions.move_mark("wine", "prep", mark + 3)
+    assert occasions.followed("wine", "prep", mark) == frozenset()
+    assert store.runs.enqueue(new_run(), (move,), "wine", AT) is None
 
 
 def test_a_deadlock_is_over_at_once_and_no_defect(store: SqlStore, database: Database, url: str) -> None:
