@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.settings import PASSED, global_options, this
+
+if TYPE_CHECKING:
+    from orchestrator.bootstrap import Application
 
 
 @click.command("log")
@@ -20,7 +26,7 @@ def log(name: str, lines: int) -> int:
     with settings.application() as app:
         told = [
             entry
-            for watch in found_watches(app, (name,))
+            for watch in found_watches(app, (name, *_pipelines_of(app, name)))
             for entry in app.store.journal.of_subject(watch.name, lines)
         ]
         told = sorted(told, key=lambda entry: entry.at)[-lines:]
@@ -34,3 +40,19 @@ def log(name: str, lines: int) -> int:
             "nothing was decided, and nothing failed",
         )
         return PASSED
+
+
+def _pipelines_of(app: Application, name: str) -> Iterable[str]:
+    """The pipelines of a repository with a file of its own; it is asked, for nobody else knows them."""
+    from orchestrator.cli.output import say
+    from orchestrator.domain.errors import SourceError
+
+    repository = app.repositories.get(name.partition(".")[0])
+    if repository is None:
+        return ()
+    try:
+        pipelines = repository.look()[0]
+    except SourceError as error:
+        say(f"its pipelines are not known: {error}")
+        return ()
+    return pipelines if name == repository.name else ()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.domain.change import DatasetVersion, FileEntry
+from orchestrator.domain.errors import DatasetUnavailable
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.ports.progress import ProgressEvent
 from orchestrator.ports.records import DataMove, DatasetWatch
@@ -67,10 +68,19 @@ class Pins:
         return Pinned(tuple(versions), tuple(moves))
 
     def anyhow(self, pipeline: Pipeline) -> tuple[DatasetVersion, ...]:
-        """The versions, without waiting for what is being written. Raises DatasetError."""
+        """The versions, without waiting for what is being written.
+
+        Raises DatasetError, also where a marker says that the data are not whole.
+        """
         settled = self.now(pipeline)
         if not isinstance(settled, Unsettled):
             return settled.versions
+        for dataset in pipeline.datasets:
+            if dataset.marker and not self._datasets.look(dataset).whole:
+                raise DatasetUnavailable(
+                    f"dataset {dataset.name} is still being written: {dataset.marker} is not there",
+                    "ask again once it is there",
+                )
         return tuple(self._version_now(dataset) for dataset in pipeline.datasets)
 
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.domain.errors import (
     DatasetUnavailable,
+    InvalidInput,
     OrchestratorError,
     SourceUnavailable,
     StoreUnavailable,
@@ -161,7 +162,11 @@ class Looks:
             log.error("%s: %s", watch.name, trouble)
         self._remember(watch.name, _Memory(trouble, tries, before.hooked))
         asked = error.retry_after if isinstance(error, SourceUnavailable | DatasetUnavailable) else None
-        wait = after_failure(watch.retry or watch.every, tries, asked, self._chance())
+        if isinstance(error, InvalidInput):
+            # It was found out, and is a person's to mend: nobody is spared by asking more seldom.
+            wait = after_success(watch.every, before.hooked)
+        else:
+            wait = after_failure(watch.retry or watch.every, tries, asked, self._chance())
         self._write(
             lambda at: self._store.watches.troubled(
                 watch.name, trouble, tries, at + timedelta(seconds=wait), at

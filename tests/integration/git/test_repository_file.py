@@ -10,6 +10,7 @@ import pytest
 from orchestrator.bootstrap import Application
 from orchestrator.bootstrap.configured import read_configuration
 from orchestrator.bootstrap.repositories import repository_watches
+from orchestrator.cli.main import execute
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import InvalidInput, NotFound
 from tests.support.git import GitRepository
@@ -127,6 +128,21 @@ def test_a_commit_that_is_on_no_branch_is_run_as_the_main_branch_says_and_as_a_s
         assert (definition.untrusted, definition.execution.secrets) == (True, ())
         assert definition.execution.command[-1] == "python train.py"
         assert "push it to a branch to run it with them" in each.change.note
+
+
+def test_why_a_commit_ran_nothing_is_told_under_the_repository_and_the_pipeline(
+    app: Application, repository: GitRepository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.commit({".mlci.yaml": FILE, "train.py": ""})
+    look(app)
+    repository.switch("try")
+    commit = repository.commit({".mlci.yaml": FILE.replace("quality", "other")})
+    look(app)
+    for name in ("wine", "wine.quality"):
+        assert execute(["--config", str(app.config.base), "sources", "log", name]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert "no such pipeline" in told
+        assert commit[:8] in told
 
 
 def test_a_file_that_is_a_link_out_of_the_repository_is_not_read(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -281,3 +282,14 @@ def test_a_run_owes_its_start_mail_from_the_moment_it_is_enqueued(world: World) 
     mail = EmailAction(("team@example.org",))
     run = world.first_run(pipeline(actions=((Trigger.START, mail), (Trigger.PASS, mail))))
     assert [a.trigger for a in world.store.actions.of_run(run.id)] == [Trigger.START]
+
+
+def test_nobody_gets_a_run_on_data_that_a_marker_says_are_not_whole(world: World) -> None:
+    dataset = replace(WINE, marker="_SUCCESS")
+    watched = pipeline(datasets=(dataset,))
+    world.data.whole = False
+    with pytest.raises(DatasetUnavailable, match="is still being written: _SUCCESS is not there"):
+        world.detector.run_now(watched, None, "ana")
+    assert world.store.runs.listing() == []
+    world.data.whole = True
+    assert world.detector.run_now(watched, None, "ana").number == 1

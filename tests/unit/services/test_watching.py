@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.domain.errors import (
     DatasetUnavailable,
+    InvalidInput,
     OrchestratorError,
     SourceRefused,
     SourceUnavailable,
@@ -130,6 +131,13 @@ def test_a_look_that_fails_again_and_again_is_tried_ever_more_seldom(world: Worl
     watch = Watch(NAME, scripted(*[SourceUnavailable("away")] * 6, Sight()), 30.0)
     waits = [looks.look(watch).wait for _ in range(7)]
     assert waits == [30.0, 60.0, 120.0, 240.0, 300.0, 300.0, 30.0]
+
+
+def test_a_mistake_that_was_found_is_looked_at_again_at_the_usual_pace(world: World) -> None:
+    looks = looks_of(world)
+    watch = Watch(NAME, scripted(*[InvalidInput("a branch's file is wrong")] * 3), 30.0)
+    assert [looks.look(watch).wait for _ in range(3)] == [30.0, 30.0, 30.0]
+    assert looks.problems == {NAME: "a branch's file is wrong"}
 
 
 @pytest.mark.parametrize("refusal", [SourceRefused, DatasetUnavailable])

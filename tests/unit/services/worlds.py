@@ -196,6 +196,7 @@ class FakeData:
     changed_at: datetime | None = None
     missing: bool = False
     elsewhere: bool = False
+    whole: bool = True
 
     def write(self, name: str, content: bytes) -> None:
         self.files[name] = content
@@ -206,7 +207,7 @@ class FakeData:
             raise DatasetUnavailable(f"{dataset.path} is not there")
         text = "".join(f"{n}:{len(c)}:{hash(c)};" for n, c in sorted(self.files.items()))
         newest = self.changed_at or self.clock.now() - timedelta(days=1)
-        return Listing(text, len(self.files), sum(map(len, self.files.values())), newest)
+        return Listing(text, len(self.files), sum(map(len, self.files.values())), newest, self.whole)
 
     def snapshot(self, dataset: DatasetSpec, known: Sequence[FileEntry], progress: ProgressSink) -> Snapshot:
         entries = tuple(self._entry(n, c) for n, c in sorted(self.files.items()))
