@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from orchestrator.bootstrap.datasets import dataset_of
@@ -40,6 +41,8 @@ from orchestrator.domain.pipeline import (
     SshSpec,
 )
 
+log = logging.getLogger(__name__)
+
 
 class ConfigurationInvalid(InvalidInput):
     """The configuration has errors; ``result`` holds all of them."""
@@ -54,14 +57,20 @@ def read_configuration(
 ) -> Configuration:
     """A valid configuration. Raises ConfigurationInvalid with every error.
 
-    Only with ``check_stored`` is a secret missed that neither an entry nor the encrypted store has: nothing
-    but its runs needs it.
+    A repository, folder or key file that is not there is warned of: what needs it says so, and the rest goes
+    on, also after a restart. Only with ``check_stored`` is a secret missed that neither an entry nor the
+    encrypted store has: nothing but its runs needs it.
     """
     stored = stored_names if check_stored else unasked
     result = load(folder, check_paths=check_paths, check_references=False, stored=stored)
-    if result.configuration is None:
+    if result.configuration is not None:
+        return result.configuration
+    anyhow = load(folder, check_paths=False, check_references=False, stored=stored) if check_paths else result
+    if anyhow.configuration is None:
         raise ConfigurationInvalid(result)
-    return result.configuration
+    for problem in result.errors:
+        log.warning("%s", problem)
+    return anyhow.configuration
 
 
 def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
