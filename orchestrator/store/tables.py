@@ -463,8 +463,8 @@ class ScheduleRow(Base):
 
 
 class UpstreamRow(Base):
-    """The run of another pipeline up to which a pipeline has dealt with all; as ``prep#12``, one above it that
-    it has dealt with too, while an earlier one goes on.
+    """The run of another pipeline up to which a pipeline has dealt with all; as ``prep#12``, one above it
+    that it has dealt with too, while an earlier one goes on.
     """
 
     __tablename__ = "upstreams"
