@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from orchestrator.config.database import holds_password
 from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.common import Context, Model
 from orchestrator.config.models.orchestrator import OrchestratorFile
@@ -55,7 +56,8 @@ def check_secrets(
 def check_literals(model: Model, document: Document) -> Iterator[Problem]:
     """Secrets of a pipeline's file that are written in it."""
     for path, text in secret_texts(model):
-        if text.is_literal and path[-1] not in _PUBLIC:
+        harmless = path[-1] in _PUBLIC or (path[-1] == "sql" and not holds_password(text))
+        if text.is_literal and not harmless:
             position = document.value_position(path)
             message = f"the {path[-1]} is written in the file"
             expected = "a reference to where it is kept"

@@ -27,7 +27,8 @@ The tree::
     ├── SourceError              a watched repository
     │   ├── SourceUnavailable    it did not answer; asking again may help
     │   │   └── SourceRefused    it does not let us in, or is not there: a person has to act first
-    │   └── RevisionGone         the commit no longer exists at the remote
+    │   ├── RevisionGone         the commit no longer exists at the remote
+    │   └── RevisionTooLarge     it brings more than what strangers propose may bring
     ├── DatasetError
     │   ├── DatasetUnavailable   they are not there or cannot be read; asking again may help
     │   │   └── DatasetRefused   access is denied, or the address is not one that may be asked

@@ -143,6 +143,12 @@ class Detector:
         if isinstance(defined, str) or isinstance(pinned, Unsettled):
             return []
         here = HeadMove(source.name, branch, commit, commit)
+        if self._was_run(pipeline, revision, pinned.versions, 1):
+            # Somebody ran these data by hand before they were seen: once more tells nothing new. Data that
+            # come back after others have their newest run of those.
+            told = f"{branch}: no run of the data that are new: a run of them was asked for already"
+            self._record(pipeline, source, [here, *pinned.moves], [told])
+            return []
         run = self._maker.make(defined, source, Cause.DATA, revision, pinned, [here])
         return [run] if run else []
 
@@ -278,7 +284,9 @@ class Detector:
         run = self._maker.make(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
 
-    def _was_run(self, pipeline: Pipeline, revision: Revision, pinned: Sequence[DatasetVersion]) -> bool:
+    def _was_run(
+        self, pipeline: Pipeline, revision: Revision, pinned: Sequence[DatasetVersion], newest: int = 20
+    ) -> bool:
         wanted = {version.dataset: version.fingerprint for version in pinned}
         place = (revision.source, revision.commit)
         return any(
@@ -286,7 +294,7 @@ class Detector:
             and run.state not in (RunState.ERRORED, RunState.CANCELLED)
             and (run.change.revision.source, run.change.revision.commit) == place
             and {v.dataset: v.fingerprint for v in run.change.datasets} == wanted
-            for run in self._store.runs.listing(pipeline.name, branch=revision.branch, limit=20)
+            for run in self._store.runs.listing(pipeline.name, branch=revision.branch, limit=newest)
         )
 
     def _all_moved(

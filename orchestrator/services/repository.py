@@ -214,7 +214,7 @@ class RepositoryLooks:
         if wrong:
             shown = "; ".join(wrong[:_SHOWN]) + (" …" if len(wrong) > _SHOWN else "")
             raise InvalidInput(
-                f"repository {self._repository.name}: {shown}",
+                shown,
                 "`orchestrator validate --repository DIR` shows all that is wrong in a checkout",
             )
         return Sight(found, again)

@@ -30,9 +30,9 @@ def access(*sources: Source, spec: SourceSpec | None = None, forge: str = "") ->
 
 
 def test_a_source_gets_its_own_login_and_others_none() -> None:
-    assert access(source(git=URL, token="abcdef\n")) == Access(password="abcdef")
+    assert access(source(git=URL, token="abcdef\n")) == Access(password="abcdef", login="Text(***)")
     named = source(git=URL, username="ada", password="secret ")
-    assert access(named) == Access("ada", "secret ")
+    assert access(named) == Access("ada", "secret ", login="Text(***)")
     assert access(named, spec=SourceSpec("wine", "https://git.example.org/acme/other.git")) == Access()
     assert access(source(git=URL)) == Access()
 
@@ -56,7 +56,7 @@ def test_a_token_of_the_forge_is_for_sources_of_the_forge_alone() -> None:
     spec = SourceSpec("wine", "https://github.com/acme/wine.git", github="acme/wine")
     assert access(spec=spec, forge="of-the-app") == Access(password="of-the-app")
     own = source(github="acme/wine", token="its-own")
-    assert access(own, spec=spec, forge="of-the-app") == Access(password="its-own")
+    assert access(own, spec=spec, forge="of-the-app") == Access(password="its-own", login="Text(***)")
     assert access(spec=SourceSpec("wine", URL), forge="of-the-app") == Access()
 
 

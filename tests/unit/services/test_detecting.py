@@ -293,3 +293,28 @@ def test_nobody_gets_a_run_on_data_that_a_marker_says_are_not_whole(world: World
     assert world.store.runs.listing() == []
     world.data.whole = True
     assert world.detector.run_now(watched, None, "ana").number == 1
+
+
+def test_new_data_that_somebody_ran_by_hand_are_not_run_again(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    world.first_run(watched)
+    world.data.write("more.csv", b"3,4\n")
+    by_hand = world.detector.run_now(watched, None, "ana")
+    world.clock.advance(11)
+    assert world.detector.scan_dataset(watched, WINE) == []
+    assert world.store.detection.data_heads("wine") == {"wine": by_hand.change.datasets[0].fingerprint}
+    world.data.write("more.csv", b"5,6\n")
+    world.clock.advance(11)
+    (run,) = world.detector.scan_dataset(watched, WINE)
+    assert run.change.cause is Cause.DATA
+
+
+def test_data_that_come_back_are_run_again(world: World) -> None:
+    watched = pipeline(datasets=(WINE,))
+    first = world.first_run(watched)
+    before = world.data.files["rows.csv"]
+    for content in (b"other\n", before):
+        world.data.write("rows.csv", content)
+        world.clock.advance(11)
+        (run,) = world.detector.scan_dataset(watched, WINE)
+    assert run.change.datasets == first.change.datasets

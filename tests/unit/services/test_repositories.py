@@ -135,7 +135,7 @@ def test_a_wrong_file_is_told_on_its_commit_and_on_the_repository_and_the_other_
     repository.look()
     wrong = repository.push("try", "oops", "wrong")
     good = repository.push("main", "better", "wine.quality better")
-    with pytest.raises(InvalidInput, match=r"repository wine: try at .*: \.mlci\.yaml:1:1: this is wrong"):
+    with pytest.raises(InvalidInput, match=r"try at .*: \.mlci\.yaml:1:1: this is wrong"):
         repository.look()
     assert (wrong, (f"{FILE}:1:1: this is wrong",)) in repository.told
     assert repository.runs("wine.quality")[0].change.revision.commit == good
