@@ -51,6 +51,15 @@ def test_a_submodule_of_the_same_server_gets_the_login_of_its_source(
         assert location.password == ""
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["ssh://root@git.example.org/acme/lib.git", "root@git.example.org:acme/lib", "git.example.org:acme/lib"],
+)
+def test_a_submodule_of_another_user_of_the_same_machine_is_not_logged_in_to(url: str) -> None:
+    with pytest.raises(SourceRefused):
+        found(SSH, url)
+
+
 def test_a_submodule_that_a_stranger_names_gets_no_login() -> None:
     """A pull request from a fork could have any private repository read that the source's token may read."""
     parent = Location.parse(WEB, ACCESS, "wine")

@@ -41,6 +41,7 @@ _QUOTED: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/
 _ORDER_BY: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
 _NEEDS_QUOTES: Final = re.compile(r'[",\r\n]|^\s|\s$|^$')
 _PARQUET_ROWS: Final = 100_000
+_MYSQL_DRIVERS: Final = ("pymysql", "mysqldb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +262,20 @@ def _engine(question: _Question) -> Engine:
             return _sqlite(question)
         case "postgresql":
             settings = f"-c default_transaction_read_only=on -c statement_timeout={milliseconds}"
-            url = question.url.update_query_dict({"connect_timeout": "20"})
-            return create_engine(url, poolclass=NullPool, connect_args={"options": settings})
+            # The server ends what takes long; the rest is for a server or a network that has gone.
+            gone = {"keepalives_idle": 10, "keepalives_interval": 10, "keepalives_count": 3}
+            arguments = {"connect_timeout": 20, "options": settings, "tcp_user_timeout": 30_000, **gone}
+            return create_engine(question.url, poolclass=NullPool, connect_args=arguments)
         case "mysql" | "mariadb":
-            engine = create_engine(question.url, poolclass=NullPool)
+            if question.url.get_driver_name() not in _MYSQL_DRIVERS:
+                raise DatasetRefused(
+                    f"dataset {question.dataset.name}: {question.url.drivername} may never give up",
+                    " or ".join(f"mysql+{driver}://" for driver in _MYSQL_DRIVERS),
+                )
+            seconds = max(1, round(question.timeout))
+            # A server of MySQL may ask its client for any file of this machine, unless the client says no.
+            limits = {"connect_timeout": 20, "read_timeout": seconds, "write_timeout": 20, "local_infile": 0}
+            engine = create_engine(question.url, poolclass=NullPool, connect_args=limits)
 
             @event.listens_for(engine, "connect")
             def read_only(connection: object, record: object) -> None:

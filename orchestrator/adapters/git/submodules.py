@@ -183,7 +183,8 @@ def _of_the_same(parent: Location, child: Location) -> Location:
 
 def _server(location: Location) -> tuple[str, str, int | None]:
     if location.ssh is not None:
-        return "ssh", location.ssh.hostname.lower(), location.ssh.port
+        # Another user of the same machine is somebody else: root, say.
+        return "ssh", f"{location.ssh.user or ''}@{location.ssh.hostname.lower()}", location.ssh.port
     parts = urlsplit(location.url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from github.Auth import AppAuth, Auth
 
 from orchestrator.adapters.github.account import AppKey
 from orchestrator.adapters.github.client import Client
-from orchestrator.adapters.github.reading import moment_at, number_at, text_at
+from orchestrator.adapters.github.reading import Json, moment_at, number_at, text_at
 from orchestrator.adapters.github.trouble import reaching
 from orchestrator.domain.errors import SourceRefused
 from orchestrator.ports.world import Clock
@@ -42,6 +42,7 @@ class App:
         self._lock = threading.Lock()
         self._installations: dict[str, int] = {}
         self._tokens: dict[int, InstallationToken] = {}
+        self._git_tokens: dict[tuple[int, str], InstallationToken] = {}
 
     def token_for(self, repository: str) -> InstallationToken:
         """The token of the installation that a repository belongs to."""
@@ -52,6 +53,23 @@ class App:
                     self.client, installation, self._clock, self._learned, repository
                 )
             return self._tokens[installation]
+
+    def token_for_git(self, repository: str) -> InstallationToken:
+        """A token that reads this repository's contents and nothing else.
+
+        Git has it while it follows what a commit names: whoever may push to one repository must not read
+        others of the installation by it.
+        """
+        installation = self._installation(repository)
+        name = repository.partition("/")[2]
+        limits: Mapping[str, Json] = {"repositories": [name], "permissions": {"contents": "read"}}
+        with self._lock:
+            key = installation, repository.casefold()
+            if key not in self._git_tokens:
+                self._git_tokens[key] = InstallationToken(
+                    self.client, installation, self._clock, self._learned, repository, limits
+                )
+            return self._git_tokens[key]
 
     def installation_of(self, repository: str) -> int | None:
         """Where the App is installed for a repository; None while that was not asked."""
@@ -80,7 +98,10 @@ class App:
 
 
 class InstallationToken(Auth):
-    """A login that renews itself before it expires. Thread-safe."""
+    """A login that renews itself before it expires. Thread-safe.
+
+    ``limits`` are what is asked for less than the installation has, in GitHub's own words.
+    """
 
     def __init__(
         self,
@@ -89,7 +110,9 @@ class InstallationToken(Auth):
         clock: Clock,
         learned: Callable[[str], None],
         what: str,
+        limits: Mapping[str, Json] | None = None,
     ) -> None:
+        self._limits = dict(limits or {})
         self._client = client
         self.installation = installation
         self._clock = clock
@@ -108,7 +131,7 @@ class InstallationToken(Auth):
         with self._lock:
             if self._current is None or self._current[1] - _RENEWED_BEFORE <= self._clock.now():
                 path = f"/app/installations/{self.installation}/access_tokens"
-                body = self._client.post(self._what, path, {})
+                body = self._client.post(self._what, path, self._limits)
                 with reaching(self._client.host, self._what):
                     self._current = text_at(body, "token"), moment_at(body, "expires_at")
                 self._learned(self._current[0])

@@ -146,7 +146,7 @@ class GitHub:
             return ""
         if account.app is None:
             return account.token
-        return self._app(account, account.app).token_for(source.github).token
+        return self._app(account, account.app).token_for_git(source.github).token
 
     def _listed(self, client: Client, source: SourceSpec, kind: str) -> tuple[_Ref, ...]:
         """All refs of a kind, which come in one answer."""

@@ -70,6 +70,9 @@ def test_git_clones_with_the_token_of_the_installation(watched: Watched, tmp_pat
     git = GitCommand(tmp_path / "mirrors", access=lambda source: Access(password=github.git_token(source)))
     git.checkout(watched.spec, commit, tmp_path / "into")
     assert (tmp_path / "into" / "train.py").read_text() == "print(1)"
+    asked = [request.body for request in watched.hub.asked("access_tokens")]
+    name = watched.spec.github.partition("/")[2]
+    assert asked == [{"repositories": [name], "permissions": {"contents": "read"}}], "and no other repository"
 
 
 def test_an_app_that_is_not_installed_is_told(watched: Watched) -> None:
