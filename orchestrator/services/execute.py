@@ -33,6 +33,7 @@ from orchestrator.domain.run import (
     Reason,
     Run,
     StopCause,
+    classify,
     may_be_interrupted,
     was_interrupted,
 )
@@ -59,6 +60,8 @@ log = logging.getLogger(__name__)
 STOP_GRACE = 10.0
 _FLOOD_GRACE = 1.0
 """A command that floods its log fills the host's disk meanwhile, where nothing else bounds it."""
+_TOLD_LATE = 2.0
+"""Seconds after which an engine has told that memory ran out, where it did."""
 _POLL = 1.0
 _SOON = 0.03
 _LOG_PATIENCE = 60.0
@@ -428,7 +431,18 @@ class AttemptWorker:
                 collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
             except ContainerGone as error:
                 raise Ended(Reason.LOST, _REMOVED) from error
-            return container.exit, self._interrupted(attempt, container.exit, collected), collected
+            ended = self._told_late(attempt, container.exit)
+            return ended, self._interrupted(attempt, ended, collected), collected
+
+    def _told_late(self, attempt: Attempt, ended: Exit) -> Exit:
+        """How a command ended that seems to have been killed: an engine may tell a moment later that memory
+        ran out, and a kill by somebody else would be tried again. Raises EngineUnavailable.
+        """
+        if classify(ended, attempt.stop_cause) is not Reason.KILLED:
+            return ended
+        self._clock.sleep(_TOLD_LATE)
+        container = self._engine.find(attempt.container)
+        return ended if container is None or container.exit is None else container.exit
 
     def _interrupted(self, attempt: Attempt, ended: Exit, collected: Collected) -> bool:
         """Whether a start of the host, or of its engine, ended the command. Raises EngineUnavailable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,8 @@ from orchestrator.domain.pipeline import (
     SourceSpec,
 )
 from orchestrator.domain.run import Attempt, AttemptState, Exit, Reason, Run, RunState
-from orchestrator.ports.engine import ContainerSpec, Sandbox
+from orchestrator.ports.engine import Container, ContainerSpec, Sandbox
+from orchestrator.services import execute
 from orchestrator.services.dispatch import Dispatcher
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
@@ -274,6 +276,30 @@ def test_a_container_killed_from_outside_is_tried_again_up_to_its_retries(world:
     assert len({a.seed for a in tries}) == 1
     waits = [(a.not_before - tries[0].created_at) for a in tries if a.not_before and tries[0].created_at]
     assert waits[1] - waits[0] >= timedelta(seconds=10)
+
+
+def test_an_engine_that_tells_late_that_memory_ran_out_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, collected = world.engine.find, threading.Event()
+
+    def late(name: str) -> Container | None:
+        container = find(name)
+        if container is None or container.exit is None or not collected.is_set():
+            return container
+        return replace(container, exit=replace(container.exit, oom_killed=True))
+
+    def sleep(seconds: float) -> None:
+        if seconds == execute._TOLD_LATE:
+            collected.set()
+        world.clock.advance(seconds)
+
+    monkeypatch.setattr(world.engine, "find", late)
+    monkeypatch.setattr(world.clock, "sleep", sleep)
+    world.engine.script(Script(exit=Exit(137)))
+    run = world.finish(world.first_run(pipeline()), world.server())
+    assert (run.state, run.reason) == (RunState.FAILED, Reason.OUT_OF_MEMORY)
+    assert len(world.store.attempts.of_run(run.id)) == 1
 
 
 def test_a_second_try_that_succeeds_makes_the_run_pass(world: World) -> None:
