@@ -97,6 +97,8 @@ class RepositoryPipelines:
         branches = self._in_order(refs)
         heads = tuple((branch, refs.branches[branch]) for branch in branches)
         with self._lock:
+            # Pull requests may be against branches that are not watched: these move by themselves.
+            self._branches = dict(refs.branches)
             if self._seen is not None and self._seen[0] == heads:
                 return self._seen[1:]
         for branch, commit in heads:
@@ -115,7 +117,7 @@ class RepositoryPipelines:
             wrong.append(f"no watched branch of {self.source.location} has a file {self._file}")
         with self._lock:
             self._seen = heads, found, tuple(wrong)
-            self._now, self._branches = found, dict(refs.branches)
+            self._now = found
         return found, tuple(wrong)
 
     def refs(self) -> Refs:

@@ -179,3 +179,20 @@ def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the
     repository.push("try", "the trap again", "wine.quality steal\nwine.mine steal")
     repository.look()
     assert [run.change.revision.branch for run in repository.runs("wine.mine")] == ["try"]
+
+
+def test_a_pull_request_against_a_branch_that_is_not_watched_runs_as_that_branch_says_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = PullRequestRules(bases=("next",))
+    monkeypatch.setitem(globals(), "SOURCE", SourceSpec("repo", "/repo", ("main",), pull_requests=rules))
+    repository = Repository(world)
+    repository.push("main", "with a file", "wine.quality train")
+    repository.push("next", "old", "wine.quality old")
+    repository.look()
+    repository.push("next", "new", "wine.quality new")
+    theirs = commit_id("theirs")
+    world.sources.parents[theirs] = world.sources.branches["next"]
+    world.sources.pulls.append(PullRequest(8, "next", theirs, author="eve", author_id=666))
+    repository.look()
+    assert repository.command(repository.runs("wine.quality")[0]) == "new"
