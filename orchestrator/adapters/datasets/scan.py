@@ -8,14 +8,13 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from unicodedata import category
 
-from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetUnavailable
 from orchestrator.domain.globs import matcher, matches
 from orchestrator.domain.pipeline import DatasetSpec
@@ -243,14 +242,6 @@ def look_at(dataset: DatasetSpec) -> Listing:
 def same_files(one: Listing, other: Listing) -> bool:
     """Whether both are of the same files in the same states, however fresh these were."""
     return one.signature.rstrip("~") == other.signature.rstrip("~")
-
-
-def fingerprint_of(entries: Iterable[FileEntry]) -> str:
-    """SHA-256 over the lines ``path<TAB>size<TAB>content``, sorted by path."""
-    digest = hashlib.sha256()
-    for entry in sorted(entries, key=lambda e: e.path):
-        digest.update(f"{entry.path}\t{entry.size}\t{entry.content}\n".encode())
-    return digest.hexdigest()
 
 
 def unreadable(dataset: DatasetSpec, error: OSError) -> DatasetUnavailable:
