@@ -26,7 +26,7 @@ demo: setup engine images ## the whole line on real input, from commit to deploy
 	@$(BIN)/python -m orchestrator.demo $(if $(SERVE),--serve) $(ARGS)
 
 test: check engine images ## everything that continuous integration runs
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(wildcard $(SUITES)) $(ARGS)
+	@.ci/engine-tests $(WORKERS) $(wildcard $(SUITES)) -- $(ARGS)
 
 check: setup ## format, lint, types, import rules and unit tests; needs no Docker engine
 	@$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ _ALL_COLUMNS = (
     "od280_per_od315_of_diluted_wines",
     "proline",
 )
-CANDIDATES = 120
+CANDIDATES = 180
 """How many models the longest training tries: enough to be killed amidst them on a slow machine, too."""
 
 

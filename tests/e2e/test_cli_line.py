@@ -104,7 +104,7 @@ def test_a_detached_run_goes_on_and_is_picked_up_once(
     assert "orchestrator runs resume 1" in told
     label = f"mlci.instance={installation.instance()}"
     going: dict[str, str | list[str] | bool] = {"label": [label, "mlci.role=attempt"], "status": "running"}
-    assert len(docker_engine.containers.list(filters=going)) == 1
+    assert len(docker_engine.containers.list(filters=going, ignore_removed=True)) == 1
 
     resumed = command(installation, "runs", "resume", "line#1")
     assert resumed.returncode == 0, resumed.stderr
@@ -163,7 +163,7 @@ def test_host_check_runs_a_real_container_and_leaves_nothing(
     parts = [result["part"] for result in json.loads(checked.stdout)]
     assert parts[-4:] == ["end", "get", "gpu", "remove"]
     label = f"mlci.instance={installation.instance()}"
-    assert docker_engine.containers.list(all=True, filters={"label": label}) == []
+    assert docker_engine.containers.list(all=True, filters={"label": label}, ignore_removed=True) == []
     assert docker_engine.networks.list(filters={"label": label}) == []
 
 
@@ -237,7 +237,7 @@ def test_what_an_installation_left_on_a_host_goes_when_it_is_asked_for(
     assert docker_engine.volumes.list(filters=label) != []
     assert command(installation, "hosts", "prune", "--all", "--yes").returncode == 0
     engine = docker_engine
-    assert engine.containers.list(all=True, filters=label) == []
+    assert engine.containers.list(all=True, filters=label, ignore_removed=True) == []
     assert engine.networks.list(filters=label) == engine.volumes.list(filters=label) == []
     assert engine.images.list(filters=label) == []
     server = installation.serve()

@@ -43,7 +43,9 @@ def test_the_demo_trains_judges_deploys_and_mails_and_cleans_up(
         for path in sorted((folder / "mails").glob("*.eml"))
     ]
     assert [subject.removeprefix("[wine-quality] ").partition(":")[0] for subject in subjects] == WORDS
-    left = docker_engine.containers.list(all=True, filters={"label": f"mlci.demo={folder}"})
+    left = docker_engine.containers.list(
+        all=True, filters={"label": f"mlci.demo={folder}"}, ignore_removed=True
+    )
     assert left == []
 
 

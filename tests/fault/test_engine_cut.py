@@ -43,7 +43,7 @@ def the_container(client: docker.DockerClient, installation: Installation, numbe
     labels = [f"mlci.instance={installation.instance()}", "mlci.role=attempt"]
 
     def look() -> Container | None:
-        found = client.containers.list(filters={"label": labels})
+        found = client.containers.list(filters={"label": labels}, ignore_removed=True)
         return next((c for c in found if str(c.name).endswith(f"-attempt-{number}")), None)
 
     return wait_until(look, f"the container of attempt {number}", 60)
@@ -51,7 +51,7 @@ def the_container(client: docker.DockerClient, installation: Installation, numbe
 
 def left_behind(client: docker.DockerClient, installation: Installation) -> list[str]:
     mine: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={installation.instance()}"}
-    containers = [str(c.name) for c in client.containers.list(all=True, filters=mine)]
+    containers = [str(c.name) for c in client.containers.list(all=True, filters=mine, ignore_removed=True)]
     networks = [str(n.name) for n in client.networks.list(filters=mine)]
     # Those of the host's slots stay while the server is up.
     return [name for name in containers + networks if "-slot-" not in name]

@@ -30,7 +30,7 @@ def slow(installation: Installation) -> Installation:
 
 def attempt_containers(client: docker.DockerClient, installation: Installation) -> list[Container]:
     labels = [f"mlci.instance={installation.instance()}", "mlci.role=attempt"]
-    found: list[Container] = client.containers.list(all=True, filters={"label": labels})
+    found: list[Container] = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
     return found
 
 

@@ -95,7 +95,8 @@ def ended(fleet: Fleet, attempt: Try, seconds: float = 60) -> Try:
 def containers(host: Host) -> list[str]:
     """The attempts' containers that a host has, past any link."""
     with closing(host.client()) as inside:
-        found = inside.containers.list(all=True, filters={"label": "mlci.role=attempt"})
+        # One may go between being listed and being looked at.
+        found = inside.containers.list(all=True, filters={"label": "mlci.role=attempt"}, ignore_removed=True)
         return [str(c.name) for c in found]
 
 

@@ -69,7 +69,7 @@ def test_a_server_that_is_stopped_while_it_prepares_leaves_the_run_to_the_next(
 
     def setups() -> list[Container]:
         labels = [f"mlci.instance={plain.instance()}", "mlci.role=setup"]
-        found: list[Container] = docker_engine.containers.list(filters={"label": labels})
+        found: list[Container] = docker_engine.containers.list(filters={"label": labels}, ignore_removed=True)
         return found
 
     wait_until(setups, "the setup to run", PATIENCE)

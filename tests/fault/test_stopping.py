@@ -27,7 +27,9 @@ while True:
 def left_behind(client: docker.DockerClient, installation: Installation) -> list[str]:
     """The attempts' containers that are still there."""
     labels = [f"mlci.instance={installation.instance()}", "mlci.role=attempt"]
-    return [str(c.name) for c in client.containers.list(all=True, filters={"label": labels})]
+    return [
+        str(c.name) for c in client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+    ]
 
 
 def test_a_cancelled_training_that_ignores_sigterm_is_killed_after_the_grace_period_and_collected(

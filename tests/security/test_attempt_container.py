@@ -88,7 +88,7 @@ def running(
 
     wait_until(both_listen, "both to listen", 120)
     labels = [f"mlci.instance={installation.instance()}", "mlci.role=attempt"]
-    containers = docker_engine.containers.list(filters={"label": labels})
+    containers = docker_engine.containers.list(filters={"label": labels}, ignore_removed=True)
     assert len(containers) == 2
     return Running(containers)
 

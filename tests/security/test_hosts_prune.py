@@ -72,7 +72,12 @@ def test_others_things_survive_although_they_are_made_of_ours(
     assert execute([*config, "--dry-run"]) == 0
     assert engine.owned().volumes == ("ours-spare", "ours-used")
     assert execute([*config, "--yes"]) == 0
-    assert {c.name for c in inside.containers.list(all=True)} == {"plain", "another", "tried", "labelled"}
+    assert {c.name for c in inside.containers.list(all=True, ignore_removed=True)} == {
+        "plain",
+        "another",
+        "tried",
+        "labelled",
+    }
     assert {v.name for v in inside.volumes.list()} == {"plain", "another", "ours-used"}
     assert "plain" in {n.name for n in inside.networks.list()}
     assert engine.owned().networks == ()

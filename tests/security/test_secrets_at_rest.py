@@ -114,7 +114,7 @@ def inspected(client: docker.DockerClient, installation: Installation) -> str:
     mine: dict[str, str | list[str] | bool] = {"label": f"mlci.instance={installation.instance()}"}
     return json.dumps(
         [
-            *(c.attrs for c in client.containers.list(all=True, filters=mine)),
+            *(c.attrs for c in client.containers.list(all=True, filters=mine, ignore_removed=True)),
             *(n.attrs for n in client.networks.list(filters=mine)),
             *(v.attrs for v in client.volumes.list(filters=mine)),
         ],
@@ -165,7 +165,7 @@ def evidence(
         installation.wait_for_line("all said", 90)
         running = inspected(docker_engine, installation)
         role = [f"mlci.instance={installation.instance()}", "mlci.role=attempt"]
-        (container,) = docker_engine.containers.list(filters={"label": role})
+        (container,) = docker_engine.containers.list(filters={"label": role}, ignore_removed=True)
         top = json.dumps(container.top(ps_args="-eo pid,args"))
         made = container.exec_run(["cat", "/tmp/made"]).output
         assert isinstance(made, bytes)
@@ -301,7 +301,7 @@ def test_the_container_with_its_unmasked_log_is_removed(
     label = f"mlci.instance={evidence.installation.instance()}"
 
     def gone() -> bool:
-        return not docker_engine.containers.list(all=True, filters={"label": label})
+        return not docker_engine.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
     wait_until(gone, "the containers to be removed")
 

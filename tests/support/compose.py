@@ -90,13 +90,15 @@ class Composed:
     def container(self, service: str) -> Container:
         """The container of a service."""
         label = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
-        [found] = self.client.containers.list(all=True, filters={"label": label})
+        [found] = self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return found
 
     def left(self) -> list[str]:
         """The names of what this project has on the engine."""
         mine: dict[str, str | list[str] | bool] = {"label": f"com.docker.compose.project={self.project}"}
-        containers = [str(c.name) for c in self.client.containers.list(all=True, filters=mine)]
+        containers = [
+            str(c.name) for c in self.client.containers.list(all=True, filters=mine, ignore_removed=True)
+        ]
         volumes = [str(v.name) for v in self.client.volumes.list(filters=mine)]
         return [*containers, *volumes, *(str(n.name) for n in self.client.networks.list(filters=mine))]
 
