@@ -19,8 +19,12 @@ class SelectorKind(StrEnum):
     PREVIOUS = "previous"
     LAST_DEPLOYED = "last_deployed"
     BRANCH = "branch"
+    MERGE_BASE = "merge_base"
+    """The commit at which the candidate's branch left the default branch."""
     PINNED = "pinned"
     RUN = "run"
+    NAMED = "named"
+    """One of the pipeline's own `baselines`, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,21 @@ def parse_selector(text: str) -> Selector:
     raise InvalidSelector(
         f"'{text}' is no baseline", "write best, previous, last_deployed, pinned, branch:NAME or run:ID"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineSpec:
+    """A baseline that a pipeline declares under a name.
+
+    ``replicates`` is how many measurements of it are wanted: runs that only measure it are added when a slot
+    is idle. ``confirm``: that many fresh ones decide on the value of ``best``, whose choice they had no part
+    in. 0: as many as its run had.
+    """
+
+    name: str
+    select: Selector
+    replicates: int = 0
+    confirm: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +154,8 @@ def choose(
             return _by_id(history, pins[selector.argument], "the pinned run")
         case SelectorKind.RUN:
             return _by_id(history, int(selector.argument), "run")
+        case SelectorKind.MERGE_BASE | SelectorKind.NAMED:
+            return Chosen(None, f"{selector} is not known here")
         case SelectorKind.BEST:
             same = [c for c in history if c.evaluation_digest == evaluation_digest]
             ranked = [

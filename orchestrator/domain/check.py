@@ -2,6 +2,7 @@
 
     METRIC >= NUMBER                    also >, <=, <
     METRIC not worse than BASELINE [by MARGIN]
+    METRIC proven not worse than BASELINE [by MARGIN]
     METRIC better than BASELINE [by MARGIN]
 
 A margin is absolute as a plain number or with ``pp`` (percentage points: ``0.5pp`` is 0.005), relative with
@@ -67,7 +68,24 @@ class Claim(StrEnum):
     """What a comparison claims."""
 
     NO_REGRESSION = "no_regression"
+    """A guard: it fails only where a loss beyond the margin is shown."""
+    NON_INFERIOR = "non_inferior"
+    """That no loss beyond the margin happened is to be shown."""
     SUPERIOR = "superior"
+    """That the gain is greater than the margin is to be shown."""
+
+
+class Test(StrEnum):
+    """What a check is decided by."""
+
+    __test__ = False
+
+    REPLICATES = "replicates"
+    """Replicates and the noise ledger; plain values where there is no variance to estimate."""
+    POINT = "point"
+    """Plain values, or means of replicates, whatever their noise."""
+    PAIRED_ROWS = "paired_rows"
+    """The predictions of each row of the evaluation data, candidate against baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,9 @@ class Threshold:
     operator: Operator
     limit: float
     kind: str = "threshold"
+    test: Test = Test.POINT
+    alpha: float | None = None
+    """The check's own error rate; None: the gate's."""
 
     def __str__(self) -> str:
         return f"{self.metric} {self.operator.value} {format_exact(self.limit)}"
@@ -92,20 +113,37 @@ class Comparison:
     claim: Claim
     margin: Margin = Margin()
     kind: str = "comparison"
+    test: Test = Test.REPLICATES
+    alpha: float | None = None
+    """The check's own error rate; None: the gate's."""
+    slices: str = ""
+    """A column of the predictions file: the claim is made of each of its values apart. Empty: of all rows."""
 
     def __str__(self) -> str:
-        words = "not worse than" if self.claim is Claim.NO_REGRESSION else "better than"
+        words = _WORDS[self.claim]
         by = f" by {self.margin}" if self.margin.value else ""
         return f"{self.metric} {words} {self.baseline}{by}"
 
 
 Check = Threshold | Comparison
 
+_WORDS = {
+    Claim.NO_REGRESSION: "not worse than",
+    Claim.NON_INFERIOR: "proven not worse than",
+    Claim.SUPERIOR: "better than",
+}
 
+
+_CLAIMS = {
+    "better": Claim.SUPERIOR,
+    "proven": Claim.NON_INFERIOR,
+    "not": Claim.NO_REGRESSION,
+    "no": Claim.NO_REGRESSION,
+}
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _THRESHOLD = re.compile(rf"(?P<metric>\S+)\s*(?P<op>>=|<=|>|<)\s*(?P<limit>{_NUMBER})(?P<unit>%|pp)?")
 _COMPARISON = re.compile(
-    r"(?P<metric>\S+)\s+(?P<words>not\s+worse\s+than|no\s+worse\s+than|better\s+than)\s+(?P<baseline>\S+)"
+    r"(?P<metric>\S+)\s+(?P<words>(?:proven\s+)?not?\s+worse\s+than|better\s+than)\s+(?P<baseline>\S+)"
     rf"(?:\s+by\s+(?P<margin>{_NUMBER})\s*(?P<unit>%|pp)?)?"
 )
 
@@ -121,7 +159,7 @@ def parse_check(text: str) -> Check:
         limit = _number(text, match["limit"], match["unit"])
         return Threshold(match["metric"], Operator(match["op"]), limit)
     if match := _COMPARISON.fullmatch(stripped):
-        claim = Claim.SUPERIOR if match["words"].startswith("better") else Claim.NO_REGRESSION
+        claim = _CLAIMS[match["words"].split()[0]]
         margin = parse_margin((match["margin"] or "0") + (match["unit"] or ""))
         return Comparison(match["metric"], parse_selector(match["baseline"]), claim, margin)
     raise InvalidCheck(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.baseline import Measured
@@ -28,14 +28,60 @@ class OnInconclusive(StrEnum):
     HOLD = "hold"
     FAIL = "fail"
     PASS = "pass"  # noqa: S105 - an outcome's name, not a password
+    MANUAL = "manual"
+    """A person decides."""
+
+
+class Require(StrEnum):
+    """How the checks make the gate's verdict."""
+
+    ALL = "all"
+    ANY = "any"
+    """One claim that is shown is enough."""
+
+
+class HoldoutMode(StrEnum):
+    """How far verdicts on sealed evaluation data may be answered, and what each costs (ease.ml/ci)."""
+
+    OFF = "off"
+    """Uses are counted and shown."""
+    NONE = "none"
+    FIRST_CHANGE = "first_change"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The budget of a sealed test set. ``dataset`` is its name; ``delta`` the total error probability."""
+
+    dataset: str
+    mode: HoldoutMode = HoldoutMode.OFF
+    max_uses: int = 100
+    delta: float = 0.05
+    on_exhausted: OnInconclusive = OnInconclusive.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A warning when the history of a metric has changed its level; it never judges the newest commit."""
+
+    metrics: tuple[str, ...]
+    max_pvalue: float = 0.001
+    min_magnitude: Margin = field(default_factory=Margin)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """All checks must hold."""
+    """What the checks must show together. ``alpha`` is the one-sided error rate of each claim."""
 
     checks: tuple[Check, ...] = ()
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
+    alpha: float = 0.05
+    holm: bool = True
+    """Whether guards, and claims of which any is enough, are corrected for their number."""
+    require: Require = Require.ALL
+    holdout: Holdout | None = None
+    drift: Drift | None = None
 
 
 class Outcome(StrEnum):
@@ -70,27 +116,55 @@ class CheckResult:
     baseline_title: str = ""
     better: bool | None = None
     warnings: tuple[str, ...] = ()
+    lower: float | None = None
+    """The one-sided bounds of ``difference`` at confidence 1 - ``alpha``, in the metric's unit."""
+    upper: float | None = None
+    alpha: float | None = None
+    """The error rate that the check was decided at, after every correction."""
+    noise_sd: float | None = None
+    """The standard deviation of one run that the test went by, with its degrees of freedom."""
+    noise_df: float | None = None
+    ledger_sd: float | None = None
+    """What the noise ledger alone says, from that many runs; None: none was used."""
+    ledger_runs: int = 0
+    correction: str = ""
+    baseline_runs: tuple[int, ...] = ()
+    """The runs whose values together are the baseline; ``baseline_run`` is the one that was chosen."""
+    rows: int = 0
+    """Rows of the evaluation data that were compared; 0: the test did not go by rows."""
+    slice: str = ""
+    settled: bool = True
+    """Whether more replicates cannot change the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's outcome (never SKIPPED) with the evidence of each check."""
+    """The gate's outcome (never SKIPPED) with the evidence of each check.
+
+    ``settled``: more replicates cannot change it. ``look`` counts the looks taken, from 1; 0 where the
+    replicates were not trained in looks.
+    """
 
     outcome: Outcome
     sentence: str
     checks: tuple[CheckResult, ...] = ()
+    settled: bool = True
+    look: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What a comparison has on its other side: a measured run, or the reason why there is none.
 
-    ``comparable`` is False when that run was measured on other evaluation data.
+    ``comparable`` is False when that run was measured on other evaluation data. ``measured`` holds the values
+    of all ``runs`` that measured the same commit on the same data.
     """
 
     measured: Measured | None
     why_none: str = ""
     comparable: bool = True
+    runs: tuple[int, ...] = ()
 
 
 def judge(
@@ -123,7 +197,7 @@ def _combine(gate: Gate, results: tuple[CheckResult, ...]) -> tuple[Outcome, str
                 return Outcome.FAIL, f"{unsure[0].sentence} (inconclusive counts as fail here)"
             case OnInconclusive.PASS:
                 return Outcome.PASS, f"{unsure[0].sentence} (inconclusive counts as pass here)"
-            case OnInconclusive.HOLD:
+            case OnInconclusive.HOLD | OnInconclusive.MANUAL:
                 return Outcome.INCONCLUSIVE, unsure[0].sentence
     if not results:
         return Outcome.PASS, "the pipeline has no checks: every run that completes passes"
@@ -261,7 +335,7 @@ def _compare(
     gain = direction.sign * (mean - other)
     margin = check.margin.of(other)
     tolerance = _NOISE * max(abs(mean), abs(other))
-    guard = check.claim is Claim.NO_REGRESSION
+    guard = check.claim is not Claim.SUPERIOR
     holds = gain >= -margin - tolerance if guard else gain > margin + tolerance
     outcome = Outcome.PASS if holds else Outcome.FAIL
     identical = bool(_seed_warning(values)) and (len(theirs) == 1 or bool(_seed_warning(theirs)))

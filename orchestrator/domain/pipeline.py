@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.action import ActionSpec, Trigger
+from orchestrator.domain.baseline import BaselineSpec, Selector, SelectorKind
 from orchestrator.domain.change import DatasetRole, PullRequest
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.globs import last_decides
@@ -319,6 +320,14 @@ class Execution:
     """Seconds between two copies of the checkpoint to where another host can have it; None: no copies."""
 
 
+class Scale(StrEnum):
+    """How values of a metric are compared."""
+
+    LINEAR = "linear"
+    LOG_RATIO = "log_ratio"
+    """By the logarithm of their ratio, as durations are."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
     """What is declared about one metric."""
@@ -326,6 +335,11 @@ class MetricSpec:
     name: str
     direction: Direction | None = None
     unit: str = ""
+    scale: Scale = Scale.LINEAR
+    predictions: str = ""
+    """The artifact with a prediction for each row of the evaluation data, from which it is computed."""
+    row_id: str = ""
+    """The column of the predictions that names the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +357,37 @@ class Schedule:
 
     cron: str
     zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How the replicates of a run are trained: all at once, or in looks, until the verdict is fixed.
+
+    ``counts`` are the replicates that there are at each look, rising; none: one look at all of them.
+    ``max_failed`` replicates may crash without the run failing; ``pair_seeds`` gives candidate and baseline
+    the same seeds. ``budget`` is how many seconds all attempts together may train before no further look is
+    begun; None: no limit.
+    """
+
+    counts: tuple[int, ...] = ()
+    max_failed: int = 0
+    pair_seeds: bool = False
+    budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A command of the user's that computes metrics from a run's artifacts, in a container of its own.
+
+    ``command`` is an argument list; the artifacts are at ``$MLCI_ARTIFACTS``, read-only, and what it leaves
+    in ``$MLCI_OUTPUT_DIR`` is collected as usual. ``metrics`` are those that it must leave. ``image`` is the
+    runner's own where it is None.
+    """
+
+    command: tuple[str, ...]
+    metrics: tuple[str, ...]
+    image: ImageSpec | None = None
+    timeout: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +409,10 @@ class Pipeline:
     priority: int = 0
     """The greater goes first where several wait."""
     replicates: int = 1
+    """The most that a change is trained; see ``looks``."""
+    looks: Looks = Looks()
+    baselines: tuple[BaselineSpec, ...] = ()
+    benchmark: Benchmark | None = None
     collect: tuple[str, ...] = ()
     metrics: tuple[MetricSpec, ...] = ()
     artifacts: tuple[str, ...] = ()
@@ -375,6 +424,12 @@ class Pipeline:
     """Pipelines after whose passed runs this one runs."""
     untrusted: bool = False
     """Whether people may have written its code who are not to be trusted: no secrets, nothing shared."""
+
+    def baseline_of(self, selector: Selector) -> BaselineSpec:
+        """What a selector stands for: the declared baseline of that name, else one of the selector alone."""
+        named = (b for b in self.baselines if b.name == selector.argument)
+        declared = next(named, None) if selector.kind is SelectorKind.NAMED else None
+        return declared or BaselineSpec(str(selector), selector)
 
     def direction_of(self, metric: str) -> Direction | None:
         """The declared direction, or the one that the name says, or None."""
