@@ -401,12 +401,17 @@ class Application:
 
     @cached_property
     def watches(self) -> Sequence[Watch]:
-        """All that is looked at for the pipelines of the configuration."""
-        from orchestrator.bootstrap.repositories import repository_watches
-        from orchestrator.bootstrap.watching import watches_for
+        """All that is looked at for the pipelines of the configuration, and for those of repositories."""
+        from orchestrator.bootstrap.watching import watches_of_all
 
-        listed = [watch for pipeline in self.pipelines.values() for watch in watches_for(self, pipeline)]
-        return [*listed, *repository_watches(self)]
+        return watches_of_all(self)
+
+    @property
+    def known_pipelines(self) -> Mapping[str, Pipeline]:
+        """All pipelines for people to see: those of repositories as they were seen last, by whomever."""
+        from orchestrator.bootstrap.repositories import known_pipelines
+
+        return known_pipelines(self)
 
     @cached_property
     def occasions(self) -> OccasionServer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from orchestrator.bootstrap.forge import forge_url
 from orchestrator.config.grants import granted_to
 from orchestrator.config.repository import read_repository_file
 from orchestrator.domain.change import Revision
+from orchestrator.domain.errors import NotFound
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.services.repository import Defined, RepositoryLooks, RepositoryPipelines
-from orchestrator.services.watches import Watch, server_of
+from orchestrator.services.watches import REPOSITORY, Sight, Watch, server_of
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -49,6 +51,16 @@ class Pipelines(Mapping[str, Pipeline]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def known_pipelines(app: Application) -> Mapping[str, Pipeline]:
+    """All pipelines for people to see: those that are written, and those of repositories as anybody saw them
+    last, so that nobody needs to be asked.
+    """
+    found = {name: app.pipelines[name] for name in app.config.pipelines}
+    for name, repository in app.repositories.items():
+        found |= repository.now or app.store.watches.defined_by(name)
+    return found
 
 
 def defined(app: Application, pipeline: Pipeline, revision: Revision) -> Pipeline | str:
@@ -90,16 +102,50 @@ def repository_watches(
     app: Application, changed: Callable[[str, Mapping[str, Pipeline]], None] = lambda name, pipelines: None
 ) -> list[Watch]:
     """The looks at repositories. ``changed`` is given each one's name and the pipelines that it has now."""
+    written: dict[str, Mapping[str, Pipeline]] = {}
+
+    def looked(name: str, pipelines: Mapping[str, Pipeline]) -> None:
+        if name not in written:
+            written[name] = app.store.watches.defined_by(name)
+        if written[name] != pipelines:
+            app.store.watches.define(name, pipelines)
+            written[name] = pipelines
+        changed(name, pipelines)
+
     return [
         Watch(
-            f"repository {name}",
-            RepositoryLooks(repository, app.detector, partial(changed, name)).look,
+            f"{REPOSITORY}{name}",
+            RepositoryLooks(repository, app.detector, partial(looked, name)).look,
             repository.source.poll,
             server_of(repository.source.location),
             source=repository.source,
         )
         for name, repository in app.repositories.items()
     ]
+
+
+def watches_besides(app: Application, watches_for: Callable[[Pipeline], list[Watch]]) -> list[Watch]:
+    """What a server looks at besides for the pipelines that repositories define, as they were seen last.
+
+    Their definitions are looked up anew before anything is looked at by them.
+    """
+    return [
+        replace(watch, look=partial(_look_anew, app, watches_for, name, watch.name))
+        for name, pipeline in known_pipelines(app).items()
+        if name not in app.config.pipelines
+        for watch in watches_for(pipeline)
+        if watch.source is None
+    ]
+
+
+def _look_anew(
+    app: Application, watches_for: Callable[[Pipeline], list[Watch]], pipeline: str, name: str
+) -> Sight:
+    watches = watches_for(app.pipelines[pipeline]) if pipeline in app.pipelines else []
+    for watch in watches:
+        if watch.name == name:
+            return watch.look()
+    raise NotFound(f"{name} is not watched any more", "`orchestrator sources list` shows what is")
 
 
 def watch_repositories(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.bootstrap.repositories import watch_repositories
+from orchestrator.bootstrap.repositories import repository_watches, watch_repositories, watches_besides
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.services.occasions import OccasionServer
 from orchestrator.services.watches import Looks, Watch, watches_of
@@ -36,12 +36,23 @@ def watches_for(app: Application, pipeline: Pipeline) -> list[Watch]:
     return [*looks, *app.occasions.watches_of(pipeline)]
 
 
+def watches_of_all(app: Application) -> list[Watch]:
+    """All that is looked at, as people see it."""
+    besides = watches_besides(app, partial(watches_for, app))
+    return [*_written(app), *repository_watches(app), *besides]
+
+
+def _written(app: Application) -> list[Watch]:
+    """What is looked at for the pipelines that the administrator wrote."""
+    return [watch for name in app.config.pipelines for watch in watches_for(app, app.pipelines[name])]
+
+
 def watcher_of(app: Application, woken: Callable[[], None]) -> Watcher:
     """Looks at everything that the pipelines of the configuration watch; not started yet."""
     from orchestrator.scheduler import Watcher
 
     watcher = Watcher(app.looks, woken)
-    for watch in app.watches:
+    for watch in _written(app):
         watcher.add(watch)
     watch_repositories(app, watcher, partial(watches_for, app))
     return watcher

@@ -38,7 +38,7 @@ def site_of(app: Application, service: Service) -> FastAPI:
         next_time = app.occasions.next_time
         return overview(
             app.store,
-            app.pipelines.values(),
+            app.known_pipelines.values(),
             why_waits,
             next_time,
             app.clock.now(),

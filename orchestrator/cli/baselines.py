@@ -25,7 +25,7 @@ def list_baselines(pipeline: str | None) -> int:
 
     settings = this()
     with settings.application() as app:
-        wanted = [app.pipeline(pipeline)] if pipeline else list(app.pipelines.values())
+        wanted = [app.pipeline(pipeline)] if pipeline else list(app.known_pipelines.values())
         rows: list[tuple[str, ...]] = []
         for each in wanted:
             rows += [

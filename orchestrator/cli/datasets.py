@@ -26,21 +26,34 @@ def datasets() -> None:
 
 
 def _specs(app: Application) -> list[tuple[str, DatasetSpec]]:
-    return [(pipeline.name, dataset) for pipeline in app.pipelines.values() for dataset in pipeline.datasets]
+    return [
+        (pipeline.name, dataset) for pipeline in app.known_pipelines.values() for dataset in pipeline.datasets
+    ]
 
 
-def _find(app: Application, name: str) -> DatasetSpec:
-    """Raises NotFound, also when the name means several datasets."""
+def _find(app: Application, name: str, fresh: bool = False) -> DatasetSpec:
+    """``fresh``: as it is defined now, also where a repository has to be asked for that.
+
+    Raises NotFound, also when the name means several datasets, and SourceError.
+    """
     from orchestrator.domain.errors import NotFound
 
     pipeline, _, plain = name.rpartition("/")
-    found = {d.key: d for p, d in _specs(app) if d.name == plain and pipeline in ("", p)}
+    specs = [(p, d) for p, d in _specs(app) if d.name == plain and pipeline in ("", p)]
+    if fresh:
+        specs = [(p, now) for p, d in specs if (now := _now(app, p, d)) is not None]
+    found = {d.key: d for _, d in specs}
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
         raise NotFound(f'several pipelines have a dataset "{name}"', "write PIPELINE/NAME")
     known = ", ".join(sorted({d.name for _, d in _specs(app)})) or "none"
     raise NotFound(f'there is no dataset "{name}"', f"the configuration has: {known}")
+
+
+def _now(app: Application, pipeline: str, dataset: DatasetSpec) -> DatasetSpec | None:
+    defined = app.pipelines.get(pipeline)
+    return None if defined is None else defined.dataset_named(dataset.name)
 
 
 @datasets.command("list")
@@ -279,7 +292,7 @@ def scan(name: str, check: bool) -> int:
 
     settings = this()
     with settings.application() as app:
-        spec = _find(app, name)
+        spec = _find(app, name, fresh=True)
         if check:
             return _check(app, spec)
         found = app.detector.refresh(spec)

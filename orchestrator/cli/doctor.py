@@ -169,13 +169,26 @@ def _host(app: Application, name: str) -> Finding:
 def _watched(app: Application) -> Iterator[Finding]:
     sources: dict[str, SourceSpec] = {}
     datasets: dict[str, DatasetSpec] = {}
-    for pipeline in app.pipelines.values():
+    for name in app.repositories:
+        yield _guarded(f"repository {name}", partial(_repository, app, name))
+    for pipeline in app.known_pipelines.values():
         sources |= {s.location: s for s in pipeline.sources}
         datasets |= {d.key: d for d in pipeline.datasets}
     for source in sources.values():
         yield _guarded(f"source {source.name}", partial(_source, app, source))
     for dataset in datasets.values():
         yield _guarded(f"data {dataset.name}", partial(_data, app, dataset))
+
+
+def _repository(app: Application, name: str) -> Finding:
+    from orchestrator.cli.output import count
+
+    pipelines, wrong = app.repositories[name].look()
+    known = f"{count(len(pipelines), 'pipeline')}: {', '.join(sorted(pipelines)) or 'none'}"
+    if wrong:
+        remedy = "`orchestrator validate --repository DIR` shows all that is wrong in a checkout"
+        return Finding(f"repository {name}", "warn", f"{known}; {wrong[0]}", remedy)
+    return Finding(f"repository {name}", "ok", known)
 
 
 def _source(app: Application, source: SourceSpec) -> Finding:

@@ -40,7 +40,7 @@ def _wanted(app: Application, names: tuple[str, ...], *, everything: bool) -> di
 
     runners = {name: runner.image for name, runner in app.runners.items()}
     if not names:
-        used = {pipeline.runner.name for pipeline in app.pipelines.values()}
+        used = {pipeline.runner.name for pipeline in app.known_pipelines.values()}
         return {name: image for name, image in runners.items() if everything or name in used}
     found: dict[str, ImageSpec] = {}
     for name in names:

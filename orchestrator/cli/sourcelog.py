@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
 def log(name: str, lines: int) -> int:
     """What was decided of what was seen: why a push made no run, which branches are gone, what failed."""
     from orchestrator.cli.output import Column, iso, print_json, print_table
-    from orchestrator.cli.sources import found_watches
 
     settings = this()
     with settings.application() as app:
         told = [
             entry
-            for watch in found_watches(app, (name, *_pipelines_of(app, name)))
-            for entry in app.store.journal.of_subject(watch.name, lines)
+            for subject in _subjects(app, name)
+            for entry in app.store.journal.of_subject(subject, lines)
         ]
         told = sorted(told, key=lambda entry: entry.at)[-lines:]
         if settings.json:
@@ -42,17 +40,18 @@ def log(name: str, lines: int) -> int:
         return PASSED
 
 
-def _pipelines_of(app: Application, name: str) -> Iterable[str]:
-    """The pipelines of a repository with a file of its own; it is asked, for nobody else knows them."""
-    from orchestrator.cli.output import say
-    from orchestrator.domain.errors import SourceError
+def _subjects(app: Application, name: str) -> list[str]:
+    """Of whom a name tells: what is watched, and all that the pipelines of a repository watch."""
+    from orchestrator.cli.sources import found_watches
+    from orchestrator.services.overview import watch_names
 
-    repository = app.repositories.get(name.partition(".")[0])
-    if repository is None:
-        return ()
-    try:
-        pipelines = repository.look()[0]
-    except SourceError as error:
-        say(f"its pipelines are not known: {error}")
-        return ()
-    return pipelines if name == repository.name else ()
+    theirs = [
+        watch
+        for pipeline in app.known_pipelines.values()
+        if pipeline.name not in app.config.pipelines
+        and name in (pipeline.name, pipeline.name.partition(".")[0])
+        for watch in watch_names(pipeline)
+    ]
+    if theirs and name not in app.repositories:
+        return theirs
+    return list(dict.fromkeys([*(watch.name for watch in found_watches(app, (name,))), *theirs]))

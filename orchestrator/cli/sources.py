@@ -135,7 +135,7 @@ def _is_called(watch: Watch, name: str) -> bool:
 
 
 def _project(app: Application, watch: Watch) -> str:
-    pipeline = app.pipelines.get(watch.pipeline)
+    pipeline = app.known_pipelines.get(watch.pipeline)
     return pipeline.project if pipeline is not None else ""
 
 

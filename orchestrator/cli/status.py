@@ -31,7 +31,7 @@ def status(project: str | None) -> int:
         _require_project(app, project)
         found = overview(
             app.store,
-            app.pipelines.values(),
+            app.known_pipelines.values(),
             lambda run: _why(app, run),
             app.occasions.next_time,
             now,
@@ -71,7 +71,7 @@ def status(project: str | None) -> int:
 def _require_project(app: Application, project: str | None) -> None:
     from orchestrator.domain.errors import NotFound
 
-    known = sorted({pipeline.project for pipeline in app.pipelines.values()})
+    known = sorted({pipeline.project for pipeline in app.known_pipelines.values()})
     if project is not None and project not in known:
         raise NotFound(
             f'there is no project "{project}"', f"the configuration has: {', '.join(known) or 'none'}"

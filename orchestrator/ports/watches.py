@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.domain.pipeline import Pipeline
 from orchestrator.ports.records import UpstreamRun, Watched
 
 
@@ -32,6 +33,12 @@ class Watches(Protocol):
 
     def answered(self, name: str, at: datetime) -> None:
         """Trouble is over, which the journal gets a line of; nothing when there was none."""
+
+    def defined_by(self, repository: str) -> Mapping[str, Pipeline]:
+        """The pipelines of a repository with a file of its own, by name, as somebody saw them last."""
+
+    def define(self, repository: str, pipelines: Mapping[str, Pipeline]) -> None:
+        """These are its pipelines now, and no others."""
 
 
 class Occasions(Protocol):

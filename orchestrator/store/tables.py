@@ -452,6 +452,16 @@ class WatchRow(Base):
     note: Mapped[str]
 
 
+class RepositoryPipelineRow(Base):
+    """A pipeline that a watched repository defines itself, as it was seen last."""
+
+    __tablename__ = "repository_pipelines"
+
+    repository: Mapped[str] = mapped_column(primary_key=True)
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    definition: Mapped[Plain] = mapped_column(JSON)
+
+
 class ScheduleRow(Base):
     """The time of a schedule that was served last: each time makes one run, whoever sees it."""
 

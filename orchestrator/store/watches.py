@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
+from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.pipeline import Pipeline
 from orchestrator.ports.records import Watched
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import WatchRow
-from orchestrator.store.transitions import Once, changed, record
+from orchestrator.store.tables import RepositoryPipelineRow, WatchRow
+from orchestrator.store.transitions import Once, changed, put, record
 
 WATCHER: Final = "watcher"
 """Who writes into the journal what could not be looked at."""
@@ -78,6 +80,23 @@ class SqlWatches:
         with self._database.writing() as session:
             if _there(session, name).trouble:
                 _clear(session, name, at)
+
+    def defined_by(self, repository: str) -> Mapping[str, Pipeline]:
+        mine = select(RepositoryPipelineRow).where(RepositoryPipelineRow.repository == repository)
+        with self._database.reading() as session:
+            rows = session.scalars(mine.order_by(RepositoryPipelineRow.pipeline))
+            return {row.pipeline: from_plain(Pipeline, row.definition) for row in rows}
+
+    def define(self, repository: str, pipelines: Mapping[str, Pipeline]) -> None:
+        others = delete(RepositoryPipelineRow).where(
+            RepositoryPipelineRow.repository == repository,
+            RepositoryPipelineRow.pipeline.not_in(list(pipelines)),
+        )
+        with self._database.writing() as session:
+            changed(session, others)
+            for name in sorted(pipelines):
+                row = {"repository": repository, "pipeline": name, "definition": to_plain(pipelines[name])}
+                put(session, RepositoryPipelineRow(**row))
 
 
 def _there(session: Session, name: str) -> Watched:
