@@ -11,7 +11,7 @@ from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose
 from orchestrator.ports.retention import PastRun
 from orchestrator.ports.store import Store
-from orchestrator.services.evaluate import digest_of, measured_as
+from orchestrator.services.measuring import digest_of, measured_as
 
 
 def baselines_now(store: Store, pipelines: Iterable[Pipeline]) -> dict[int, str]:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from orchestrator.domain.action import Trigger
-from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
-from orchestrator.domain.change import Cause, Change, DatasetRole, DatasetVersion, same_evaluation_data
-from orchestrator.domain.check import Comparison
-from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.gate import Gate, Outcome, Reference, Verdict, judge
-from orchestrator.domain.metrics import Direction, Metric
+from orchestrator.domain.gate import Outcome, Verdict, judge
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
 from orchestrator.domain.run import Progress, Purpose, Reason, Run, RunState, progress
-from orchestrator.ports.records import NewAction, NewRun, Standing
+from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
+from orchestrator.services.measuring import measured
+from orchestrator.services.references import References, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +55,13 @@ def actions_for(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The verdict waits for a baseline that is being measured on the new evaluation data."""
-
-    run_id: int
-
-
 class Evaluator:
     """Moves unfinished runs on. One thread."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._references = References(store, clock)
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
 
@@ -171,11 +159,10 @@ class Evaluator:
         if run.id in self._waiting and not self._store.runs.get(self._waiting[run.id]).state.final:
             return run
         pipeline = self._store.runs.definition(run.id)
-        candidate = self._measured(run)
         if run.purpose is Purpose.BASELINE:
             verdict = Verdict(Outcome.PASS, "measured again for comparison, not judged")
             return self._end(run, RunState.PASSED, None, verdict.sentence, verdict)
-        verdict_or_wait = self._judge(run, pipeline, candidate)
+        verdict_or_wait = self._judge(run, pipeline)
         if isinstance(verdict_or_wait, Waiting):
             self._waiting[run.id] = verdict_or_wait.run_id
             if run.state is RunState.EVALUATING:
@@ -184,148 +171,14 @@ class Evaluator:
         state = _VERDICTS[verdict_or_wait.outcome]
         return self._end(run, state, None, verdict_or_wait.sentence, verdict_or_wait)
 
-    def _measured(self, run: Run) -> Measured:
-        return measured(run, self._store.runs.metrics(run.id))
-
-    def _judge(self, run: Run, pipeline: Pipeline, candidate: Measured) -> Verdict | Waiting:
-        references: dict[Comparison, Reference] = {}
-        directions: dict[str, Direction] = {}
-        for check in pipeline.gate.checks:
-            direction = pipeline.direction_of(check.metric)
-            if direction is not None:
-                directions[check.metric] = direction
-        comparisons = [check for check in pipeline.gate.checks if isinstance(check, Comparison)]
-        history = self._history(run, pipeline) if comparisons else []
-        pins = self._store.runs.pins(run.pipeline) if comparisons else {}
-        for check in comparisons:
-            reference = self._reference(run, check, history, pins, directions[check.metric], pipeline)
-            if isinstance(reference, Waiting):
-                return reference
-            references[check] = reference
-        return judge(
-            Gate(pipeline.gate.checks, pipeline.gate.on_inconclusive), candidate, references, directions
-        )
-
-    def _history(self, run: Run, pipeline: Pipeline) -> list[tuple[Run, Candidate]]:
-        deployed = set(self._store.runs.deployed_ids(run.pipeline))
-        found = []
-        for past in self._store.runs.measured_runs(run.pipeline):
-            newer = past.change.rank > run.change.rank and past.purpose is Purpose.TRAIN
-            if past.id == run.id or newer:
-                continue
-            if why_not_trusted(past, pipeline) is None:
-                found.append(
-                    (
-                        past,
-                        Candidate(
-                            self._measured(past), past.id, evaluation_digest(past.change), past.id in deployed
-                        ),
-                    )
-                )
-        return found
-
-    def _reference(
-        self,
-        run: Run,
-        check: Comparison,
-        history: Sequence[tuple[Run, Candidate]],
-        pins: Mapping[str, int],
-        direction: Direction,
-        pipeline: Pipeline,
-    ) -> Reference | Waiting:
-        mine = evaluation_digest(run.change)
-        # A run that was made to measure an old commit again stands in for it; only `best` may choose it by
-        # itself.
-        pool = [
-            c
-            for past, c in history
-            if past.purpose is Purpose.TRAIN or check.baseline.kind is SelectorKind.BEST
-        ]
-        chosen: Chosen = choose(check.baseline, pool, check.metric, direction, pins, mine)
-        if chosen.candidate is None:
-            return Reference(None, chosen.why_none)
-        if chosen.candidate.evaluation_digest == mine:
-            return Reference(chosen.candidate.measured)
-        return self._measured_again(run, chosen.candidate, pipeline)
-
-    def _measured_again(self, run: Run, old: Candidate, pipeline: Pipeline) -> Reference | Waiting:
-        """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued
-        now.
-        """
-        baseline = self._store.runs.get(old.measured.run_id)
-        for again in self._store.runs.listing(run.pipeline, limit=500):
-            if (
-                again.purpose is Purpose.BASELINE
-                and again.change.revision.commit == baseline.change.revision.commit
-                and same_evaluation_data(again.change, run.change)
-            ):
-                if again.state is RunState.PASSED:
-                    return Reference(self._measured(again))
-                if not again.state.final:
-                    return Waiting(again.id)
-                # What failed by its own fault will again; what was our fault gets a try from each run.
-                if again.state is RunState.FAILED or again.id > run.id:
-                    why = f"{baseline.title}'s commit could not be measured on the new data: {again.message}"
-                    return Reference(old.measured, why, comparable=False)
-        enqueued = self._store.runs.enqueue(
-            NewRun(
-                pipeline,
-                Cause.BASELINE,
-                baseline.change.revision,
-                run.change.datasets,
-                purpose=Purpose.BASELINE,
-                rerun_of=baseline.id,
-                note=f"{baseline.title} measured on the evaluation data of {run.title}",
-            ),
-            (),
-            run.pipeline,
-            self._clock.now(),
-        )
-        if enqueued is None:
-            return Reference(old.measured, "the baseline could not be measured again", comparable=False)
-        log.info("%s waits for %s: %s", run.title, enqueued.title, enqueued.change.note)
-        return Waiting(enqueued.id)
-
-
-def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
-    """A run's values by metric, one per replicate.
-
-    A name that several files hold counts once, the first file's. A replicate that lacks what another one has
-    counts as NaN there: it is never dropped.
-    """
-    revision = run.change.revision
-    return measured_as(run.id, run.title, revision.commit, revision.branch, metrics)
-
-
-def measured_as(
-    run_id: int, title: str, commit: str, branch: str, metrics: Mapping[int, Sequence[Metric]]
-) -> Measured:
-    """As :func:`measured`, of a run of which only this is known."""
-    found: list[dict[str, float]] = []
-    for replicate in sorted(metrics):
-        values: dict[str, float] = {}
-        for metric in metrics[replicate]:
-            values.setdefault(metric.name, metric.value)
-        found.append(values)
-    names = dict.fromkeys(name for values in found for name in values)
-    return Measured(
-        run_id,
-        title,
-        commit,
-        branch,
-        {name: tuple(values.get(name, math.nan) for values in found) for name in names},
-    )
-
-
-def evaluation_digest(change: Change) -> str:
-    """Names the evaluation data of a change: equal digests mean that metrics can be compared."""
-    return digest_of(change.datasets)
-
-
-def digest_of(datasets: Iterable[DatasetVersion]) -> str:
-    """Names the evaluation data among dataset versions."""
-    digest = hashlib.sha256()
-    for version in sorted(datasets, key=lambda v: v.dataset):
-        if version.role is DatasetRole.EVALUATION:
-            digest.update(f"{version.dataset}={version.fingerprint}\n".encode())
-    return digest.hexdigest()
+    def _judge(self, run: Run, pipeline: Pipeline) -> Verdict | Waiting:
+        against = self._references.of(run, pipeline)
+        if isinstance(against, Waiting):
+            return against
+        candidate = measured(run, self._store.runs.metrics(run.id))
+        directions = {
+            check.metric: direction
+            for check in pipeline.gate.checks
+            if (direction := pipeline.direction_of(check.metric)) is not None
+        }
+        return judge(pipeline.gate, candidate, against.references, directions)

@@ -15,8 +15,8 @@ from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
-from orchestrator.services.evaluate import evaluation_digest, measured
 from orchestrator.services.heads import Head, adopted, branches_of, is_branch, is_mark, watched
+from orchestrator.services.measuring import evaluation_digest, measured
 from orchestrator.services.moves import Moves
 
 

@@ -28,7 +28,7 @@ from orchestrator.domain.tabular import SHOWN, table_changes
 from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
-from orchestrator.services.evaluate import measured
+from orchestrator.services.measuring import measured
 
 log = logging.getLogger(__name__)
 

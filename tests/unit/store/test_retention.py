@@ -17,7 +17,7 @@ from orchestrator.domain.metrics import Metric
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import AttemptState, Purpose, Reason, Run, RunState
 from orchestrator.ports.records import AttemptResult, OutboxMessage, StoredArtifact
-from orchestrator.services.evaluate import measured, measured_as
+from orchestrator.services.measuring import measured, measured_as
 from orchestrator.store import SqlStore
 from orchestrator.store.engine import Database
 from orchestrator.store.journal import LATE
