@@ -18,13 +18,13 @@ from orchestrator.domain import (
     change,
     check,
     deployment,
-    gate,
     metrics,
     pipeline,
     report,
     run,
 )
 from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.gate import model as gate
 from tests.unit.domain.examples import NOON, attempt, measured
 from tests.unit.domain.examples import pipeline as example_pipeline
 from tests.unit.domain.examples import run as example_run
