@@ -1,0 +1,245 @@
+"""Candidate against baseline by their predictions on the same rows of the evaluation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain.statistics.bounds import DEFAULT_ALPHA, Interval, Method
+from orchestrator.domain.statistics.quantiles import binomial_probability, normal_quantile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+RESAMPLES: Final = 1000
+_FEWEST_RESAMPLES: Final = 200
+_MOST_DRAWN: Final = 100_000_000
+"""Rows times models times resamples: what a bootstrap may cost, in the order of two seconds."""
+
+Score = Callable[["Floats", "Floats", "Floats"], "Floats"]
+"""A metric of weighted rows: labels (rows), predictions (rows), weights (resamples x rows) to one value
+each.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Rows on which only one of two models is right. Speaks of these two models, not of how they are made.
+
+    ``p_worse`` is how probable so few gained among the changed rows were if the candidate was as good,
+    ``p_better`` the same for so many; both exact and one-sided, ``p_changed`` two-sided.
+    """
+
+    lost: int
+    gained: int
+    rows: int
+    p_worse: float
+    p_better: float
+    p_changed: float
+
+    @property
+    def estimate(self) -> float:
+        """The gain of accuracy, as a fraction."""
+        return (self.gained - self.lost) / self.rows
+
+    def chi_square(self, *, corrected: bool = True) -> float:
+        """The classic approximate statistic with one degree of freedom, to compare with other tools."""
+        changed = self.lost + self.gained
+        difference = max(0, abs(self.lost - self.gained) - (1 if corrected else 0))
+        return difference**2 / changed if changed else 0.0
+
+
+def mcnemar(lost: int, gained: int, rows: int) -> McNemar:
+    """Exact McNemar: ``lost`` rows that only the baseline has right, ``gained`` that only the candidate has.
+
+    ValueError: negative counts, no rows, or more changed rows than rows.
+    """
+    if lost < 0 or gained < 0 or rows < max(1, lost + gained):
+        raise ValueError(f"{lost} rows lost and {gained} gained of {rows}: that cannot be")
+    changed = lost + gained
+    worse = binomial_probability(gained, changed, 0.5)
+    better = binomial_probability(lost, changed, 0.5)
+    return McNemar(lost, gained, rows, worse, better, min(1.0, 2 * min(worse, better)))
+
+
+def mcnemar_of_rows(candidate: Sequence[bool], baseline: Sequence[bool]) -> McNemar:
+    """Exact McNemar of whether each row is right, in the same order on both sides. ValueError as mcnemar."""
+    if len(candidate) != len(baseline):
+        raise ValueError(f"{len(candidate)} rows against {len(baseline)}: they must be the same")
+    pairs = list(zip(candidate, baseline, strict=True))
+    lost = sum(1 for mine, theirs in pairs if theirs and not mine)
+    gained = sum(1 for mine, theirs in pairs if mine and not theirs)
+    return mcnemar(lost, gained, len(pairs))
+
+
+def row_order(candidate: Sequence[Hashable], baseline: Sequence[Hashable]) -> tuple[int, ...] | None:
+    """For each row id of the baseline its index in the candidate: brings the candidate's rows into its order.
+
+    None where the ids are not the same or one is there twice: then nothing may be compared.
+    """
+    places = {name: index for index, name in enumerate(candidate)}
+    if len(places) != len(candidate) or len(candidate) != len(baseline) or set(baseline) != places.keys():
+        return None
+    return tuple(places[name] for name in baseline)
+
+
+def paired_rows(
+    candidate: Sequence[Sequence[float]],
+    baseline: Sequence[Sequence[float]],
+    *,
+    alpha: float = DEFAULT_ALPHA,
+    sign: int = 1,
+) -> Interval:
+    """The gain of the mean score over rows: one sequence per run, all of the same rows in the same order.
+
+    A score is 1 or 0 for a right or wrong prediction, or any number, such as a row's loss. The standard
+    error is of the rows, and, with several runs on a side, of what seeds change beyond single rows. With one
+    run on each side the interval speaks of these two models, not of how they are made. Where all scores are
+    0 or 1 the standard error is no less than what as many rows without any difference allow. ``sd`` is that
+    of one run's mean due to seeds, ``df`` infinite. ValueError: runs of different or no rows, or a score
+    that is not finite.
+    """
+    import numpy as np
+
+    mine, theirs = _matrix(candidate), _matrix(baseline)
+    if mine.shape[1] != theirs.shape[1]:
+        raise ValueError(f"{mine.shape[1]} rows against {theirs.shape[1]}: they must be the same")
+    rows = mine.shape[1]
+    gains = sign * (mine.mean(axis=0) - theirs.mean(axis=0))
+    gain = float(gains.mean())
+    of_rows = float(gains.var(ddof=1)) / rows if rows > 1 else 0.0
+    z = normal_quantile(1 - alpha)
+    binary = bool(np.isin(mine, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all())
+    if binary:
+        of_rows = max(of_rows, (-math.log(alpha) / (z * rows)) ** 2)
+    of_seeds = _beyond_rows(
+        [np.asarray(side.mean(axis=1)) for side in (mine, theirs)],
+        [
+            float(side.var(axis=0, ddof=1).sum()) / rows**2 if len(side) > 1 else 0.0
+            for side in (mine, theirs)
+        ],
+    )
+    return _interval(gain, of_rows, of_seeds, (len(mine), len(theirs)), alpha, Method.ROWS)
+
+
+def paired_bootstrap(
+    score: Score,
+    labels: Sequence[float],
+    candidate: Sequence[Sequence[float]],
+    baseline: Sequence[Sequence[float]],
+    *,
+    seed: int,
+    alpha: float = DEFAULT_ALPHA,
+    sign: int = 1,
+) -> Interval:
+    """The gain of a metric that is no mean over rows, such as ``f1`` and ``auc``; otherwise as paired_rows.
+
+    Rows are drawn anew for both sides alike, RESAMPLES times, fewer where there are very many rows;
+    resamples on which the metric is not defined are left out. ValueError also where it is not defined on the
+    rows themselves.
+    """
+    import numpy as np
+
+    truth = np.asarray(labels, dtype=np.float64)
+    sides = _matrix(candidate), _matrix(baseline)
+    rows = truth.size
+    if any(side.shape[1] != rows for side in sides):
+        raise ValueError(
+            f"{rows} labels, {sides[0].shape[1]} rows against {sides[1].shape[1]}: they must be the same"
+        )
+    whole = np.ones((1, rows))
+    values = [np.array([score(truth, run, whole)[0] for run in side]) for side in sides]
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError("the metric is not defined on these rows: are all labels the same?")
+    models = sum(len(side) for side in sides)
+    resamples = max(_FEWEST_RESAMPLES, min(RESAMPLES, _MOST_DRAWN // (rows * models)))
+    random = np.random.default_rng(seed)
+    chunk = max(1, 4_000_000 // rows)
+    parts: list[list[Floats]] = [[], []]
+    for start in range(0, resamples, chunk):
+        drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=min(chunk, resamples - start))
+        weights = drawn.astype(np.float64)
+        for side, part in zip(sides, parts, strict=True):
+            part.append(np.stack([score(truth, run, weights) for run in side]))
+    drawn_values = [np.concatenate(part, axis=1) for part in parts]
+    defined = np.isfinite(drawn_values[0]).all(axis=0) & np.isfinite(drawn_values[1]).all(axis=0)
+    if defined.sum() < _FEWEST_RESAMPLES / 2:
+        raise ValueError("the metric is not defined on most resamples of these rows: too few of one label")
+    mine, theirs = (part[:, defined] for part in drawn_values)
+    gain = sign * float(values[0].mean() - values[1].mean())
+    of_rows = float((mine.mean(axis=0) - theirs.mean(axis=0)).var(ddof=1))
+    of_seeds = _beyond_rows(values, [_apart(side) for side in (mine, theirs)])
+    return _interval(gain, of_rows, of_seeds, (len(mine), len(theirs)), alpha, Method.BOOTSTRAP)
+
+
+def f1(labels: Floats, predictions: Floats, weights: Floats) -> Floats:
+    """F1 of the positive class: labels and predictions are 1 or 0. NaN where neither has a positive."""
+    import numpy as np
+
+    both = weights @ (labels * predictions)
+    positives = weights @ labels + weights @ predictions
+    ratio: Floats = np.divide(2 * both, positives, out=np.full_like(both, np.nan), where=positives > 0)
+    return ratio
+
+
+def auc(labels: Floats, predictions: Floats, weights: Floats) -> Floats:
+    """Area under the ROC curve of scores, ties counted half. NaN where all labels are the same."""
+    import numpy as np
+
+    order = np.argsort(predictions, kind="stable")
+    ordered, positive = weights[:, order], labels[order] > 0.5
+    starts = np.flatnonzero(np.r_[True, np.diff(predictions[order]) != 0])
+    won = np.add.reduceat(ordered * positive, starts, axis=1)
+    lost = np.add.reduceat(ordered * ~positive, starts, axis=1)
+    below = np.cumsum(lost, axis=1) - lost / 2
+    pairs = won.sum(axis=1) * lost.sum(axis=1)
+    area = (won * below).sum(axis=1)
+    share: Floats = np.divide(area, pairs, out=np.full_like(area, np.nan), where=pairs > 0)
+    return share
+
+
+def _matrix(runs: Sequence[Sequence[float]]) -> Floats:
+    import numpy as np
+
+    if not len(runs) or len({len(run) for run in runs}) != 1 or not len(runs[0]):
+        raise ValueError("expected at least one run, each of the same rows, one at least")
+    matrix: Floats = np.asarray(runs, dtype=np.float64)
+    if not np.isfinite(matrix).all():
+        raise ValueError("expected a finite score for each row")
+    return matrix
+
+
+def _apart(values: Floats) -> float:
+    """The variance over seeds that rows alone explain: how runs of one side part, by resamples."""
+    runs = len(values)
+    if runs < 2:
+        return 0.0
+    return float((values - values.mean(axis=0)).var(axis=1, ddof=1).mean()) * runs / (runs - 1)
+
+
+def _beyond_rows(scores: Sequence[Floats], by_rows: Sequence[float]) -> float:
+    """The variance over seeds of a run's score beyond what rows explain, pooled over both sides."""
+    df = sum(len(side) - 1 for side in scores)
+    if not df:
+        return 0.0
+    beyond = sum(
+        (len(side) - 1) * (float(side.var(ddof=1)) - rows)
+        for side, rows in zip(scores, by_rows, strict=True)
+        if len(side) > 1
+    )
+    return max(0.0, beyond / df)
+
+
+def _interval(
+    gain: float, of_rows: float, of_seeds: float, counts: tuple[int, int], alpha: float, method: Method
+) -> Interval:
+    k_c, k_b = counts
+    se = math.sqrt(of_rows + of_seeds * (1 / k_c + 1 / k_b))
+    sd, z = math.sqrt(of_seeds), normal_quantile(1 - alpha)
+    if se == 0:
+        return Interval(gain, gain, gain, 0.0, 0.0, 0.0, alpha, 0.0, Method.DETERMINISTIC, k_c, k_b)
+    return Interval(gain, gain - z * se, gain + z * se, se, math.inf, sd, alpha, z, method, k_c, k_b)
