@@ -12,6 +12,7 @@ from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
 from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
+from orchestrator.config.models.replicates import looks_plan, most_replicates
 from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
 from orchestrator.config.models.source import GITHUB, Source
@@ -101,7 +102,8 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         cancel_grace=file.concurrency.grace.total_seconds(),
         concurrency=file.concurrency.limit,
         priority=file.priority,
-        replicates=file.replicates,
+        replicates=most_replicates(file.replicates),
+        looks=looks_plan(file.replicates),
         collect=tuple(file.collect),
         metrics=tuple(
             MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)

@@ -16,6 +16,7 @@ from orchestrator.config.models.actions import AUTHOR, DeployAction, EmailAction
 from orchestrator.config.models.common import Context
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.pipeline import PipelineFile
+from orchestrator.config.models.replicates import most_replicates
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.source import Source
 from orchestrator.config.problems import ItemPath, Position, Problem, any_of, closest, in_reading_order
@@ -312,8 +313,9 @@ def _too_much(document: Document, model: PipelineFile, grant: Grant) -> Iterator
         position = document.key_position(("schedule",))
         message = "schedules were not granted to this repository"
         yield Problem(document.file, position, message, "no schedule")
-    if model.replicates > grant.replicates:
-        message = f"{model.replicates} replicates are more than were granted to this repository"
+    most = most_replicates(model.replicates)
+    if most > grant.replicates:
+        message = f"{most} replicates are more than were granted to this repository"
         yield document.problem(("replicates",), message, f"at most {grant.replicates}")
 
 

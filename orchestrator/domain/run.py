@@ -417,6 +417,14 @@ def latest_tries(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
     return tuple(newest[replicate] for replicate in sorted(newest))
 
 
+def representative(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt whose files stand for the run: that of the first replicate which succeeded, else of the
+    first.
+    """
+    latest = latest_tries(attempts)
+    return next((a for a in latest if a.state is AttemptState.SUCCEEDED), next(iter(latest), None))
+
+
 _RANK = {AttemptState.CANCELLED: 0, AttemptState.FAILED: 1, AttemptState.ERRORED: 2}
 _OUTCOME = {
     AttemptState.CANCELLED: RunState.CANCELLED,
@@ -425,14 +433,17 @@ _OUTCOME = {
 }
 
 
-def progress(attempts: Sequence[Attempt], infrastructure_retries: int, cancelling: bool = False) -> Progress:
+def progress(
+    attempts: Sequence[Attempt], infrastructure_retries: int, cancelling: bool = False, max_failed: int = 0
+) -> Progress:
     """Decide what a RUNNING run does next.
 
     A replicate that ended for a retryable reason is tried again, ``infrastructure_retries`` times at most.
     While any replicate is not final the run stays. A crashed replicate is never dropped: when all have ended,
     the worst one decides (cancelled, then failed, then errored); all succeeded means the gate may judge. A
     run that is to be cancelled does not wait for what no worker has begun: its queued attempts count as
-    cancelled, without a reason.
+    cancelled, without a reason. Up to ``max_failed`` replicates may have ended badly, beside at least one that
+    did not.
     """
     latest = latest_tries(attempts)
     tries: list[NewTry] = []
@@ -451,7 +462,8 @@ def progress(attempts: Sequence[Attempt], infrastructure_retries: int, cancellin
     if tries or len(ended) < len(latest) or not latest:
         return Progress(new_tries=tuple(tries))
     bad = [attempt for attempt in ended if attempt.state is not AttemptState.SUCCEEDED]
-    if not bad:
+    cancelled = any(attempt.state is AttemptState.CANCELLED for attempt in bad)
+    if not bad or (len(bad) <= max_failed and len(bad) < len(ended) and not cancelled):
         return Progress(state=RunState.EVALUATING)
     worst = min(bad, key=lambda a: (_RANK[a.state], a.reason is None, a.replicate))
     return Progress(state=_OUTCOME[worst.state], reason=worst.reason, message=worst.message)

@@ -150,7 +150,10 @@ class Runs(Protocol):
         """PASSED runs of a pipeline, oldest first, of every purpose."""
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
-        """The metrics of the latest try of each replicate, by replicate."""
+        """The metrics of the latest try of each replicate, by replicate.
+
+        One that failed, or could not be executed, is left out where another one succeeded.
+        """
 
     def deployed_ids(self, pipeline: str) -> Sequence[int]:
         """Ids of the runs of which a deployment is or was ACTIVE, oldest activation first."""
@@ -186,6 +189,12 @@ class Runs(Protocol):
 
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         """Enqueue another try of a replicate with the same seed; one that is there already stays as it is."""
+
+    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime) -> Run:
+        """Enqueue the first tries of what a run lacks of so many replicates, which makes it RUNNING.
+
+        LeaseLost when the run is not in the state ``before`` any more.
+        """
 
     def request_cancel(self, run_id: int, who: str, reason: Reason, at: datetime) -> bool:
         """Ask for a run's end; False when it has ended already. The workers honour it."""

@@ -34,7 +34,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.globs import matches
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import Attempt, Run, latest_tries
+from orchestrator.domain.run import Attempt, Run, representative
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.ports.records import Lease, StoredArtifact
 from orchestrator.ports.store import Store
@@ -198,12 +198,12 @@ class Deployer:
         Raises NotFound when something asked for is not there, InvalidInput when an artifact lies where a
         dataset goes.
         """
-        attempts = latest_tries(self._store.attempts.of_run(run.id))
-        artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
+        attempt = representative(self._store.attempts.of_run(run.id))
+        artifacts = self._store.attempts.artifacts(attempt.id) if attempt else ()
         wanted = spec.files or ("**",)
         for pattern in spec.files:
             if not any(matches(artifact.path, (pattern,)) for artifact in artifacts):
-                raise self._not_there(pattern, attempts, artifacts)
+                raise self._not_there(pattern, attempt, artifacts)
         for artifact in artifacts:
             if matches(artifact.path, wanted):
                 if artifact.path.startswith(tuple(f"data/{name}/" for name in spec.data)):
@@ -220,9 +220,9 @@ class Deployer:
         contents.add_bytes(MANIFEST, self._manifest(run, deployment, contents.files))
 
     def _not_there(
-        self, pattern: str, attempts: Sequence[Attempt], artifacts: Sequence[StoredArtifact]
+        self, pattern: str, attempt: Attempt | None, artifacts: Sequence[StoredArtifact]
     ) -> NotFound:
-        left_out = self._store.attempts.left_out(attempts[0].id) if attempts else ()
+        left_out = self._store.attempts.left_out(attempt.id) if attempt else ()
         for entry in left_out:
             if matches(entry.partition(": ")[0], (pattern,)):
                 return NotFound(
@@ -243,8 +243,8 @@ class Deployer:
         )
 
     def _manifest(self, run: Run, deployment: Deployment, files: tuple[ReleaseFile, ...]) -> bytes:
-        attempts = latest_tries(self._store.attempts.of_run(run.id))
-        metrics = self._store.runs.metrics(run.id)
+        attempt = representative(self._store.attempts.of_run(run.id))
+        metrics = self._store.runs.metrics(run.id).get(attempt.replicate, ()) if attempt else ()
         document = {
             "release": deployment.release,
             "pipeline": run.pipeline,
@@ -256,8 +256,8 @@ class Deployer:
                 v.dataset: {"version": v.number, "fingerprint": v.fingerprint} for v in run.change.datasets
             },
             "verdict": to_plain(run.verdict),
-            "metrics": {m.name: _number(m.value) for m in metrics.get(0, ())},
-            "image": attempts[0].image_digest if attempts else "",
+            "metrics": {m.name: _number(m.value) for m in metrics},
+            "image": attempt.image_digest if attempt else "",
             "files": {f.path: {"size": f.size, "sha256": f.sha256} for f in files},
         }
         return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"

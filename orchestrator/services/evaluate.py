@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
 from orchestrator.domain.gate import Outcome, Verdict, judge
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.looks import looks_of, step_after
+from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
-from orchestrator.domain.run import Progress, Purpose, Reason, Run, RunState, progress
+from orchestrator.domain.run import (
+    Attempt,
+    AttemptState,
+    Progress,
+    Purpose,
+    Reason,
+    Run,
+    RunState,
+    latest_tries,
+    progress,
+)
 from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
@@ -112,8 +124,13 @@ class Evaluator:
 
     def _advance_running(self, run: Run) -> Run:
         attempts = self._store.attempts.of_run(run.id)
-        retries = self._store.runs.definition(run.id).execution.infrastructure_retries
-        step: Progress = progress(attempts, retries, cancelling=run.cancel_requested_by is not None)
+        pipeline = self._store.runs.definition(run.id)
+        step: Progress = progress(
+            attempts,
+            pipeline.execution.infrastructure_retries,
+            cancelling=run.cancel_requested_by is not None,
+            max_failed=pipeline.looks.max_failed,
+        )
         now = self._clock.now()
         for new in step.new_tries:
             self._store.runs.add_try(run.id, new.replicate, new.number, now + new.after, now)
@@ -168,8 +185,20 @@ class Evaluator:
             if run.state is RunState.EVALUATING:
                 return run
             return self._store.runs.move(run.id, run.state, RunState.EVALUATING, self._clock.now())
-        state = _VERDICTS[verdict_or_wait.outcome]
-        return self._end(run, state, None, verdict_or_wait.sentence, verdict_or_wait)
+        return self._after_look(run, pipeline, verdict_or_wait)
+
+    def _after_look(self, run: Run, pipeline: Pipeline, verdict: Verdict) -> Run:
+        """Take the verdict, or train more replicates for it."""
+        looks = looks_of(pipeline, run.purpose, run.replicates)
+        if pipeline.looks != Looks():
+            attempts = self._store.attempts.of_run(run.id)
+            step = step_after(looks, attempts, verdict.settled, pipeline.looks.budget)
+            if step.replicates is not None:
+                log.info("%s: look: %s", run.title, verdict.sentence)
+                return self._store.runs.begin_look(run.id, run.state, step.replicates, self._clock.now())
+            told = [each for each in (step.why, _failed_ones(attempts)) if each]
+            verdict = replace(verdict, warnings=(*verdict.warnings, *told))
+        return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict)
 
     def _judge(self, run: Run, pipeline: Pipeline) -> Verdict | Waiting:
         against = self._references.of(run, pipeline)
@@ -182,3 +211,12 @@ class Evaluator:
             if (direction := pipeline.direction_of(check.metric)) is not None
         }
         return judge(pipeline.gate, candidate, against.references, directions)
+
+
+def _failed_ones(attempts: Sequence[Attempt]) -> str:
+    """What a person should know of the replicates that the comparison goes without; empty: there are none."""
+    latest = latest_tries(attempts)
+    bad = [attempt for attempt in latest if attempt.state is not AttemptState.SUCCEEDED]
+    if not bad:
+        return ""
+    return f"{len(bad)} of {len(latest)} replicates failed and are left out, as max_failed allows"

@@ -23,7 +23,7 @@ from orchestrator.domain.report import (
     trend_for,
     word_for,
 )
-from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries
+from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries, representative
 from orchestrator.domain.tabular import SHOWN, table_changes
 from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
@@ -57,7 +57,8 @@ class ReportBuilder:
         checks = run.verdict.checks if run.verdict else ()
         baseline = self._baseline(run, checks)
         tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
-        artifacts = self._store.attempts.artifacts(attempts[0].id) if attempts else ()
+        chosen = representative(attempts)
+        artifacts = self._store.attempts.artifacts(chosen.id) if chosen else ()
         deployments = self._deployments(run, releasing)
         previous = self._store.runs.previous_state(run)
         return Report(

@@ -8,12 +8,15 @@ from typing import Final
 
 from sqlalchemy import insert, select, update
 
+from orchestrator.domain.codec import from_plain
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.run import RUN_TRANSITIONS, Reason, Run, RunState, seed_for
+from orchestrator.domain.looks import looks_of
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import RUN_TRANSITIONS, Reason, Run, RunState
 from orchestrator.ports.hooks import Decision, Ruling
 from orchestrator.ports.records import NewAction
 from orchestrator.store.engine import Database
-from orchestrator.store.enqueue import add_actions, add_attempt
+from orchestrator.store.enqueue import add_actions, add_replicates
 from orchestrator.store.runs import cancel_queued, run_of
 from orchestrator.store.tables import DecisionRow, RunRow
 from orchestrator.store.transitions import changed, record, require_legal
@@ -67,10 +70,10 @@ class SqlApprovals:
             if after is RunState.CANCELLED:
                 cancel_queued(session, run_id, Reason.CANCELLED_BY_PERSON, who, at)
             else:
-                seeds = select(RunRow.seed_run_id, RunRow.replicates).where(RunRow.id == run_id)
-                seed_run_id, replicates = session.execute(seeds).one()
-                for replicate in range(replicates):
-                    add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
+                wanted = (RunRow.seed_run_id, RunRow.purpose, RunRow.replicates, RunRow.definition)
+                row = session.execute(select(*wanted).where(RunRow.id == run_id)).one()
+                first = looks_of(from_plain(Pipeline, row.definition), row.purpose, row.replicates)[0]
+                add_replicates(session, run_id, row.seed_run_id, range(first), at)
             add_actions(session, run_id, actions, who, at)
             return run_of(session.connection(), run_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -13,6 +13,7 @@ from orchestrator.domain.action import ActionState, action_key
 from orchestrator.domain.change import PULLS, Cause
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.looks import looks_of
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for
 from orchestrator.ports.records import (
     CommentMove,
@@ -209,8 +210,8 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     connection.execute(_SET_ORIGIN, {"run_id": run_id, **origin})
     record(session, at, new.requested_by, f"run {run_id}", run_id, "", state.value, new.cause.value)
     if state is RunState.QUEUED:
-        for replicate in range(replicates):
-            add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
+        first = looks_of(pipeline, new.purpose, replicates)[0]
+        add_replicates(session, run_id, seed_run_id, range(first), at)
         add_actions(session, run_id, new.start_actions, new.requested_by, at)
     if new.purpose is Purpose.TRAIN:
         title = f"{pipeline.name} #{number}"
@@ -283,6 +284,14 @@ def _seed_run_id(session: Session, new: NewRun, run_id: int) -> int:
     if original is None:
         raise NotFound("the run to reproduce was not named")
     return original
+
+
+def add_replicates(
+    session: Session, run_id: int, seed_run_id: int, replicates: Iterable[int], at: datetime
+) -> None:
+    """Insert the first attempts of these replicates; one that is there already stays as it is."""
+    for replicate in replicates:
+        add_attempt(session, run_id, replicate, 1, seed_for(seed_run_id, replicate), None, at)
 
 
 def add_attempt(

@@ -31,7 +31,14 @@ from orchestrator.domain.run import (
 )
 from orchestrator.ports.records import Move, NewAction, NewRun, Standing, Told
 from orchestrator.store.engine import Database
-from orchestrator.store.enqueue import WATCHER, add_actions, add_attempt, add_run, apply_moves
+from orchestrator.store.enqueue import (
+    WATCHER,
+    add_actions,
+    add_attempt,
+    add_replicates,
+    add_run,
+    apply_moves,
+)
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
@@ -169,7 +176,11 @@ class SqlRuns:
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
         with self._database.connected() as connection:
-            latest = dict(connection.execute(_TRIES, {"run_id": run_id}).all())
+            tries = connection.execute(_TRIES, {"run_id": run_id}).all()
+            latest = {row.replicate: row.id for row in tries}
+            states = {row.id: row.state for row in tries}
+            if any(states[attempt_id] is AttemptState.SUCCEEDED for attempt_id in latest.values()):
+                latest = {r: attempt_id for r, attempt_id in latest.items() if states[attempt_id] not in _BAD}
             found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
             for row in connection.execute(_MEASURED, {"attempts": list(found)}):
                 found[row.attempt_id].append(Metric(row.name, row.value, row.source, row.reader))
@@ -258,6 +269,26 @@ class SqlRuns:
                 raise LeaseLost(f"run {run_id} has ended: {state.value}")
             add_attempt(session, run_id, replicate, number, seed, not_before, at)
 
+    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime) -> Run:
+        running = RunState.RUNNING
+        if before is not running:
+            require_legal(f"run {run_id}", RUN_TRANSITIONS, before, running)
+        told = f"replicates: {replicates}"
+        with self._database.writing() as session:
+            # Locked, so that a run which ends at this moment leaves no attempt behind.
+            row = session.execute(
+                select(RunRow.state, RunRow.seed_run_id).where(RunRow.id == run_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f"there is no run {run_id}")
+            if row.state is not before:
+                raise LeaseLost(f"run {run_id} is not {before.value} any more")
+            if before is not running:
+                changed(session, _MOVE, {"run_id": run_id, "before": before, "state": running})
+            record(session, at, "", f"run {run_id}", run_id, before.value, running.value, told)
+            add_replicates(session, run_id, row.seed_run_id, range(replicates), at)
+            return run_of(session.connection(), run_id)
+
     def request_cancel(self, run_id: int, who: str, reason: Reason, at: datetime) -> bool:
         with self._database.writing() as session:
             state = session.scalar(select(RunRow.state).where(RunRow.id == run_id).with_for_update())
@@ -325,8 +356,9 @@ _QUEUED_TRIES = (
     .order_by(AttemptRow.id)
     .with_for_update()
 )
+_BAD = (AttemptState.FAILED, AttemptState.ERRORED)
 _TRIES = (
-    select(AttemptRow.replicate, AttemptRow.id)
+    select(AttemptRow.replicate, AttemptRow.id, AttemptRow.state)
     .where(AttemptRow.run_id == bindparam("run_id"))
     .order_by(AttemptRow.replicate, AttemptRow.number)
 )

@@ -30,6 +30,7 @@ from orchestrator.config.models.common import (
 )
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.gate import GateRules, MetricName, domain_check
+from orchestrator.config.models.replicates import Replicates
 from orchestrator.config.models.source import Source
 from orchestrator.config.models.triggers import Cron, Zone
 from orchestrator.config.yaml_loader import Plain
@@ -180,12 +181,6 @@ class MetricDeclaration(Model):
     unit: Verbatim = Field(default="", description="Shown behind its values.", examples=["points"])
 
 
-def _replicates(value: Plain) -> Plain:
-    if isinstance(value, dict):
-        raise wrong(f"replicates in several looks are {NOT_YET}", "a number such as 3")
-    return value
-
-
 def _collected(value: Plain) -> Plain:
     if isinstance(value, dict):
         raise wrong(f"collecting with a pattern is {NOT_YET}", "the path of a JSON file")
@@ -252,10 +247,11 @@ class PipelineFile(Model):
         examples=[["main"], ["main", "refs/tags/v*"]],
     )
     run: Execution = Field(description="The training, and in what it executes.")
-    replicates: Annotated[int, Field(ge=1, le=100), BeforeValidator(_replicates)] = Field(
+    replicates: Replicates = Field(
         default=1,
-        description="How many times each change is trained, each with its own seed.",
-        examples=[3],
+        description="How many times each change is trained, each with its own seed: a number, or looks that "
+        "stop as soon as the verdict is fixed.",
+        examples=[3, {"looks": [2, 4, 8]}],
         json_schema_extra={"x-unit": "attempts"},
     )
     collect: Items[Annotated[Inside, BeforeValidator(_collected)]] = Field(

@@ -248,8 +248,12 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ),
         ("replicates: 0", "4:13: 0 is too small; expected at least 1"),
         (
-            "replicates: {looks: [2, 4]}",
-            "4:13: replicates in several looks are not available in this version",
+            "replicates: {looks: [4, 2]}",
+            "4:21: [4, 2] does not rise; expected rising numbers, such as [2, 4, 8]",
+        ),
+        (
+            "replicates: [2, 4]",
+            "4:13: this is a list; expected a number, or {looks: [2, 4, 8]}",
         ),
         (
             "datasets:",
