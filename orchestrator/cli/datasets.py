@@ -288,7 +288,7 @@ def scan(name: str, check: bool) -> int:
     from orchestrator.cli.output import count, print_json, say
     from orchestrator.domain.codec import to_plain
     from orchestrator.domain.report import format_size
-    from orchestrator.services.pinning import Unsettled
+    from orchestrator.services.pinning import Unsettled, waits_until
 
     settings = this()
     with settings.application() as app:
@@ -297,7 +297,7 @@ def scan(name: str, check: bool) -> int:
             return _check(app, spec)
         found = app.detector.refresh(spec)
         if isinstance(found, Unsettled):
-            say(f"{spec.name} is being written; it is a version once it is still for {spec.settle:g} s")
+            say(f"{spec.name}: {waits_until(spec)}")
         elif settings.json:
             print_json(to_plain(found))
         else:

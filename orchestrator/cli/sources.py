@@ -12,6 +12,7 @@ from orchestrator.cli.sourcelog import log
 from orchestrator.cli.sourcetrust import trust
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from orchestrator.bootstrap import Application
@@ -44,7 +45,7 @@ def list_sources(project: str | None, troubled: bool) -> int:
     settings = this()
     with settings.application() as app:
         now = app.clock.now()
-        known = app.store.watches.all()
+        known, being_written = app.store.watches.all(), app.store.watches.being_written()
         shown = [
             (watch, known.get(watch.name))
             for watch in app.watches
@@ -54,7 +55,7 @@ def list_sources(project: str | None, troubled: bool) -> int:
             (watch, seen) for watch, seen in shown if not troubled or (seen is not None and seen.trouble)
         ]
         if settings.json:
-            print_json([_json(watch, seen, app) for watch, seen in shown])
+            print_json([_json(watch, seen, being_written, app) for watch, seen in shown])
             return PASSED
         columns = (
             Column("name", elastic=True, least=20),
@@ -64,7 +65,9 @@ def list_sources(project: str | None, troubled: bool) -> int:
             Column("next look", right=True),
             Column("note", elastic=True, spare=True),
         )
-        print_table(columns, [_row(watch, seen, now) for watch, seen in shown], "nothing is watched")
+        print_table(
+            columns, [_row(watch, seen, being_written, now) for watch, seen in shown], "nothing is watched"
+        )
         for watch, seen in shown:
             if seen is not None and seen.trouble:
                 say(f"{watch.name}: {seen.trouble}")
@@ -139,7 +142,9 @@ def _project(app: Application, watch: Watch) -> str:
     return pipeline.project if pipeline is not None else ""
 
 
-def _row(watch: Watch, seen: Watched | None, now: datetime) -> tuple[str, ...]:
+def _row(
+    watch: Watch, seen: Watched | None, being_written: Mapping[str, datetime], now: datetime
+) -> tuple[str, ...]:
     from datetime import timedelta
 
     from orchestrator.cli.output import ago, count
@@ -148,6 +153,10 @@ def _row(watch: Watch, seen: Watched | None, now: datetime) -> tuple[str, ...]:
     if seen is None:
         return (watch.name, "never looked", "", "", "", "")
     state, note = "ok", seen.note
+    if watch.dataset is not None and (since := being_written.get(watch.dataset.key)) is not None:
+        state = "being written"
+        waits = watch.dataset.marker or f"{format_duration(watch.dataset.settle)} without a change"
+        note = f"waits for {waits}, last changed {ago(since, now)}"
     if seen.trouble:
         state = "trouble"
         since = seen.trouble_since or now
@@ -158,7 +167,9 @@ def _row(watch: Watch, seen: Watched | None, now: datetime) -> tuple[str, ...]:
     return (watch.name, state, ago(seen.checked_at, now), ago(seen.changed_at, now), upcoming, note)
 
 
-def _json(watch: Watch, seen: Watched | None, app: Application) -> Json:
+def _json(
+    watch: Watch, seen: Watched | None, being_written: Mapping[str, datetime], app: Application
+) -> Json:
     from orchestrator.cli.output import iso
 
     return {
@@ -173,5 +184,7 @@ def _json(watch: Watch, seen: Watched | None, app: Application) -> Json:
         "trouble_since": None if seen is None else iso(seen.trouble_since),
         "tries": 0 if seen is None else seen.tries,
         "next_look": None if seen is None else iso(seen.not_before),
+        "being_written_since": iso(being_written.get(watch.dataset.key)) if watch.dataset else None,
+        "waits_for": watch.dataset.marker if watch.dataset else "",
         "note": "" if seen is None else seen.note,
     }

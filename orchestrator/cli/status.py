@@ -63,6 +63,8 @@ def status(project: str | None) -> int:
         for view in found.pipelines:
             if view.why:
                 say(f"{view.name}: {count(len(view.waiting), 'run')} waiting: {view.why}")
+            for waits in view.waits:
+                say(f"{view.name}: {waits}")
         for seen in (*(t for view in found.pipelines for t in view.troubles), *found.others):
             say(_told(seen, now))
         return PASSED
@@ -127,6 +129,7 @@ def _json(view: PipelineView) -> Json:
         "running": [reference(run) for run in view.running],
         "waiting": [reference(run) for run in view.waiting],
         "why_waiting": view.why,
+        "waits_for_data": [*view.waits],
         "next_time": iso(view.next_time),
         "schedules": [*view.schedules],
         "troubles": [_trouble_json(seen) for seen in view.troubles],

@@ -34,6 +34,9 @@ class Watches(Protocol):
     def answered(self, name: str, at: datetime) -> None:
         """Trouble is over, which the journal gets a line of; nothing when there was none."""
 
+    def being_written(self) -> Mapping[str, datetime]:
+        """The datasets that are not whole yet, by their keys, and since when nothing has changed in each."""
+
     def defined_by(self, repository: str) -> Mapping[str, Pipeline]:
         """The pipelines of a repository with a file of its own, by name, as somebody saw them last."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.report import label_for
+from orchestrator.domain.report import format_ago, label_for
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.ports.records import Watched
 from orchestrator.ports.store import Store
 from orchestrator.services.occasions import schedule_key, schedule_watch, upstream_watch
+from orchestrator.services.pinning import waits_until
 from orchestrator.services.watches import dataset_watch, source_watch
 
 _FORGOTTEN: Final = timedelta(days=1)
@@ -37,6 +38,8 @@ class PipelineView:
     troubles: tuple[Watched, ...]
     next_time: datetime | None
     """When its schedules come next."""
+    waits: tuple[str, ...] = ()
+    """What its next runs wait for: a sentence for each dataset that is being written."""
     schedules: tuple[str, ...] = ()
     """Each as it is written, with its zone."""
 
@@ -79,6 +82,7 @@ def overview(
     """
     known = {pipeline.name: pipeline for pipeline in pipelines}
     last, watches = store.runs.newest_ended(), store.watches.all()
+    being_written = store.watches.being_written()
     going: dict[str, list[Run]] = {}
     for run in store.runs.unfinished():
         if run.purpose is Purpose.TRAIN or run.state not in _WAITING:
@@ -87,7 +91,10 @@ def overview(
         if name.partition(".")[0] in repositories:
             known[name] = store.runs.definition((last[name] if name in last else going[name][0]).id)
     views = [
-        _view(store, pipeline, last.get(name), going.get(name, ()), watches, why_waits, next_time)
+        replace(
+            _view(store, pipeline, last.get(name), going.get(name, ()), watches, why_waits, next_time),
+            waits=tuple(_waits(pipeline, being_written, now)),
+        )
         for name, pipeline in sorted(known.items(), key=lambda each: (each[1].project, each[0]))
         if project in (None, pipeline.project)
     ]
@@ -123,6 +130,13 @@ def _view(
         next_time=next_time(pipeline) if pipeline.schedules else None,
         schedules=tuple(schedule_key(schedule) for schedule in pipeline.schedules),
     )
+
+
+def _waits(pipeline: Pipeline, being_written: Mapping[str, datetime], now: datetime) -> Iterator[str]:
+    for dataset in pipeline.datasets:
+        if (since := being_written.get(dataset.key)) is not None:
+            changed = format_ago((now - since).total_seconds())
+            yield f"dataset {dataset.name}: {waits_until(dataset)}; it last changed {changed}"
 
 
 def watch_names(pipeline: Pipeline) -> list[str]:

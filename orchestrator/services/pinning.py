@@ -50,6 +50,7 @@ class Pins:
         self._clock = clock
         self._tables = Tables(store, datasets)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._told: set[tuple[str, str]] = set()
 
     def now(self, pipeline: Pipeline) -> Pinned | Unsettled:
         """A version of each dataset of a pipeline. Raises DatasetError."""
@@ -59,9 +60,14 @@ class Pins:
         moves: list[DataMove] = []
         for dataset in pipeline.datasets:
             version = self.refresh(dataset)
+            here = (pipeline.name, dataset.name)
             if isinstance(version, Unsettled):
-                log.info("%s: waiting for dataset %s to settle", pipeline.name, version.dataset)
+                # Data may be written for hours, in which this is asked again and again.
+                if here not in self._told:
+                    self._told.add(here)
+                    log.info("%s: a run waits for dataset %s: %s", *here, waits_until(dataset))
                 return version
+            self._told.discard(here)
             before, count = known.get(dataset.name, (None, 0))
             versions.append(version)
             moves.append(DataMove(dataset.name, before, version.fingerprint, count))
@@ -96,6 +102,10 @@ class Pins:
             if watch and watch.fingerprint and watch.signature == listing.signature:
                 version = self._store.detection.version(dataset, watch.fingerprint)
                 if version is not None:
+                    if watch.pending is not None:
+                        # What was being written was taken back.
+                        settled = DatasetWatch(watch.signature, watch.fingerprint)
+                        self._store.detection.save_dataset_watch(dataset, settled)
                     return version
             wait = _wait(dataset, listing, watch, now)
             if wait > 0:
@@ -138,6 +148,13 @@ class Pins:
             dataset, DatasetWatch(snapshot.listing.signature, snapshot.fingerprint)
         )
         return version
+
+
+def waits_until(dataset: DatasetSpec) -> str:
+    """When data that are being written are taken for whole, for people."""
+    if dataset.marker:
+        return f"it is being written until {dataset.marker} is there, newer than the rest"
+    return f"it is being written until it has been still for {dataset.settle:g} s"
 
 
 def _wait(dataset: DatasetSpec, listing: Listing, watch: DatasetWatch | None, now: datetime) -> float:

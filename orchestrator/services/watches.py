@@ -64,6 +64,7 @@ class Watch:
     server: str = HERE
     pipeline: str = ""
     source: SourceSpec | None = None
+    dataset: DatasetSpec | None = None
     note: Callable[[], str] = field(default=lambda: "")
     retry: float | None = None
     occasion: bool = False
@@ -219,7 +220,7 @@ def watches_of(pipeline: Pipeline, detector: Detector, note: Callable[[SourceSpe
                 server_of(source.location),
                 pipeline.name,
                 source,
-                partial(note, source),
+                note=partial(note, source),
             )
             for source in pipeline.sources
         ),
@@ -230,6 +231,7 @@ def watches_of(pipeline: Pipeline, detector: Detector, note: Callable[[SourceSpe
                 dataset.poll,
                 DATA_HERE if dataset.kind is DatasetKind.FOLDER else server_of(dataset.path),
                 pipeline.name,
+                dataset=dataset,
             )
             for dataset in pipeline.datasets
         ),

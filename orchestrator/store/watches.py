@@ -13,7 +13,7 @@ from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.ports.records import Watched
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import RepositoryPipelineRow, WatchRow
+from orchestrator.store.tables import DatasetWatchRow, RepositoryPipelineRow, WatchRow
 from orchestrator.store.transitions import Once, changed, put, record
 
 WATCHER: Final = "watcher"
@@ -80,6 +80,12 @@ class SqlWatches:
         with self._database.writing() as session:
             if _there(session, name).trouble:
                 _clear(session, name, at)
+
+    def being_written(self) -> Mapping[str, datetime]:
+        columns = select(DatasetWatchRow.dataset_key, DatasetWatchRow.pending_since)
+        with self._database.reading() as session:
+            rows = session.execute(columns.where(DatasetWatchRow.pending.is_not(None)))
+            return {key: since for key, since in rows if since is not None}
 
     def defined_by(self, repository: str) -> Mapping[str, Pipeline]:
         mine = select(RepositoryPipelineRow).where(RepositoryPipelineRow.repository == repository)

@@ -69,6 +69,21 @@ def test_a_poll_says_that_a_change_has_to_wait(command: Command, both: Path) -> 
     assert polled.err.startswith("source wine/remote: something has to wait, it is ripe in ")
 
 
+def test_data_that_wait_for_their_marker_do_not_look_well(command: Command, both: Path) -> None:
+    wine = both / "pipelines/wine.yaml"
+    wine.write_text(wine.read_text().replace("grapes, settle: 0s}", "grapes, marker: _SUCCESS}"))
+    assert "marker: _SUCCESS" in wine.read_text()
+    scanned = command("datasets", "scan", "grapes", "--config", str(both))
+    assert "until _SUCCESS is there" in scanned.err
+    command("sources", "poll", "grapes", "--config", str(both))
+    listed = json.loads(command("sources", "list", "--json", "--config", str(both)).out)
+    (row,) = [row for row in listed if row["name"] == "dataset wine/grapes"]
+    assert (row["waits_for"], row["being_written_since"] is None) == ("_SUCCESS", False)
+    assert "being written" in command("sources", "list", "--config", str(both)).out
+    status = command("status", "--config", str(both))
+    assert "wine: dataset grapes: it is being written until _SUCCESS is there" in status.err
+
+
 def test_trouble_is_told_with_since_when_and_until_when(command: Command, both: Path) -> None:
     polled = command("sources", "poll", "prep", "--config", str(both))
     assert polled.code == 3
