@@ -21,6 +21,12 @@ def looks_of(pipeline: Pipeline, purpose: Purpose, replicates: int) -> tuple[int
     return pipeline.looks.counts
 
 
+def look_reached(looks: Sequence[int], attempts: Sequence[Attempt]) -> int:
+    """How many of the looks can be taken with the replicates that there are."""
+    there = len({attempt.replicate for attempt in attempts})
+    return sum(count <= there for count in looks)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What follows a look. ``replicates``: train up to that many; None: the verdict stands.

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.gate import Outcome, Verdict, judge
-from orchestrator.domain.looks import looks_of, step_after
+from orchestrator.domain.gate import JudgingContext, Outcome, Verdict, judge
+from orchestrator.domain.looks import look_reached, looks_of, step_after
 from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
 from orchestrator.domain.run import (
@@ -210,7 +210,13 @@ class Evaluator:
             for check in pipeline.gate.checks
             if (direction := pipeline.direction_of(check.metric)) is not None
         }
-        return judge(pipeline.gate, candidate, against.references, directions)
+        looks = looks_of(pipeline, run.purpose, run.replicates)
+        context = JudgingContext(
+            look=look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0,
+            looks=looks if len(looks) > 1 else (),
+            pair_seeds=pipeline.looks.pair_seeds,
+        )
+        return judge(pipeline.gate, candidate, against.references, directions, context)
 
 
 def _failed_ones(attempts: Sequence[Attempt]) -> str:

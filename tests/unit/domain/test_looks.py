@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.looks import Step, looks_of, step_after
+from orchestrator.domain.looks import Step, look_reached, looks_of, step_after
 from orchestrator.domain.pipeline import Looks
 from orchestrator.domain.run import Attempt, AttemptState, Purpose
 from tests.unit.services.worlds import pipeline
@@ -61,6 +61,11 @@ def test_tries_that_were_repeated_count_against_the_budget_and_not_as_replicates
     again = tries(2, extra=[1])
     assert step_after((2, 4), again, settled=False, budget=360) == Step(4)
     assert step_after((2, 4), again, settled=False, budget=359).replicates is None
+
+
+@pytest.mark.parametrize(("there", "look"), [(2, 1), (3, 1), (4, 2), (8, 3)])
+def test_looks_are_counted_by_the_replicates_that_there_are(there: int, look: int) -> None:
+    assert look_reached((2, 4, 8), tries(there, extra=[0])) == look
 
 
 def test_what_never_began_costs_nothing() -> None:
