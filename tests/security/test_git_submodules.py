@@ -1,17 +1,18 @@
 """Addresses that a repository's author makes us follow: submodules."""
 
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.git import Access, GitCommand
+from orchestrator.adapters.git import Access, GitCommand, mirror
 from orchestrator.adapters.git.location import REMOTE, Location
 from orchestrator.adapters.git.process import GitFailed
 from orchestrator.adapters.git.process import run_git as run_git_there
 from orchestrator.adapters.git.submodules import Submodule, locate
-from orchestrator.domain.errors import SourceRefused, SourceUnavailable
+from orchestrator.domain.errors import RevisionTooLarge, SourceRefused, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from tests.support.git import GitRepository, run_git
 from tests.support.gitserver import Answer, Asked, git_server, make_authority
@@ -107,6 +108,83 @@ def test_neither_logins_nor_mirrors_open_a_submodule_that_a_stranger_names(
         asked = [asked for asked in server.asked if asked.path.startswith("/private.git")]
         assert asked
         assert all(one.login is None for one in asked)
+
+
+def test_no_setting_of_the_users_reaches_a_submodule_that_a_stranger_names(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever builds private Go modules has an ``insteadOf`` with a token in it, for all of a server."""
+    commit = git_repository.commit({"a": "1"})
+    parent = git_repository.remote.parent
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(parent / "private.git"))
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+    modules = '[submodule "sub"]\n\tpath = sub\n\turl = ../private.git\n'
+    (git_repository.work / ".gitmodules").write_text(modules)
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("commit", "--quiet", "--message", "Add a submodule")
+    git_repository.push()
+    home = tmp_path / "home"
+    home.mkdir()
+    cookies = home / "cookies"
+    cookies.write_text("127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\tadas\n")
+    with git_server(parent) as server:
+        server.logins = {"ada": "her-own-password"}
+        opened = server.url.replace("://", "://ada:her-own-password@")
+        (home / ".gitconfig").write_text(
+            f'[url "{opened}/"]\n\tinsteadOf = {server.url}/\n'
+            f"[http]\n\tcookieFile = {cookies}\n\tuserAgent = adas\n"
+            f'[http "{server.url}/private.git"]\n\textraHeader = X-Token: adas\n'
+        )
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+        git = GitCommand(tmp_path / "mirrors")
+        source = SourceSpec("wine", f"{server.url}/remote.git", submodules=True, strangers=True)
+        with pytest.raises(SourceRefused, match="wants a login"):
+            git.checkout(source, git_repository.head(), tmp_path / "into")
+        asked = [asked for asked in server.asked if asked.path.startswith("/private.git")]
+        assert asked
+        assert all(one.login is None for one in asked)
+        assert not any("adas" in value for one in asked for value in one.headers.values())
+
+
+def test_the_users_way_out_leads_to_public_submodules_as_well(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git_repository.commit({"a": "1"})
+    authority = make_authority(tmp_path / "authority")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/ca.pem").write_bytes(authority.certificate.read_bytes())
+    (tmp_path / "home/.gitconfig").write_text("[http]\n\tsslCAInfo = ~/ca.pem\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_SSL_CAINFO"):
+        monkeypatch.delenv(name, raising=False)
+    with git_server(git_repository.remote.parent, authority.server) as server:
+        location = Location.parse(f"{server.url}/remote.git", Access(anonymous=True))
+        listed = run_git_there(["ls-remote", "--heads", "--", REMOTE], timeout=20, location=location)
+        assert listed == f"{commit}\trefs/heads/main\n"
+
+
+def test_a_submodule_that_a_stranger_names_is_bounded(
+    git_repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git_repository.commit({"a": os.urandom(3 << 20)})
+    parent = git_repository.remote.parent
+    run_git(tmp_path, "clone", "--quiet", "--bare", git_repository.url, str(parent / "large.git"))
+    git_repository.git("rm", "--quiet", "a")
+    git_repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+    modules = '[submodule "sub"]\n\tpath = sub\n\turl = ../large.git\n'
+    (git_repository.work / ".gitmodules").write_text(modules)
+    git_repository.git("add", ".gitmodules")
+    git_repository.git("commit", "--quiet", "--message", "Add a submodule")
+    git_repository.push()
+    monkeypatch.setattr(mirror, "LARGEST_PROPOSAL", 1 << 20)
+    with git_server(parent) as server:
+        git = GitCommand(tmp_path / "mirrors")
+        source = SourceSpec("wine", f"{server.url}/remote.git", submodules=True)
+        git.checkout(source, git_repository.head(), tmp_path / "trusted")
+        assert (tmp_path / "trusted/sub/a").stat().st_size == 3 << 20
+        with pytest.raises(RevisionTooLarge, match=r"the submodule .*large\.git is more than 1\.0 MiB"):
+            git.checkout(replace(source, strangers=True), git_repository.head(), tmp_path / "into")
 
 
 def test_a_submodule_is_not_got_from_what_another_login_has_fetched(

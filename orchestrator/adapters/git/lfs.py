@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.adapters.git.location import REMOTE, Location
+from orchestrator.adapters.git.mirror import LARGEST_PROPOSAL
 from orchestrator.adapters.git.process import GitFailed, run_git
-from orchestrator.domain.errors import DiskFull, SourceRefused, SourceUnavailable
+from orchestrator.domain.errors import DiskFull, RevisionTooLarge, SourceRefused, SourceUnavailable
+from orchestrator.domain.report import format_size
 from orchestrator.domain.space import NO_ROOM
 
 _PROGRAM: Final = "git-lfs"
@@ -61,6 +63,12 @@ def fill(location: Location, into: Path, storage: Path, timeout: float) -> None:
     pointers = _pointers(into, timeout)
     missing = [pointer for pointer in pointers if not _whole(pointer, storage)]
     if missing:
+        size = sum(pointer.size for pointer in missing)
+        if location.bounded and size > LARGEST_PROPOSAL:
+            raise RevisionTooLarge(
+                f"the large files of the submodule {location.shown} are {format_size(size)}",
+                f"at most {format_size(LARGEST_PROPOSAL)} where a stranger names a submodule",
+            )
         _bring(location, into, storage, timeout)
         _forget(storage, time.time() - _KEPT)
     for pointer in pointers:
@@ -107,7 +115,12 @@ def _bring(location: Location, into: Path, storage: Path, timeout: float) -> Non
     }
     words = [word for key, value in options.items() for word in ("-c", f"{key}={value}")]
     try:
-        run_git(["-C", str(into), *words, "lfs", "fetch", REMOTE, "HEAD"], timeout=timeout, location=location)
+        run_git(
+            ["-C", str(into), *words, "lfs", "fetch", REMOTE, "HEAD"],
+            timeout=timeout,
+            location=location,
+            largest=LARGEST_PROPOSAL if location.bounded else None,
+        )
     except GitFailed as error:
         if error.trouble is not None:
             raise

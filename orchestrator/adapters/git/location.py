@@ -62,7 +62,8 @@ class Location:
     host keys that count unless that names another. ``pinned`` holds the
     ``host:port:address`` that alone may be asked; where there is one, redirections are not followed.
     ``strangers``: what is fetched was written by people who are not to be trusted. ``within`` is for whom a
-    submodule is fetched: what others may read is none of theirs. ``login`` is as in Access.
+    submodule is fetched: what others may read is none of theirs. ``bounded``: strangers chose the address, so
+    only so much is fetched. ``login`` is as in Access.
     """
 
     url: str
@@ -77,6 +78,7 @@ class Location:
     login: str = ""
     strangers: bool = False
     within: str = ""
+    bounded: bool = False
 
     @classmethod
     def parse(cls, text: str, access: Access = NOBODY, source: str = "") -> Location:
@@ -126,9 +128,8 @@ class Location:
     def submodule(self, child: Location) -> Location:
         """A location as that of a submodule of this one."""
         identity = self.ssh.identity_file if self.ssh else None
-        return replace(
-            child, within="\0".join((self.mirror, self.source, self.login, self.user, identity or ""))
-        )
+        whom = "\0".join((self.mirror, self.source, self.login, self.user, identity or ""))
+        return replace(child, within=whom, bounded=self.strangers or self.bounded)
 
     @property
     def scheme(self) -> str:
@@ -140,7 +141,7 @@ class Location:
     @property
     def allowed(self) -> Sequence[str]:
         """The protocols that git may use: whoever asks for encryption is not sent on without it."""
-        if self.pinned or self.anonymous:
+        if self.pinned or self.anonymous or (self.within and self.scheme == "file"):
             # No setting of the user's may turn it into an address that their keys open.
             return (self.scheme,)
         return tuple(p for p in PROTOCOLS if p != "http" or self.scheme in ("http", "file"))
@@ -149,9 +150,6 @@ class Location:
     def settings(self) -> Sequence[tuple[str, str]]:
         """Git configuration that makes the location known as REMOTE, and its password to that host alone."""
         found = [(f"remote.{REMOTE}.url", self.url)]
-        if self.anonymous:
-            # What is said of the whole address counts before what the user says of its server.
-            found += [("credential.helper", ""), (f"http.{self.url}.extraHeader", "")]
         if self.pinned:
             found += [("http.curloptResolve", self.pinned), ("http.followRedirects", "false")]
         if self.password:

@@ -40,6 +40,8 @@ LARGEST_PROPOSAL: Final = 256 << 20
 """So many bytes may come at once of what strangers propose, beside what the repository's branches have."""
 LONGEST_PROPOSAL: Final = 300.0
 """So many seconds that may take."""
+LONGEST_UPDATE: Final = 600.0
+"""So many seconds it may take to bring what is new to a mirror. A mirror that is new has longer."""
 MOST_PROPOSED: Final = 1 << 30
 """With more bytes than that the mirror of what strangers propose is begun anew."""
 
@@ -158,6 +160,7 @@ class MirrorChange:
         self._hashing = hashing
         self._location = location
         self._timeout = timeout
+        self._bounded = own is not None or location.bounded
 
     def prepare(self) -> None:
         """Make the mirror, or remove what killed processes left in it."""
@@ -172,7 +175,7 @@ class MirrorChange:
 
     def bound(self) -> None:
         """Begin anew when strangers have proposed too much. What is still needed of it is fetched again."""
-        if self._own is not None and self._size() > MOST_PROPOSED:
+        if self._bounded and self._size() > MOST_PROPOSED:
             self.renew()
 
     def fetch(self, ref: str) -> bool:
@@ -253,8 +256,9 @@ class MirrorChange:
 
     def _reach(self, *arguments: str) -> None:
         command = ["-C", str(self._path), *arguments]
-        if self._own is None:
-            run_git(command, timeout=self._timeout, location=self._location)
+        if not self._bounded:
+            timeout = min(self._timeout, LONGEST_UPDATE) if self._has_pins() else self._timeout
+            run_git(command, timeout=timeout, location=self._location)
             return
         timeout = min(self._timeout, LONGEST_PROPOSAL)
         try:
@@ -270,9 +274,14 @@ class MirrorChange:
             for leftover in self._leftovers():
                 leftover.unlink(missing_ok=True)
 
+    def _has_pins(self) -> bool:
+        """Whether it was fetched before, so that little is left to be brought."""
+        return any((self._path / PINS).glob("*")) or (self._path / "packed-refs").exists()
+
     def _too_large(self, why: str) -> RevisionTooLarge:
+        what = self._location.shown
         return RevisionTooLarge(
-            f"what is proposed to {self._location.shown} {why}",
+            f"the submodule {what} {why}" if self._own is None else f"what is proposed to {what} {why}",
             "have a person read it and push it to a branch of the repository",
         )
 

@@ -15,11 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from orchestrator.adapters.git.listening import Endless, listen
 from orchestrator.adapters.git.location import Location
 from orchestrator.adapters.git.trouble import Trouble, fit_to_show, trouble_of
 from orchestrator.adapters.ssh.keys import trusted_by
 from orchestrator.adapters.ssh.settings import configuration
 from orchestrator.domain.errors import DiskFull, SourceUnavailable
+from orchestrator.domain.report import format_size
 from orchestrator.domain.space import NO_ROOM
 
 log = logging.getLogger(__name__)
@@ -53,8 +55,20 @@ _SAFE: Final = (
 )
 _REDIRECTED: Final = re.compile(rb"^warning: redirecting to (\S+)", re.MULTILINE)
 _NOWHERE: Final = "/nonexistent"
+_LOGINS: Final = ("GIT_ASKPASS", "GIT_PROXY_COMMAND", "GIT_SSL_CERT", "GIT_SSL_KEY", "XDG_CONFIG_HOME")
+_PROXY: Final = ("proxy", "proxyauthmethod")
+_CERTIFICATES: Final = ("sslcainfo", "sslcapath", "sslverify", "sslversion")
+_WAYS_OUT: Final = frozenset(f"http.{name}" for name in (*_PROXY, *_CERTIFICATES))
+_SHORTLY: Final = 10.0
 _BLOCK: Final = 512
 """What POSIX has ``ulimit -f`` count in."""
+
+MOST_HEARD: Final = 64 << 20
+"""So many bytes may git print of what a server says."""
+MOST_MEMORY: Final = 4 << 30
+"""So many bytes of memory each of git's processes may take while it speaks with a server."""
+_MOST_READ: Final = 512 << 20
+"""So many it may print of what is here: the names of a million files are some hundred MiB."""
 
 
 class GitFailed(Exception):
@@ -79,6 +93,10 @@ class GitTimeout(Exception):
     """Git did not end in time and was killed, with all its children."""
 
 
+class GitEndless(Exception):
+    """Git printed more than anybody has use for, and was killed, with all its children."""
+
+
 def run_git(
     arguments: Sequence[str],
     *,
@@ -91,7 +109,7 @@ def run_git(
     """Run git and return what it printed; ``told`` is what it reads, ``errors`` what becomes of bytes that
     are not UTF-8. No file that it writes gets larger than ``largest`` bytes: then it is killed.
 
-    Raises GitFailed, GitTimeout, or DiskFull when our own disk is full.
+    Raises GitFailed, GitTimeout, GitEndless, or DiskFull when our own disk is full.
 
     With a ``location`` git reaches it as REMOTE and reads the user's configuration (proxies, certificates).
     Without one it works on our own files, where that configuration would only let the attributes of
@@ -115,7 +133,7 @@ def run_git_raw(
         if location is not None and location.ssh is not None:
             environment |= stack.enter_context(_ssh(location))
         process = subprocess.Popen(
-            [*_limited(largest), "git", *_SAFE, *arguments],
+            [*_limited(largest, location), "git", *_SAFE, *arguments],
             env=environment,
             stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -123,13 +141,14 @@ def run_git_raw(
             start_new_session=True,
         )
         try:
-            out, err = process.communicate(told, timeout=timeout)
+            most = MOST_HEARD if location else _MOST_READ
+            out, err = listen(process, told, timeout, most)
         except subprocess.TimeoutExpired:
             raise GitTimeout(f"git did not end within {timeout:g} s") from None
+        except Endless:
+            raise GitEndless(f"it sent more than {format_size(most)} of names or messages") from None
         finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+            _end(process)
     if process.returncode != 0:
         raise _failed(process.returncode, err.decode("utf-8", "replace"), location)
     if location is not None and (moved := _REDIRECTED.search(err)):
@@ -137,11 +156,28 @@ def run_git_raw(
     return out
 
 
-def _limited(largest: int | None) -> Sequence[str]:
-    """What has a command begin with a limit for it and all that it starts; the shell reads fixed text."""
-    if largest is None:
-        return ()
-    return ("sh", "-c", 'ulimit -f "$0" && exec "$@"', str(max(largest // _BLOCK, 1)))
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what has not ended, with all its children, and let go of its pipes."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
+
+
+def _limited(largest: int | None, location: Location | None) -> Sequence[str]:
+    """What has a command begin with limits for it and all that it starts; the shell reads fixed text.
+
+    Git keeps in memory what a server lists before it prints any of it.
+    """
+    limits = []
+    if largest is not None:
+        limits.append(f"ulimit -f {max(largest // _BLOCK, 1)} &&")
+    if location is not None and location.scheme != "file":
+        # One that is lower already stays.
+        limits.append(f"{{ ulimit -d {MOST_MEMORY >> 10} 2>/dev/null || true; }} &&")
+    return ("sh", "-c", f'{" ".join(limits)} exec "$@"', "sh") if limits else ()
 
 
 @lru_cache(maxsize=1024)
@@ -180,6 +216,10 @@ def reaching(location: Location) -> Iterator[None]:
         ) from None
     except GitTimeout as error:
         raise SourceUnavailable(f"cannot read {location.shown}: {error}", "check the network") from None
+    except GitEndless as error:
+        raise SourceUnavailable(
+            f"cannot read {location.shown}: {error}", "see what answers at this address"
+        ) from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise _no_room(str(error)) from None
@@ -223,20 +263,43 @@ def _environment(location: Location | None) -> dict[str, str]:
     }
     if location is None:
         return kept | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
+    settings = list(location.settings)
     if location.anonymous:
+        # Before ours, of which the last counts.
+        settings = [*_way_out(location, kept), *settings]
         kept = _without_logins(kept)
-    for index, (key, value) in enumerate(location.settings):
+    for index, (key, value) in enumerate(settings):
         kept |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
-    kept["GIT_CONFIG_COUNT"] = str(len(location.settings))
+    kept["GIT_CONFIG_COUNT"] = str(len(settings))
     if location.password:
         kept |= {"MLCI_GIT_USER": location.user, "MLCI_GIT_PASSWORD": location.password}
     return kept
 
 
+def _way_out(location: Location, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the user says of proxies and certificates for an address, and nothing else that they say.
+
+    The rest may open doors: another address with a token in it, cookies, headers, certificates of their own.
+    """
+    if location.scheme not in ("http", "https"):
+        return []
+    try:
+        found = subprocess.run(
+            ["git", "config", "-z", "--type=path", "--get-urlmatch", "http", location.url],
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SHORTLY,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise GitTimeout(f"git did not tell its settings within {_SHORTLY:g} s") from None
+    entries = (entry.partition("\n") for entry in found.stdout.decode("utf-8", "replace").split("\0"))
+    return [(key, value) for key, _, value in entries if key in _WAYS_OUT]
+
+
 def _without_logins(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which git finds no ``.netrc`` and no certificate of the user's, but their proxies."""
-    kept = {k: v for k, v in environment.items() if k not in ("GIT_ASKPASS", "GIT_SSL_CERT", "GIT_SSL_KEY")}
-    home = Path(kept.get("HOME", _NOWHERE))
-    settings = [home / ".gitconfig", Path(kept.get("XDG_CONFIG_HOME", home / ".config")) / "git" / "config"]
-    found = next((str(path) for path in settings if path.is_file()), os.devnull)
-    return kept | {"GIT_CONFIG_GLOBAL": kept.get("GIT_CONFIG_GLOBAL", found), "HOME": _NOWHERE}
+    """An environment in which git finds nothing of the user's: no settings, no ``.netrc``, no helpers."""
+    kept = {k: v for k, v in environment.items() if k not in _LOGINS}
+    return kept | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": _NOWHERE}

@@ -70,6 +70,8 @@ def trouble_of(said: str, location: Location, trusted: Trusted = lambda name: ()
     """
     if any(words in said for words in _NOT_THIS):
         return None
+    if any(line.startswith("fatal: Out of memory") for line in said.splitlines()):
+        return Trouble("git has not the memory for all that it sends", "see what answers at this address")
     if "dubious ownership" in said:
         return Trouble(
             "it belongs to another user, so git does not read it",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.git import GitCommand
+from orchestrator.adapters.git import GitCommand, mirror
 from orchestrator.domain.errors import NotFound, RevisionGone, SourceRefused, SourceUnavailable
 from orchestrator.domain.pipeline import SourceSpec
 from tests.support.git import GitRepository, run_git
@@ -177,7 +177,8 @@ def test_names_are_resolved_to_commits(git: GitCommand, git_repository: GitRepos
     expected |= {first: first, first[:8]: first, first[:8].upper(): first}
     found = {name: git.resolve(source, name) for name in expected}
     assert {name: revision.commit for name, revision in found.items()} == expected
-    assert {revision.branch for revision in found.values()} == {"main"}
+    tags = {"v1": "refs/tags/v1", "light": "refs/tags/light"}
+    assert {name: of.branch for name, of in found.items()} == dict.fromkeys(expected, "main") | tags
 
 
 @pytest.mark.parametrize(
@@ -373,6 +374,20 @@ def test_a_fetch_that_hangs_is_ended_with_all_its_children(
     with pytest.raises(SourceUnavailable, match="did not end within 2 s"):
         GitCommand(tmp_path / "mirrors", quick=2).heads(source_of(git_repository))
     wait_until(lambda: not alive(int(marker.read_text())), "the end of git's child")
+
+
+def test_bringing_what_is_new_to_a_mirror_ends_sooner_than_bringing_all(
+    git: GitCommand, git_repository: GitRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(git_repository)
+    monkeypatch.setattr(mirror, "LONGEST_UPDATE", 0.001)
+    first = git_repository.commit({"a": "1"})
+    assert git.fetch(source, first, "main").commit == first
+    second = git_repository.commit({"a": "2"})
+    with pytest.raises(SourceUnavailable, match=r"did not end within 0\.001 s"):
+        git.fetch(source, second, "main")
+    monkeypatch.undo()
+    assert git.fetch(source, second, "main").commit == second
 
 
 def test_many_threads_share_a_mirror(git: GitCommand, git_repository: GitRepository, tmp_path: Path) -> None:
