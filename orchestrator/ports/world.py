@@ -68,7 +68,8 @@ class SourceControl(Protocol):
     def resolve(self, source: SourceSpec, ref: str) -> Revision:
         """The commit that a person named: a branch, tag or (abbreviated) hash.
 
-        NotFound when there is none.
+        Its branch is the one that was named, the full name of the tag, or a branch that has the commit; empty
+        where none has it. NotFound when there is none such.
         """
 
     def checkout(self, source: SourceSpec, commit: str, into: Path) -> None:

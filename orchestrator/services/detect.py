@@ -201,6 +201,7 @@ class Detector:
                 priority=priority,
                 replicates=replicates,
                 start_actions=start_actions(pipeline),
+                rank=named.rank,
             )
         )
 

@@ -253,7 +253,11 @@ def _add(session: Session, statement: Insert, values: Mapping[str, object]) -> i
 
 
 def _rank(session: Session, new: NewRun, change_id: int) -> int:
-    """A new change is the newest; a re-run stays where its original is."""
+    """A new change is the newest, unless somebody asked for what is not; a re-run stays where its original
+    is.
+    """
+    if new.rank is not None:
+        return new.rank
     if new.cause is not Cause.RERUN or new.rerun_of is None:
         return change_id
     original = session.scalar(
@@ -280,7 +284,8 @@ def _seed_run_id(session: Session, new: NewRun, run_id: int) -> int:
         if original is None:
             raise NotFound(f"there is no run {new.rerun_of} to run again")
     if new.purpose is not Purpose.REPRODUCE:
-        return run_id
+        # What trains all changes with the same seeds derives them from no run.
+        return 0 if new.pipeline.looks.pair_seeds and new.purpose is Purpose.TRAIN else run_id
     if original is None:
         raise NotFound("the run to reproduce was not named")
     return original

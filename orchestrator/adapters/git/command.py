@@ -140,7 +140,8 @@ class GitCommand:
     def resolve(self, source: SourceSpec, ref: str) -> Revision:
         """The commit that a person named; its branch is that one, or one that contains it, or empty.
 
-        Of a full name that is neither a branch's nor a tag's, such as a pull request's, it is that name.
+        Of a tag whose commit is on a branch it is the tag's full name; of a full name that is neither a
+        branch's nor a tag's, such as a pull request's, it is that name.
         """
         location = self.location(source)
         listed = self._list(location)
@@ -152,7 +153,10 @@ class GitCommand:
             return self.fetch(source, listed[ref], ref)
         tag = ref if ref.startswith(_TAGS) else f"{_TAGS}{ref}"
         commit = listed.get(f"{tag}^{{}}") or listed.get(tag)
-        if commit is None and _ABBREVIATED.fullmatch(ref):
+        if commit is not None:
+            on_a_branch = self._branch_of(source, location, commit)
+            return self.fetch(source, commit, tag if on_a_branch else "")
+        if _ABBREVIATED.fullmatch(ref):
             commit = self._by_hash(source, location, ref.lower(), next(iter(listed.values()), ""))
         if commit is None:
             raise NotFound(

@@ -33,7 +33,7 @@ from orchestrator.services import act
 from orchestrator.services.act import LEASE_SECONDS
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
-from tests.unit.services.worlds import Killed, World, pipeline
+from tests.unit.services.worlds import Killed, World, commit_id, pipeline
 
 DEPLOY = DeployAction("prod", ("model.bin",), report=True)
 MAIL = EmailAction(("team@example.org", "author"))
@@ -48,6 +48,16 @@ def acting(*actions: DeployAction | EmailAction, **changes: object) -> Pipeline:
     gate = Gate((parse_check("accuracy >= 0.9"),))
     owed = tuple((Trigger.PASS, a) for a in actions)
     return pipeline(**{"gate": gate, "actions": owed, **changes})
+
+
+def asked_for(world: World, of: Pipeline, ref: str) -> Run:
+    """A run of a ref that a person named, and all that it owes."""
+    run = world.detector.run_now(of, ref, "ana")
+    world.engine.script(GOOD)
+    ended = world.finish(run, world.server())
+    while world.actor().tick():
+        pass
+    return ended
 
 
 def passed(world: World, of: Pipeline, word: str = "", left: Script = GOOD) -> Run:
@@ -472,3 +482,56 @@ def test_untrusted_branches_pass_without_being_deployed(world: World) -> None:
     work_off(world)
     assert actions(world, run)[0].state is ActionState.SKIPPED
     assert world.servers.prod.live == live
+
+
+def test_an_old_commit_that_somebody_names_deploys_over_nothing_newer(world: World) -> None:
+    of = acting(DEPLOY)
+    first = passed(world, of)
+    second = passed(world, of, "second")
+    while world.actor().tick():
+        pass
+    live = world.servers.target("prod").live
+    old = asked_for(world, of, first.change.revision.commit)
+    assert old.state is RunState.PASSED
+    assert world.servers.target("prod").live == live
+    (action,) = world.store.actions.of_run(old.id)
+    assert (action.state, "of a newer change, is live" in action.message) == (ActionState.SKIPPED, True)
+    assert old.change.note == (
+        f"{first.change.revision.short} is not the newest commit of a branch: it counts as no newer than "
+        f"{first.title}"
+    )
+    assert (old.change.rank, second.change.rank > old.change.rank) == (first.change.rank, True)
+
+
+def test_the_newest_commit_of_a_branch_deploys_when_somebody_names_it(world: World) -> None:
+    of = acting(DEPLOY)
+    passed(world, of)
+    newest = world.sources.push("main", "second")
+    again = asked_for(world, of, newest)
+    assert (again.change.note, again.change.rank) == ("", again.change.id)
+    (action,) = world.store.actions.of_run(again.id)
+    assert action.state is ActionState.DONE
+
+
+def test_a_commit_between_two_that_ran_is_as_old_as_the_one_that_it_rests_on(world: World) -> None:
+    of = acting(DEPLOY)
+    first = passed(world, of)
+    between = world.sources.push("main", "between")
+    passed(world, of, "third")
+    named = world.detector.run_now(of, between, "ana")
+    assert named.change.rank == first.change.rank
+    unknown = world.detector.run_now(of, commit_id("long ago"), "ana")
+    assert (unknown.change.rank, "older than all that ran here" in unknown.change.note) == (0, True)
+
+
+def test_a_tag_that_somebody_names_deploys_as_a_tag_does(world: World) -> None:
+    of = acting(DEPLOY)
+    first = passed(world, of)
+    world.sources.tags["v1"] = first.change.revision.commit
+    tagged = asked_for(world, of, "v1")
+    assert tagged.change.revision.branch == "refs/tags/v1"
+    (action,) = world.store.actions.of_run(tagged.id)
+    assert (action.state, "refs/tags/v1 is not one of the deploy_branches" in action.message) == (
+        ActionState.SKIPPED,
+        True,
+    )

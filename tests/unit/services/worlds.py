@@ -164,6 +164,8 @@ class FakeSources:
         return Revision(source.name, branch, commit, "a subject", "Ana", "ana@example.org")
 
     def resolve(self, source: SourceSpec, ref: str) -> Revision:
+        if ref in self.tags:
+            return self.fetch(source, self.tags[ref], f"refs/tags/{ref}")
         return self.fetch(source, self.branches.get(ref, ref), ref if ref in self.branches else "main")
 
     def checkout(self, source: SourceSpec, commit: str, into: Path) -> None:
