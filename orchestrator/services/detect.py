@@ -278,6 +278,11 @@ class Detector:
         if isinstance(pinned, Unsettled):
             self._wait(pipeline, source, _for_data(source, pinned))
             return []
+        if defined.after:
+            # Its run comes with the first one that it follows: one before tells nothing of that.
+            told = f"{branch}: no run at first sight: it runs after {' and '.join(defined.after)}"
+            self._record(pipeline, source, [*moves, *pinned.moves], [told])
+            return []
         if self._was_run(pipeline, revision, pinned.versions):
             # Somebody tried the pipeline by hand before it was watched: once more tells nothing new.
             self._record(pipeline, source, [*moves, *pinned.moves], [])

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from orchestrator.domain.change import Cause
+from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.pipeline import Pipeline, Schedule
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.domain.schedule import due
@@ -121,7 +122,7 @@ class OccasionServer:
             followed = self._store.occasions.followed(pipeline.name, upstream, mark)
             dealt_with, contiguous = mark, True
             for run in runs:
-                done = run.id in followed or not _may_count(run)
+                done = run.id in followed or not self._may_count(run)
                 if not done and run.state is RunState.PASSED:
                     move = UpstreamMove(upstream, run.id)
                     note = f"after {upstream}#{run.number} passed"
@@ -136,20 +137,24 @@ class OccasionServer:
             self._followed_at[pipeline.name] = head
         return Sight(found)
 
+    def _may_count(self, run: UpstreamRun) -> bool:
+        """Whether a run has passed or may yet, and is of what may be deployed and be a baseline.
+
+        What follows is of the main branch, which concerns neither pull requests nor branches and tags that
+        somebody only tries something on.
+        """
+        if run.purpose is not Purpose.TRAIN or may_be_strangers(run.branch):
+            return False
+        if run.state is not RunState.PASSED:
+            return not run.state.final
+        definition = self._store.runs.definition(run.id)
+        return why_not_trusted(self._store.runs.get(run.id), definition) is None
+
     def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | Declined | None:
         started = self._starter.run_due(pipeline, cause, (move,), note)
         if isinstance(started, Run):
             log.info("%s: %s", started.title, note)
         return started
-
-
-def _may_count(run: UpstreamRun) -> bool:
-    """Whether a run has passed or may yet; no pull request starts another pipeline."""
-    return (
-        run.purpose is Purpose.TRAIN
-        and not may_be_strangers(run.branch)
-        and (run.state is RunState.PASSED or not run.state.final)
-    )
 
 
 def schedule_key(schedule: Schedule) -> str:

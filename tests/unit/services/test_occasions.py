@@ -35,10 +35,11 @@ def upstream_run(
     branch: str = "main",
     purpose: Purpose = Purpose.TRAIN,
     name: str = "prep",
+    deploys: tuple[str, ...] = ("main",),
 ) -> Run:
     """A run of another pipeline, which ended so."""
     revision = world.sources.fetch(pipeline().sources[0], commit_id("first"), branch)
-    new = NewRun(pipeline(name=name), Cause.MANUAL, revision, (), purpose)
+    new = NewRun(pipeline(name=name, deploy_branches=deploys), Cause.MANUAL, revision, (), purpose)
     run = world.store.runs.enqueue(new, (), name, world.clock.now())
     assert run is not None
     return end(world, run, state) if state is not RunState.QUEUED else run
@@ -250,6 +251,40 @@ def test_neither_pull_requests_nor_repetitions_start_other_pipelines(
     end(world, other, RunState.PASSED)
     assert not server.follow(FOLLOWS).found
     assert len(runs(world)) == 1
+
+
+@pytest.mark.parametrize("branch", ["feature/y", "refs/tags/v2"])
+def test_runs_of_what_is_not_deployed_are_not_followed_unless_their_pipeline_may_deploy_it(
+    world: World, branch: str
+) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    upstream_run(world, branch=branch)
+    assert not server.follow(FOLLOWS).found
+    upstream_run(world, branch=branch, deploys=("main", branch))
+    assert server.follow(FOLLOWS).found
+    assert [run.change.note for run in runs(world)] == ["after prep#2 passed"]
+
+
+def test_a_pipeline_that_follows_another_makes_no_run_at_first_sight_and_one_with_each_push(
+    world: World,
+) -> None:
+    grapes = DatasetSpec("grapes", "/data", settle=10.0)
+    follows = pipeline(after=("prep",), datasets=(grapes,))
+    server = server_of(world)
+    server.follow(follows)
+    assert world.detector.poll_source(follows, follows.sources[0]) == []
+    assert [entry.reason for entry in world.store.journal.latest()] == [
+        "main: no run at first sight: it runs after prep"
+    ]
+    upstream_run(world)
+    assert server.follow(follows).found
+    world.data.write("more.csv", b"1\n")
+    world.clock.advance(11)
+    (of_data,) = world.detector.scan_dataset(follows, grapes)
+    world.sources.push("main", "second")
+    (of_push,) = world.detector.poll_source(follows, follows.sources[0])
+    assert [run.change.cause for run in (of_data, of_push)] == [Cause.DATA, Cause.PUSH]
 
 
 def test_what_was_dealt_with_is_not_looked_through_again(world: World) -> None:

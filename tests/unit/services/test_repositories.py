@@ -39,7 +39,7 @@ def named(name: str, command: str) -> Pipeline:
         name=name,
         execution=replace(plain.execution, command=("sh", "-c", command)),
         schedules=(Schedule("* * * * *"),),
-        after=("wine.first",),
+        after=("wine.first",) if command.startswith("follow") else (),
     )
 
 
@@ -164,7 +164,7 @@ def test_a_repository_without_a_file_says_so(world: World) -> None:
 def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the_main_branch(
     repository: Repository,
 ) -> None:
-    repository.push("try", "a trap", "wine.quality steal\nwine.mine steal")
+    repository.push("try", "a trap", "wine.quality steal\nwine.mine follow")
     repository.look()
     assert repository.now["wine.quality"].schedules != ()
     assert repository.now["wine.mine"].schedules == ()
@@ -176,7 +176,7 @@ def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the
     declined = detector.run_due(repository.now["wine.mine"], Cause.SCHEDULE, (), "")
     assert isinstance(declined, Declined)
     assert "has no such pipeline" in declined.why
-    repository.push("try", "the trap again", "wine.quality steal\nwine.mine steal")
+    repository.push("try", "the trap again", "wine.quality steal\nwine.mine follow")
     repository.look()
     assert [run.change.revision.branch for run in repository.runs("wine.mine")] == ["try"]
 
