@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.action import ActionSpec, Trigger
-from orchestrator.domain.baseline import BaselineSpec, Selector, SelectorKind
+from orchestrator.domain.baseline import BaselineSpec, Selector
 from orchestrator.domain.change import DatasetRole, PullRequest
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.globs import last_decides
@@ -349,6 +349,26 @@ class Limits:
     files: int = 1000
     file_size: int = 2 * GIB
     total_size: int = 4 * GIB
+    metrics: int = 50_000
+    series: int = 2_000
+    points: int = 500_000
+    """Of all series together; longer ones are thinned out, so that their shape stays."""
+    params: int = 5_000
+    plots: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CollectSpec:
+    """How a declared file, or with ``file`` empty the program's output, is read where its name does not tell.
+
+    ``file`` is a pattern as in ``Pipeline.collect``, where it stands as well. ``expression`` is a regular
+    expression with named groups; ``format`` is the name of a reader; without both, lines are read that are a
+    JSON object.
+    """
+
+    file: str = ""
+    expression: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +434,8 @@ class Pipeline:
     baselines: tuple[BaselineSpec, ...] = ()
     benchmark: Benchmark | None = None
     collect: tuple[str, ...] = ()
+    """Files of metrics that must be there."""
+    readings: tuple[CollectSpec, ...] = ()
     metrics: tuple[MetricSpec, ...] = ()
     artifacts: tuple[str, ...] = ()
     limits: Limits = Limits()
@@ -427,9 +449,8 @@ class Pipeline:
 
     def baseline_of(self, selector: Selector) -> BaselineSpec:
         """What a selector stands for: the declared baseline of that name, else one of the selector alone."""
-        named = (b for b in self.baselines if b.name == selector.argument)
-        declared = next(named, None) if selector.kind is SelectorKind.NAMED else None
-        return declared or BaselineSpec(str(selector), selector)
+        named = next((b for b in self.baselines if b.name == str(selector)), None)
+        return named or BaselineSpec(str(selector), selector)
 
     def direction_of(self, metric: str) -> Direction | None:
         """The declared direction, or the one that the name says, or None."""
