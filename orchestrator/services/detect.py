@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
 from orchestrator.domain.errors import DatasetError, InvalidInput, NotFound, RevisionGone, SourceError
@@ -39,12 +39,15 @@ from orchestrator.services.making import Declined, Maker, start_actions
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.named import Names
 from orchestrator.services.pinning import Pins, Unsettled
+from orchestrator.services.unwatched import Unwatched
 
 log = logging.getLogger(__name__)
 
 Definition: TypeAlias = Callable[[Revision], Pipeline | str]
 """The pipeline as it is at a commit, or why there is none there."""
 
+WATCHER: Final = "watcher"
+"""Who tells what was decided of what was seen."""
 _SOON = 1.0
 _ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 
@@ -72,6 +75,7 @@ class Detector:
         self._moves = Moves(sources)
         self._bursts = Bursts()
         self._doubts = Doubts()
+        self._unwatched = Unwatched()
         self._clock = clock
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._again: dict[str, float] = {}
@@ -96,11 +100,14 @@ class Detector:
             # What was seen is read before the look: else what another server sees meanwhile would seem to
             # have gone back to what is looked at here.
             seen = Seen(source.name, self._store.detection.head_counts(pipeline.name, source.name))
+            if refs is not None:
+                self._tell_unwatched(name, source, refs)
             if refs is not None and _nothing_new(source, seen.commits, refs):
                 self._bursts.keep(pipeline.name, source, ())
                 return []
             look = self._sources.refs(source)
             self._doubts.look(name, source, seen, look)
+            self._tell_unwatched(name, source, look)
             heads = watched(source, look)
             if moves := adopted(source, seen.commits, heads):
                 self._record(pipeline, source, seen.counted(moves), _adopted(moves))
@@ -387,6 +394,12 @@ class Detector:
                 next_one = run.created_at + timedelta(seconds=source.min_interval)
                 return max((next_one - self._clock.now()).total_seconds(), 0.0)
         return 0.0
+
+    def _tell_unwatched(self, name: str, source: SourceSpec, refs: Refs) -> None:
+        if told := self._unwatched.look(name, source, refs, self._clock.monotonic()):
+            subject = f"source {name}"
+            self._store.journal.note(WATCHER, subject, told, self._clock.now())
+            log.info("%s: %s", subject, told)
 
     def _wait(self, pipeline: Pipeline, source: SourceSpec, seconds: float) -> None:
         name = _name(pipeline, source)

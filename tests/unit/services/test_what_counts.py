@@ -12,6 +12,7 @@ from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, PullRequestRules, SourceSpec
 from orchestrator.domain.run import Reason, Run, RunState
+from orchestrator.services.unwatched import PAUSE
 from tests.unit.services.worlds import World, commit_id, pipeline
 
 
@@ -411,3 +412,31 @@ def test_an_occasion_runs_the_main_branch_with_the_data_as_they_are(seen: World)
     assert isinstance(run, Run)
     assert (run.change.cause, run.change.note) == (Cause.SCHEDULE, "due at 03:00")
     assert run.change.revision.branch == "main"
+
+
+class TestUnwatched:
+    def test_a_push_to_what_is_not_watched_is_told_once_with_the_rule(self, seen: World) -> None:
+        watched = watching(tags=("v*",))
+        commit = seen.sources.push("other", "wild")
+        seen.sources.tags["notver"] = commit
+        assert poll(seen, watched) == []
+        assert poll(seen, watched) == []
+        line = (
+            f"no run of other at {commit[:8]}, refs/tags/notver at {commit[:8]}, which are not watched "
+            "(branches: main; tags: v*)"
+        )
+        assert told(seen) == [line]
+
+    def test_what_is_pushed_again_and_again_unwatched_makes_one_line_in_a_while(self, seen: World) -> None:
+        watched = watching()
+        poll(seen, watched)
+        for number in range(20):
+            seen.sources.push(f"try/{number % 8}", f"wild {number}")
+            poll(seen, watched)
+        assert len(told(seen)) == 1
+        seen.clock.advance(PAUSE)
+        poll(seen, watched)
+        poll(seen, watched)
+        newest, _ = told(seen)
+        assert newest.count(" at ") == 5
+        assert ", 3 more, which are not watched" in newest
