@@ -70,6 +70,7 @@ from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
 from orchestrator.services.recover import forget_checkpoints, welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.repository import RepositoryPipelines
+from orchestrator.services.reproduce import Reproducer
 from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
 from orchestrator.services.statuses import StatusTeller
@@ -434,6 +435,11 @@ class Application:
     def planner(self) -> Planner:
         """Says what would run."""
         return Planner(self.store, self.sources, self.datasets, self.clock)
+
+    @cached_property
+    def reproducer(self) -> Reproducer:
+        """Repeats runs."""
+        return Reproducer(self.store, self.clock)
 
     @cached_property
     def evaluator(self) -> Evaluator:

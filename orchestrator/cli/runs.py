@@ -200,6 +200,37 @@ def retry(ref: str, host: str | None, wait: bool, follow: bool) -> int:
 
 
 @_takes_reference
+@runs.command("reproduce")
+@click.option("--host", metavar="NAME", help="Execute on this host alone.")
+@click.option("--wait/--no-wait", default=True, help="Stay until the end (the default).")
+@click.option("--follow", "-f", is_flag=True, help="Show the log as well.")
+@global_options
+def reproduce(ref: str, host: str | None, wait: bool, follow: bool) -> int:
+    """Do a run again with the same commit, data, image and seeds, and say whether the numbers agree.
+
+    It passes when the metrics that are declared or judged are the same to the last digit; without any, all
+    must be. It deploys nothing and is nobody's baseline.
+    """
+    from orchestrator.cli.attach import stay_with
+    from orchestrator.cli.hostnames import require_host
+    from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.views import reference, run_json
+
+    settings = this()
+    with settings.application() as app:
+        if host is not None:
+            require_host(app, host)
+        old = app.store.runs.find(ref)
+        made = app.reproducer.enqueue(old, who(), host)
+        say(f"{reference(made)} enqueued: {reference(old)} with its seeds, {made.change.revision.short}")
+        if wait or follow:
+            return stay_with(app, made, show_log=follow, as_json=settings.json)
+        if settings.json:
+            print_json(run_json(app, made))
+        return PASSED
+
+
+@_takes_reference
 @runs.command("keep")
 @click.option("--reason", required=True, help="Why; it stays in the journal.")
 @global_options

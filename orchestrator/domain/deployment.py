@@ -123,6 +123,8 @@ def why_not_trusted(run: Run, pipeline: Pipeline) -> str | None:
 
 def why_not_trusted_with(cause: Cause, purpose: Purpose, branch: str, pipeline: Pipeline) -> str | None:
     """As :func:`why_not_trusted`, of a run of which only this is known."""
+    if purpose is Purpose.REPRODUCE:
+        return "a run that repeats another one says nothing new"
     if cause not in _DEPLOYING_CAUSES and purpose is not Purpose.BASELINE:
         return f"a run caused by {cause.value} never deploys"
     if pipeline.untrusted or branch.startswith(PULLS):

@@ -442,8 +442,8 @@ def progress(
     While any replicate is not final the run stays. A crashed replicate is never dropped: when all have ended,
     the worst one decides (cancelled, then failed, then errored); all succeeded means the gate may judge. A
     run that is to be cancelled does not wait for what no worker has begun: its queued attempts count as
-    cancelled, without a reason. Up to ``max_failed`` replicates may have ended badly, beside at least one that
-    did not.
+    cancelled, without a reason. Up to ``max_failed`` replicates may have ended badly, beside one at least
+    that did not.
     """
     latest = latest_tries(attempts)
     tries: list[NewTry] = []

@@ -28,6 +28,7 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services.measuring import measured
 from orchestrator.services.references import References, Waiting
+from orchestrator.services.reproduce import Reproducer
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ def actions_for(
 ) -> tuple[NewAction, ...]:
     """The actions that a final state owes, in the order written.
 
-    A run that only measures a baseline owes none.
+    A run that measures a baseline, or repeats another one, owes none.
     """
-    if purpose is Purpose.BASELINE:
+    if purpose is not Purpose.TRAIN:
         return ()
     triggers = {_TRIGGERS[state]}
     if is_fixed(state, previous):
@@ -74,6 +75,7 @@ class Evaluator:
         self._store = store
         self._clock = clock
         self._references = References(store, clock)
+        self._reproducer = Reproducer(store, clock)
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
 
@@ -175,10 +177,14 @@ class Evaluator:
             )
         if run.id in self._waiting and not self._store.runs.get(self._waiting[run.id]).state.final:
             return run
+        self._waiting.pop(run.id, None)
         pipeline = self._store.runs.definition(run.id)
         if run.purpose is Purpose.BASELINE:
             verdict = Verdict(Outcome.PASS, "measured again for comparison, not judged")
             return self._end(run, RunState.PASSED, None, verdict.sentence, verdict)
+        if run.purpose is Purpose.REPRODUCE:
+            verdict = self._reproducer.judge(run, pipeline)
+            return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict)
         verdict_or_wait = self._judge(run, pipeline)
         if isinstance(verdict_or_wait, Waiting):
             self._waiting[run.id] = verdict_or_wait.run_id

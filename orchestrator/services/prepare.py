@@ -36,6 +36,7 @@ from orchestrator.services.code import CodeArchives
 from orchestrator.services.gpus import Gpus
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
+from orchestrator.services.reproduce import image_to_repeat
 from orchestrator.services.staging import Stager
 from orchestrator.services.supply import ImageSupply
 
@@ -90,9 +91,12 @@ class Preparer:
         setup command runs or data are sent.
         """
         runner, (source, commit) = pipeline.runner, _source(run, pipeline)
+        repeated = image_to_repeat(self._store, run, attempt)
+        there = repeated if repeated and engine.find_image(repeated) is not None else ""
         # A stranger's commit on no branch shares with nobody.
         whose = f"{source.location} {run.change.revision.branch or commit}" if pipeline.untrusted else ""
-        if isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None:
+        from_code = isinstance(runner.image, RepositoryImage) or pipeline.execution.setup is not None
+        if from_code and not there:
             with self._code.checkout(source, commit) as checkout:
                 network = self._network(engine, host, slot, runner, interrupt, progress)
                 image = self._image(engine, pipeline, checkout, interrupt, progress, network, whose)
@@ -101,7 +105,11 @@ class Preparer:
             # The code is packed beside the engine's own work.
             code = self._code.begin(source, commit, runner.uid, runner.gid)
             network = self._network(engine, host, slot, runner, interrupt, progress)
-            image = self._image(engine, pipeline, None, interrupt, progress, network, whose)
+            image = (
+                (there, there)
+                if there
+                else self._image(engine, pipeline, None, interrupt, progress, network, whose)
+            )
         mounts: list[VolumeMount] = []
         folders: list[FolderMount] = []
         for version in run.change.datasets:
