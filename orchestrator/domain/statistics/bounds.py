@@ -17,7 +17,10 @@ from orchestrator.domain.statistics.noise import Noise, mean, squares
 from orchestrator.domain.statistics.quantiles import f_quantile, t_probability, t_quantile
 
 DEFAULT_ALPHA: Final = 0.05
-_VARIANCE_ALPHA: Final = 0.05
+VARIANCE_ALPHA: Final = 0.025
+"""How often an equally noisy candidate is taken for a noisier one, which costs power; see
+docs/statistics.md.
+"""
 _ROUNDING: Final = 1e-12
 """Values that differ by no more than this share of themselves are equal: rounding alone does that."""
 
@@ -92,14 +95,16 @@ def compare(
     sign: int = 1,
     resolution: float = 0.0,
     bound: Bound | None = None,
+    equal_noise: bool = False,
 ) -> Interval:
     """The gain of the mean of ``candidate`` over that of ``baseline``, one value per replicate.
 
     With a ledger, both sides and the ledger are one estimate of the noise; where the candidate's own noise is
-    beyond its F 95 % point over the ledger's, Welch's t takes its place and ``variance_increased`` is set.
-    Without a ledger it is Student's t for as many replicates on either side, or for a single one on one side
-    (which then lends the other's variance), else Welch's. Two single runs and no ledger: UNREPLICATED.
-    Replicates, and a ledger if there is one, that do not vary at all: DETERMINISTIC.
+    beyond the ledger's by an F test at VARIANCE_ALPHA, Welch's t takes its place and ``variance_increased``
+    is set; ``equal_noise`` takes it for granted instead that it is not. Without a ledger it is Student's t
+    for as many replicates on either side, or for a single one on one side (which then lends the other's
+    variance), else Welch's. Two single runs and no ledger: UNREPLICATED. Replicates, and a ledger if there
+    is one, that do not vary at all: DETERMINISTIC.
 
     The noise is never taken as less than ``resolution``, the smallest step of the metric (one over the
     number of rows for an accuracy); 0: unknown. ``bound`` is for sequential looks; alpha is then the
@@ -114,7 +119,7 @@ def compare(
     if own == other == 0 and (ledger is None or ledger.sd == 0):
         replicated = k_c > 1 or k_b > 1 or ledger is not None
         return _point(gain, alpha, k_c, k_b, Method.DETERMINISTIC if replicated else Method.UNREPLICATED)
-    increased = ledger is not None and _increased(own, k_c, ledger)
+    increased = ledger is not None and not equal_noise and _increased(own, k_c, ledger)
     ledger_df = ledger.df if ledger else 0
     known = (ledger.df * ledger.sd**2 if ledger else 0.0) + other
     pooled_df = ledger_df + k_c + k_b - 2
@@ -239,7 +244,7 @@ def _point(gain: float, alpha: float, k_c: int, k_b: int, method: Method) -> Int
 def _increased(own: float, k_c: int, ledger: Noise) -> bool:
     if k_c < 2 or ledger.sd == 0:
         return False
-    return own / (k_c - 1) / ledger.sd**2 > f_quantile(1 - _VARIANCE_ALPHA, k_c - 1, ledger.df)
+    return own / (k_c - 1) / ledger.sd**2 > f_quantile(1 - VARIANCE_ALPHA, k_c - 1, ledger.df)
 
 
 def _welch(first: float, first_df: int, second: float, second_df: int) -> tuple[float, float]:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 RESAMPLES: Final = 1000
 _FEWEST_RESAMPLES: Final = 200
-_MOST_DRAWN: Final = 100_000_000
+_MOST_DRAWN: Final = 60_000_000
 """Rows times models times resamples: what a bootstrap may cost, in the order of two seconds."""
+_CHUNK: Final = 2_000_000
+"""Weights that are in memory at once."""
 
 Score = Callable[["Floats", "Floats", "Floats"], "Floats"]
 """A metric of weighted rows: labels (rows), predictions (rows), weights (resamples x rows) to one value
@@ -155,25 +157,44 @@ def paired_bootstrap(
     values = [np.array([score(truth, run, whole)[0] for run in side]) for side in sides]
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError("the metric is not defined on these rows: are all labels the same?")
-    models = sum(len(side) for side in sides)
-    resamples = max(_FEWEST_RESAMPLES, min(RESAMPLES, _MOST_DRAWN // (rows * models)))
     random = np.random.default_rng(seed)
-    chunk = max(1, 4_000_000 // rows)
-    parts: list[list[Floats]] = [[], []]
-    for start in range(0, resamples, chunk):
-        drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=min(chunk, resamples - start))
-        weights = drawn.astype(np.float64)
-        for side, part in zip(sides, parts, strict=True):
-            part.append(np.stack([score(truth, run, weights) for run in side]))
-    drawn_values = [np.concatenate(part, axis=1) for part in parts]
-    defined = np.isfinite(drawn_values[0]).all(axis=0) & np.isfinite(drawn_values[1]).all(axis=0)
-    if defined.sum() < _FEWEST_RESAMPLES / 2:
-        raise ValueError("the metric is not defined on most resamples of these rows: too few of one label")
-    mine, theirs = (part[:, defined] for part in drawn_values)
+    models = sum(len(side) for side in sides)
+    # The error shrinks with the number of rows as is known: many rows need not all be drawn to find it.
+    used = min(rows, max(1, _MOST_DRAWN // (models * _FEWEST_RESAMPLES)))
+    if used < rows:
+        chosen = random.choice(rows, used, replace=False)
+        truth, sides = truth[chosen], (sides[0][:, chosen], sides[1][:, chosen])
+    mine, theirs = _resampled(score, truth, sides, min(RESAMPLES, _MOST_DRAWN // (used * models)), random)
     gain = sign * float(values[0].mean() - values[1].mean())
-    of_rows = float((mine.mean(axis=0) - theirs.mean(axis=0)).var(ddof=1))
-    of_seeds = _beyond_rows(values, [_apart(side) for side in (mine, theirs)])
+    of_rows = float((mine.mean(axis=0) - theirs.mean(axis=0)).var(ddof=1)) * used / rows
+    of_seeds = _beyond_rows(values, [_apart(side) * used / rows for side in (mine, theirs)])
     return _interval(gain, of_rows, of_seeds, (len(mine), len(theirs)), alpha, Method.BOOTSTRAP)
+
+
+def _resampled(
+    score: Score, labels: Floats, sides: tuple[Floats, Floats], count: int, random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """The metric of each run, runs x resamples, where it is defined for all of them."""
+    import numpy as np
+
+    rows = labels.size
+    chunk = max(1, _CHUNK // rows)
+    parts: tuple[list[Floats], list[Floats]] = ([], [])
+    for start in range(0, count, chunk):
+        weights = np.array(
+            [
+                np.bincount(random.integers(0, rows, rows, dtype=np.int32), minlength=rows)
+                for _ in range(min(chunk, count - start))
+            ],
+            dtype=np.float64,
+        )
+        for side, part in zip(sides, parts, strict=True):
+            part.append(np.stack([score(labels, run, weights) for run in side]))
+    mine, theirs = (np.concatenate(part, axis=1) for part in parts)
+    defined = np.isfinite(mine).all(axis=0) & np.isfinite(theirs).all(axis=0)
+    if defined.sum() < count / 2:
+        raise ValueError("the metric is not defined on most resamples of these rows: too few of one label")
+    return mine[:, defined], theirs[:, defined]
 
 
 def f1(labels: Floats, predictions: Floats, weights: Floats) -> Floats:
@@ -191,13 +212,17 @@ def auc(labels: Floats, predictions: Floats, weights: Floats) -> Floats:
     import numpy as np
 
     order = np.argsort(predictions, kind="stable")
-    ordered, positive = weights[:, order], labels[order] > 0.5
     starts = np.flatnonzero(np.r_[True, np.diff(predictions[order]) != 0])
-    won = np.add.reduceat(ordered * positive, starts, axis=1)
-    lost = np.add.reduceat(ordered * ~positive, starts, axis=1)
-    below = np.cumsum(lost, axis=1) - lost / 2
-    pairs = won.sum(axis=1) * lost.sum(axis=1)
-    area = (won * below).sum(axis=1)
+    # Rows come first from here on: reordering then moves whole lines of memory.
+    ordered = np.ascontiguousarray(weights.T)[order]
+    lost = np.where((labels[order] > 0.5)[:, None], 0.0, ordered)
+    won = ordered - lost
+    if len(starts) < len(order):
+        won, lost = np.add.reduceat(won, starts, axis=0), np.add.reduceat(lost, starts, axis=0)
+    below = np.cumsum(lost, axis=0)
+    pairs = won.sum(axis=0) * below[-1]
+    below -= lost / 2
+    area = np.einsum("ij,ij->j", won, below)
     share: Floats = np.divide(area, pairs, out=np.full_like(area, np.nan), where=pairs > 0)
     return share
 
