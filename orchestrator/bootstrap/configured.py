@@ -10,6 +10,7 @@ from orchestrator.bootstrap.forge import forge_url
 from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
+from orchestrator.config.models.collect import declared_files, declared_readings
 from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.replicates import looks_plan, most_replicates
@@ -104,13 +105,23 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         priority=file.priority,
         replicates=most_replicates(file.replicates),
         looks=looks_plan(file.replicates),
-        collect=tuple(file.collect),
+        collect=declared_files(file.collect),
+        readings=declared_readings(file.collect),
         metrics=tuple(
             MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)
             for name, m in file.metrics.items()
         ),
         artifacts=tuple(file.artifacts),
-        limits=Limits(limits.files, limits.file_size, limits.total_size),
+        limits=Limits(
+            limits.files,
+            limits.file_size,
+            limits.total_size,
+            limits.metrics,
+            limits.series,
+            limits.points,
+            limits.params,
+            limits.plots,
+        ),
         gate=Gate(file.checks(), OnInconclusive(file.gate.on_inconclusive)),
         actions=tuple(
             (Trigger(trigger), _action(action, file))

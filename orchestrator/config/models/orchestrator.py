@@ -53,6 +53,37 @@ class ArtifactLimits(Model):
     total_size: Size = Field(
         default=4 * GIB, description="Most that is kept of one attempt in all.", examples=["4g"]
     )
+    metrics: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=50_000,
+        description="Most metrics of one attempt; those that a gate judges go first.",
+        examples=[50_000],
+        json_schema_extra={"x-unit": "metrics"},
+    )
+    series: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2_000,
+        description="Most series of one attempt: metrics over the course of the training.",
+        examples=[2_000],
+        json_schema_extra={"x-unit": "series"},
+    )
+    points: Annotated[int, Field(ge=1_000, le=10_000_000)] = Field(
+        default=500_000,
+        description="Most points of all series of one attempt together. Longer ones are thinned out: each "
+        "stretch keeps its lowest and its highest point.",
+        examples=[500_000],
+        json_schema_extra={"x-unit": "points"},
+    )
+    params: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=5_000,
+        description="Most parameters of one attempt.",
+        examples=[5_000],
+        json_schema_extra={"x-unit": "parameters"},
+    )
+    plots: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=500,
+        description="Most pictures and charts of one attempt that are shown.",
+        examples=[500],
+        json_schema_extra={"x-unit": "plots"},
+    )
 
 
 def _database(value: Plain, info: ValidationInfo) -> Plain:

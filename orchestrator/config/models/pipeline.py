@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from orchestrator.config.models.actions import Actions
+from orchestrator.config.models.collect import Collected
 from orchestrator.config.models.common import (
-    NOT_YET,
     Duration,
     Inside,
     Items,
@@ -181,12 +181,6 @@ class MetricDeclaration(Model):
     unit: Verbatim = Field(default="", description="Shown behind its values.", examples=["points"])
 
 
-def _collected(value: Plain) -> Plain:
-    if isinstance(value, dict):
-        raise wrong(f"collecting with a pattern is {NOT_YET}", "the path of a JSON file")
-    return value
-
-
 class PipelineFile(Model):
     """config/pipelines/NAME.yaml: what to watch, how to train, how to judge, what to do next."""
 
@@ -254,10 +248,11 @@ class PipelineFile(Model):
         examples=[3, {"looks": [2, 4, 8]}],
         json_schema_extra={"x-unit": "attempts"},
     )
-    collect: Items[Annotated[Inside, BeforeValidator(_collected)]] = Field(
+    collect: Items[Collected] = Field(
         default=(),
-        description="JSON files with metrics that must be there after the run.",
-        examples=[["metrics.json"]],
+        description="Files with metrics that must be there after the run, and how they, or the output, are "
+        "read where a name does not tell. What is of a known format is found without this.",
+        examples=[["metrics.json", {"file": "metrics.txt", "pattern": r"Accuracy: (?P<accuracy>[0-9.]+)"}]],
     )
     metrics: Mapping[MetricName, MetricDeclaration] = Field(
         default={}, description="Metrics by name.", examples=[{"accuracy": {"direction": "higher"}}]

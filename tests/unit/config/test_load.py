@@ -263,11 +263,20 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             "collect: metrics.json",
             '4:10: "metrics.json" is text; expected a list; did you mean "[metrics.json]"?',
         ),
-        ("collect: [3]", '4:11: a number stands here; expected text, so in quotes: "3"'),
         (
-            "collect: [{file: a, pattern: b}]",
-            "4:11: collecting with a pattern is not available in this version",
+            "collect: [3]",
+            "4:11: a number is not possible here; expected a file, {file: …, pattern: …} or {stdout: …}",
         ),
+        ("collect: [{file: a, pattern: b}]", "4:30: the pattern has no named group, so its numbers have no"),
+        ("collect: [{stdout: '(?P<step>.)'}]", "4:20: the pattern has no named group"),
+        ("collect: [{stdout: '('}]", "4:20: the pattern cannot be used: missing ): ("),
+        ("collect: [{stdout: '(?P<a>.)(?=b)'}]", "4:20: the pattern cannot be used: invalid perl operator"),
+        ("collect: [{pattern: '(?P<a>.)'}]", '4:11: the key "file" is missing'),
+        (
+            "collect: [{file: a, pattern: '(?P<a>.)', format: csv}]",
+            "4:42: both pattern and format are given; expected one of them",
+        ),
+        ("collect: [{file: ../a}]", '4:18: "../a" leaves its folder'),
         ("artifacts: [../x]", '4:13: "../x" leaves its folder; expected a relative path'),
         ("artifacts: [/etc/passwd]", '4:13: "/etc/passwd" leaves its folder'),
         (
