@@ -444,7 +444,7 @@ class Application:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Judges runs."""
-        return Evaluator(self.store, self.clock)
+        return Evaluator(self.store, self.clock, self.sources)
 
     @cached_property
     def images(self) -> Images:

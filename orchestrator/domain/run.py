@@ -324,6 +324,8 @@ class Attempt:
     log_removed: str = ""
     gpus: tuple[Gpu, ...] = ()
     utilisation: tuple[GpuUse, ...] = ()
+    hardware: str = ""
+    """The models of its GPUs, or of the CPU of its host; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)

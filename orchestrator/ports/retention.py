@@ -8,25 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.domain.change import Cause, DatasetVersion
-from orchestrator.domain.metrics import Metric
 from orchestrator.domain.retention import Going, RunFacts
-from orchestrator.domain.run import Purpose
-
-
-@dataclass(frozen=True, slots=True)
-class PastRun:
-    """A run that passed, as far as the choice of a baseline asks. ``metrics`` by replicate."""
-
-    id: int
-    title: str
-    purpose: Purpose
-    cause: Cause
-    branch: str
-    commit: str
-    datasets: tuple[DatasetVersion, ...]
-    rerun_of: int | None
-    metrics: Mapping[int, Sequence[Metric]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +36,6 @@ class Retention(Protocol):
         """Runs that must stay with all they have, and why: kept by a person, pinned, live, or owing an
         action or a mail.
         """
-
-    def history(self, pipeline: str, metrics: Collection[str]) -> Sequence[PastRun]:
-        """The PASSED runs of a pipeline, oldest first, with these metrics of the latest tries."""
 
     def remove_runs(self, going: Sequence[Going], who: str, at: datetime) -> int:
         """Remove runs with all their rows, their journal apart; how many went. No id or number is reused."""

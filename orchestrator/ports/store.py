@@ -24,6 +24,7 @@ from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.domain.tabular import TableFacts
+from orchestrator.ports.baselines import Baselines
 from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.queue import Queue
@@ -45,6 +46,7 @@ from orchestrator.ports.records import (
 )
 from orchestrator.ports.retention import Retention
 from orchestrator.ports.secrets import SecretRows
+from orchestrator.ports.upkeep import Upkeep
 from orchestrator.ports.watches import Occasions, Watches
 
 
@@ -266,6 +268,7 @@ class Attempts(Protocol):
         at: datetime,
         container_id: str = "",
         image_digest: str = "",
+        hardware: str = "",
     ) -> Attempt:
         """Move between active states. Empty facts leave what is stored."""
 
@@ -441,6 +444,9 @@ class Store(Protocol):
     def attempts(self) -> Attempts: ...
 
     @property
+    def baselines(self) -> Baselines: ...
+
+    @property
     def actions(self) -> Actions: ...
 
     @property
@@ -472,6 +478,9 @@ class Store(Protocol):
 
     @property
     def retention(self) -> Retention: ...
+
+    @property
+    def upkeep(self) -> Upkeep: ...
 
     @property
     def watches(self) -> Watches: ...

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from orchestrator.domain.baseline import Candidate, SelectorKind, choose
+from orchestrator.domain.baseline import Place, choose, together
 from orchestrator.domain.check import Comparison
-from orchestrator.domain.deployment import why_not_trusted_with
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import Purpose
-from orchestrator.ports.retention import PastRun
+from orchestrator.domain.statistics.noise import MAX_LEDGER_RUNS
 from orchestrator.ports.store import Store
-from orchestrator.services.measuring import digest_of, measured_as
+from orchestrator.services.candidates import candidates, eligible_runs
 
 
 def baselines_now(store: Store, pipelines: Iterable[Pipeline]) -> dict[int, str]:
-    """The runs that a comparing check of these pipelines would choose, with the check.
+    """The runs that a comparing check of these pipelines would choose, with the check, and those that tell
+    their noise.
 
     Chosen are the baselines on the evaluation data of the newest run, and those on any, which count once the
-    data change; with them what was made to measure one of them again on those data.
+    data change; with them all runs that measured the same.
     """
     found: dict[int, str] = {}
     for pipeline in pipelines:
@@ -29,36 +29,33 @@ def baselines_now(store: Store, pipelines: Iterable[Pipeline]) -> dict[int, str]
 
 
 def _of_pipeline(store: Store, pipeline: Pipeline, comparisons: Sequence[Comparison]) -> dict[int, str]:
-    past = [
-        run
-        for run in store.retention.history(pipeline.name, {check.metric for check in comparisons})
-        if why_not_trusted_with(run.cause, run.purpose, run.branch, pipeline) is None
-    ]
+    past = candidates(
+        store, pipeline, eligible_runs(store, pipeline, {check.metric for check in comparisons})
+    )
     if not past:
         return {}
-    deployed = set(store.runs.deployed_ids(pipeline.name))
     pins = store.runs.pins(pipeline.name)
-    everyone = [_candidate(run, run.id in deployed) for run in past]
-    trained = [c for c, run in zip(everyone, past, strict=True) if run.purpose is Purpose.TRAIN]
-    newest = digest_of(past[-1].datasets)
+    rebased = store.baselines.rebased(pipeline.name)
+    newest = past[-1]
     found: dict[int, str] = {}
     for check in comparisons:
         direction = pipeline.direction_of(check.metric)
         if direction is None:
             continue
-        # Only `best` may choose by itself what was made to measure an old commit again.
-        pool = everyone if check.baseline.kind is SelectorKind.BEST else trained
-        for digest in (newest, ""):
-            chosen = choose(check.baseline, pool, check.metric, direction, pins, digest).candidate
-            if chosen is not None:
-                found.setdefault(chosen.measured.run_id, f"the baseline of '{check}'")
-    for run in past:
-        stands_in = run.purpose is Purpose.BASELINE and run.rerun_of in found
-        if stands_in and digest_of(run.datasets) == newest:
-            found.setdefault(run.id, "a baseline measured on the newest data")
+        spec = pipeline.baseline_of(check.baseline)
+        for digest in (newest.evaluation_digest, ""):
+            since = rebased.run_id if rebased else 0
+            chosen = choose(spec, past, check.metric, direction, pins, Place(digest), since).candidate
+            if chosen is None:
+                continue
+            found.setdefault(chosen.measured.run_id, f"the baseline of '{check}'")
+            commit = chosen.measured.commit
+            for member in together(chosen, past, replace(spec, confirm=0)):
+                found.setdefault(member.measured.run_id, f"a part of the baseline of '{check}'")
+            for member in past:
+                on_newest = member.evaluation_digest == newest.evaluation_digest
+                if member.again and on_newest and member.measured.commit == commit:
+                    found.setdefault(member.measured.run_id, "a baseline measured on the newest data")
+    for run_id in store.baselines.replicated(newest.measured.run_id, MAX_LEDGER_RUNS):
+        found.setdefault(run_id, f"the noise ledger of {pipeline.name}")
     return found
-
-
-def _candidate(run: PastRun, deployed: bool) -> Candidate:
-    measured = measured_as(run.id, run.title, run.commit, run.branch, run.metrics)
-    return Candidate(measured, run.id, digest_of(run.datasets), deployed)

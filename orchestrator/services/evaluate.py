@@ -25,7 +25,7 @@ from orchestrator.domain.run import (
 )
 from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock
+from orchestrator.ports.world import Clock, SourceControl
 from orchestrator.services.measuring import measured
 from orchestrator.services.references import References, Waiting
 from orchestrator.services.reproduce import Reproducer
@@ -71,10 +71,11 @@ def actions_for(
 class Evaluator:
     """Moves unfinished runs on. One thread."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, sources: SourceControl | None = None) -> None:
+        """``sources`` tell where branches left the default branch."""
         self._store = store
         self._clock = clock
-        self._references = References(store, clock)
+        self._references = References(store, clock, sources)
         self._reproducer = Reproducer(store, clock)
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
@@ -180,6 +181,7 @@ class Evaluator:
         self._waiting.pop(run.id, None)
         pipeline = self._store.runs.definition(run.id)
         if run.purpose is Purpose.BASELINE:
+            self._references.note(run)
             verdict = Verdict(Outcome.PASS, "measured again for comparison, not judged")
             return self._end(run, RunState.PASSED, None, verdict.sentence, verdict)
         if run.purpose is Purpose.REPRODUCE:
@@ -187,7 +189,8 @@ class Evaluator:
             return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict)
         verdict_or_wait = self._judge(run, pipeline)
         if isinstance(verdict_or_wait, Waiting):
-            self._waiting[run.id] = verdict_or_wait.run_id
+            if verdict_or_wait.run_id is not None:
+                self._waiting[run.id] = verdict_or_wait.run_id
             if run.state is RunState.EVALUATING:
                 return run
             return self._store.runs.move(run.id, run.state, RunState.EVALUATING, self._clock.now())
@@ -218,6 +221,7 @@ class Evaluator:
         }
         looks = looks_of(pipeline, run.purpose, run.replicates)
         context = JudgingContext(
+            ledger=against.ledger,
             look=look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0,
             looks=looks if len(looks) > 1 else (),
             pair_seeds=pipeline.looks.pair_seeds,

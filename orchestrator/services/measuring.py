@@ -1,15 +1,21 @@
-"""What runs measured, and on which evaluation data: the values that judging compares."""
+"""What runs measured, on which evaluation data and with what: the values that judging compares, and which of
+them may be taken together.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.domain.baseline import Measured
 from orchestrator.domain.change import Change, DatasetRole, DatasetVersion
+from orchestrator.domain.codec import to_plain
 from orchestrator.domain.metrics import Metric
-from orchestrator.domain.run import Run
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import Attempt, AttemptState, Run, latest_tries
+from orchestrator.ports.baselines import Keys
 
 
 def measured(run: Run, metrics: Mapping[int, Sequence[Metric]]) -> Measured:
@@ -54,3 +60,37 @@ def digest_of(datasets: Iterable[DatasetVersion]) -> str:
         if version.role is DatasetRole.EVALUATION:
             digest.update(f"{version.dataset}={version.fingerprint}\n".encode())
     return digest.hexdigest()
+
+
+def keys_of(run: Run, pipeline: Pipeline, attempts: Sequence[Attempt], benchmark_image: str = "") -> Keys:
+    """What a run was measured with; ``benchmark_image`` is the digest of the image of its benchmark."""
+    return Keys(
+        evaluation=evaluation_digest(run.change),
+        metric_code=metric_code(pipeline, benchmark_image),
+        hardware=_hardware(attempts),
+        recipe=recipe_of(run.change.revision.commit, run.change.datasets, pipeline),
+    )
+
+
+def metric_code(pipeline: Pipeline, benchmark_image: str = "") -> str:
+    """Names how metrics come about: the blocks that collect, declare and compute them."""
+    return _digest(pipeline.collect, pipeline.metrics, pipeline.benchmark, benchmark_image)
+
+
+def recipe_of(commit: str, datasets: Iterable[DatasetVersion], pipeline: Pipeline) -> str:
+    """Names what is trained: equal recipes make runs that differ by chance alone."""
+    data = sorted((v.dataset, v.role.value, v.fingerprint) for v in datasets)
+    execution, image = pipeline.execution, pipeline.runner.image
+    how = (execution.command, execution.setup, execution.env, image, pipeline.untrusted)
+    return _digest(commit, data, how, metric_code(pipeline))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(to_plain(parts), sort_keys=True).encode()).hexdigest()
+
+
+def _hardware(attempts: Sequence[Attempt]) -> str:
+    """The models that a run's replicates computed on; empty where any is not known."""
+    sound = [a for a in latest_tries(attempts) if a.state is AttemptState.SUCCEEDED]
+    models = {attempt.hardware for attempt in sound}
+    return "" if "" in models else " + ".join(sorted(models))

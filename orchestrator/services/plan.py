@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from orchestrator.domain.baseline import Candidate, SelectorKind, choose
+from orchestrator.domain.baseline import Place, SelectorKind, choose, pooled, together
 from orchestrator.domain.change import DatasetRole, Refs
 from orchestrator.domain.check import Comparison
-from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import RevisionGone
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
-from orchestrator.domain.run import Purpose
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, DatasetSource, SourceControl
+from orchestrator.services.candidates import candidates, eligible_runs
 from orchestrator.services.heads import Head, adopted, branches_of, is_branch, is_mark, watched
-from orchestrator.services.measuring import evaluation_digest, measured
 from orchestrator.services.moves import Moves
 
 
@@ -62,6 +60,10 @@ class BaselineLook:
     check: str
     baseline: str
     why_none: str = ""
+    measurements: int = 0
+    """How many there are of it on its evaluation data."""
+    wanted: int = 0
+    """How many are wanted; 0: whatever there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,37 +146,36 @@ class Planner:
     def baselines(self, pipeline: Pipeline, data: tuple[DataLook, ...] = ()) -> tuple[BaselineLook, ...]:
         """What each comparing check would be compared with now; ``data`` tells what changed since."""
         comparisons = [check for check in pipeline.gate.checks if isinstance(check, Comparison)]
-        runs = [
-            r for r in self._store.runs.measured_runs(pipeline.name) if why_not_trusted(r, pipeline) is None
-        ]
         if not comparisons:
             return ()
-        deployed = set(self._store.runs.deployed_ids(pipeline.name))
+        metrics = {check.metric for check in comparisons}
+        past = candidates(self._store, pipeline, eligible_runs(self._store, pipeline, metrics))
         pins = self._store.runs.pins(pipeline.name)
-        digest = evaluation_digest(runs[-1].change) if runs else ""
+        rebased = self._store.baselines.rebased(pipeline.name)
+        since = rebased.run_id if rebased else 0
+        place = Place(past[-1].evaluation_digest if past else "")
         fresh = any(look.role is DatasetRole.EVALUATION and look.news is not News.NONE for look in data)
         looks = []
         for check in comparisons:
-            pool = [
-                Candidate(
-                    measured(run, self._store.runs.metrics(run.id)),
-                    run.id,
-                    evaluation_digest(run.change),
-                    run.id in deployed,
-                )
-                for run in runs
-                if run.purpose is Purpose.TRAIN or check.baseline.kind is SelectorKind.BEST
-            ]
             direction = pipeline.direction_of(check.metric)
             if direction is None:
                 looks.append(BaselineLook(str(check), "", f"the direction of {check.metric} is not known"))
                 continue
-            chosen = choose(check.baseline, pool, check.metric, direction, pins, digest)
+            spec = pipeline.baseline_of(check.baseline)
+            if spec.select.kind is SelectorKind.MERGE_BASE:
+                why = "it is chosen for each change, by the commit at which its branch left"
+                looks.append(BaselineLook(str(check), "", why))
+                continue
+            chosen = choose(spec, past, check.metric, direction, pins, place, since)
             if chosen.candidate is None:
                 looks.append(BaselineLook(str(check), "", chosen.why_none))
-            else:
-                again = ", measured again on the new evaluation data" if fresh else ""
-                looks.append(BaselineLook(str(check), chosen.candidate.measured.title + again))
+                continue
+            members = together(chosen.candidate, past, spec)
+            values = pooled(members, chosen.candidate.measured).values.get(check.metric, ())
+            again = ", measured again on the new evaluation data" if fresh else ""
+            title = chosen.candidate.measured.title + again
+            wanted = spec.confirm if spec.select.kind is SelectorKind.BEST else 0
+            looks.append(BaselineLook(str(check), title, "", len(values), max(wanted, spec.replicates)))
         return tuple(looks)
 
 

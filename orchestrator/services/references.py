@@ -1,150 +1,310 @@
-"""What a run is compared with: the baseline of each comparing check, with its values.
+"""What a run is compared with: the baseline of each comparing check, with the values of all runs that
+measured the same, and the runs that tell how much metrics vary.
 
-Where a baseline was measured on other evaluation data, its commit is measured again on the run's own, and the
-verdict waits for it.
+Where a baseline was measured on other evaluation data, its commit is measured again on the run's own; where
+`best` is to be confirmed, fresh runs measure it. The verdict waits for either. What was found is written down
+once, so that each look of a run, on whichever server, compares with the same.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.baseline import Candidate, Chosen, Measured, SelectorKind, choose
-from orchestrator.domain.change import Cause, same_evaluation_data
+from orchestrator.domain.baseline import (
+    BaselineSpec,
+    Candidate,
+    Measured,
+    Place,
+    SelectorKind,
+    choose,
+    pooled,
+    together,
+)
+from orchestrator.domain.change import Cause, Revision, same_evaluation_data
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
+from orchestrator.domain.errors import NotFound
 from orchestrator.domain.gate import Reference
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose, Run, RunState
+from orchestrator.domain.statistics.noise import MAX_LEDGER_RUNS
+from orchestrator.ports.baselines import ComparedWith, Frozen
 from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import Clock
-from orchestrator.services.measuring import evaluation_digest, measured
+from orchestrator.ports.world import Clock, SourceControl
+from orchestrator.services.candidates import before, candidates, eligible_runs, note_keys
+from orchestrator.services.measuring import evaluation_digest, measured, recipe_of
+from orchestrator.services.mergebases import MergeBases
 
 log = logging.getLogger(__name__)
+
+_LOOKED_THROUGH = 500
+"""So many of a pipeline's last runs are looked through for one that measures a baseline again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The verdict waits for a baseline that is being measured on the new evaluation data."""
+    """The verdict waits: for a run that measures a baseline, or (None) for what is being found out."""
 
-    run_id: int
+    run_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """What a run is judged against: an entry for each comparing check of its gate."""
+    """What a run is judged against: an entry for each comparing check of its gate, and the replicated runs
+    that tell the noise, newest first.
+    """
 
     references: Mapping[Comparison, Reference] = field(default_factory=dict)
+    ledger: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A run that is to be judged, with all that its checks choose from."""
+
+    run: Run
+    pipeline: Pipeline
+    history: Sequence[Candidate]
+    pins: Mapping[str, int]
+    place: Place
+    since: int
 
 
 class References:
     """Finds what runs are compared with, and has it measured where it is not. Thread-safe."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, sources: SourceControl | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._merge_bases = MergeBases(store, sources, clock)
+
+    def note(self, run: Run) -> None:
+        """Write down what a measured run was measured with, for those that are compared with it."""
+        note_keys(self._store, run)
 
     def of(self, run: Run, pipeline: Pipeline) -> Against | Waiting:
         """What a measured run is to be judged against."""
+        self.note(run)
+        frozen = self._store.baselines.frozen(run.id)
+        if frozen is not None and (known := self._thawed(frozen, pipeline)) is not None:
+            return known
         comparisons = [check for check in pipeline.gate.checks if isinstance(check, Comparison)]
-        if not comparisons:
-            return Against()
-        history = self._history(run, pipeline)
-        pins = self._store.runs.pins(run.pipeline)
         references: dict[Comparison, Reference] = {}
-        for check in comparisons:
-            direction = pipeline.direction_of(check.metric)
-            if direction is None:
-                references[check] = Reference(None, f"the direction of {check.metric} is not known")
-                continue
-            reference = self._reference(run, check, history, pins, direction, pipeline)
-            if isinstance(reference, Waiting):
-                return reference
-            references[check] = reference
-        return Against(references)
+        if comparisons:
+            case = self._case(run, pipeline, comparisons)
+            if isinstance(case, Waiting):
+                return case
+            for check in comparisons:
+                reference = self._reference(case, check)
+                if isinstance(reference, Waiting):
+                    return reference
+                references[check] = reference
+        ledger = self._ledger(run, pipeline, references) if pipeline.gate.checks else []
+        compared = [
+            ComparedWith(
+                str(check), r.measured.run_id if r.measured else None, r.why_none, r.comparable, r.runs
+            )
+            for check, r in references.items()
+        ]
+        self._store.baselines.freeze(run.id, Frozen(tuple(compared), tuple(past.run_id for past in ledger)))
+        return Against(references, tuple(ledger))
 
-    def _measured(self, run: Run) -> Measured:
-        return measured(run, self._store.runs.metrics(run.id))
+    def _thawed(self, frozen: Frozen, pipeline: Pipeline) -> Against | None:
+        """What was written down, with its values; None where a run of it is gone."""
+        by_check = {each.check: each for each in frozen.checks}
+        references: dict[Comparison, Reference] = {}
+        try:
+            for check in pipeline.gate.checks:
+                if isinstance(check, Comparison):
+                    references[check] = self._reference_of(by_check[str(check)])
+            return Against(references, tuple(self._measured(run_id) for run_id in frozen.ledger))
+        except (NotFound, KeyError):
+            return None
 
-    def _history(self, run: Run, pipeline: Pipeline) -> list[tuple[Run, Candidate]]:
-        deployed = set(self._store.runs.deployed_ids(run.pipeline))
-        found = []
-        for past in self._store.runs.measured_runs(run.pipeline):
-            newer = past.change.rank > run.change.rank and past.purpose is Purpose.TRAIN
-            if past.id == run.id or newer:
-                continue
+    def _reference_of(self, told: ComparedWith) -> Reference:
+        if told.chosen is None:
+            return Reference(None, told.why_none, told.comparable)
+        chosen = self._measured(told.chosen)
+        members = [Candidate(self._measured(run_id), run_id, "") for run_id in told.runs]
+        values = pooled(members, chosen) if members else chosen
+        return Reference(values, told.why_none, told.comparable, told.runs)
+
+    def _measured(self, run_id: int) -> Measured:
+        return measured(self._store.runs.get(run_id), self._store.runs.metrics(run_id))
+
+    def _case(self, run: Run, pipeline: Pipeline, comparisons: Sequence[Comparison]) -> _Case | Waiting:
+        place = Place(evaluation_digest(run.change))
+        selected = {pipeline.baseline_of(check.baseline).select.kind for check in comparisons}
+        if SelectorKind.MERGE_BASE in selected:
+            left = self._merge_bases.of(run, pipeline)
+            if left is None:
+                return Waiting(None)
+            place = replace(place, merge_base=left.commit, default_branch=left.branch)
+        runs = eligible_runs(self._store, pipeline, {check.metric for check in comparisons})
+        rebased = self._store.baselines.rebased(pipeline.name)
+        return _Case(
+            run,
+            pipeline,
+            candidates(self._store, pipeline, before(runs, run)),
+            self._store.runs.pins(pipeline.name),
+            place,
+            rebased.run_id if rebased else 0,
+        )
+
+    def _ledger(
+        self, run: Run, pipeline: Pipeline, references: Mapping[Comparison, Reference]
+    ) -> list[Measured]:
+        """The replicated runs whose noise counts: as many as do, beside those that are compared."""
+        compared = {run_id for reference in references.values() for run_id in reference.runs}
+        wanted = MAX_LEDGER_RUNS + len(compared)
+        found: list[Measured] = []
+        for run_id in self._store.baselines.replicated(run.id, 4 * wanted):
+            past = self._store.runs.get(run_id)
+            # Whoever proposes a change could else make the noise so loud that nothing shows.
             if why_not_trusted(past, pipeline) is None:
-                found.append(
-                    (
-                        past,
-                        Candidate(
-                            self._measured(past), past.id, evaluation_digest(past.change), past.id in deployed
-                        ),
-                    )
-                )
+                found.append(self._measured(run_id))
+            if len(found) == wanted:
+                break
         return found
 
-    def _reference(
-        self,
-        run: Run,
-        check: Comparison,
-        history: Sequence[tuple[Run, Candidate]],
-        pins: Mapping[str, int],
-        direction: Direction,
-        pipeline: Pipeline,
-    ) -> Reference | Waiting:
-        mine = evaluation_digest(run.change)
-        # A run that was made to measure an old commit again stands in for it; only `best` may choose it by
-        # itself.
-        pool = [
-            c
-            for past, c in history
-            if past.purpose is Purpose.TRAIN or check.baseline.kind is SelectorKind.BEST
-        ]
-        chosen: Chosen = choose(check.baseline, pool, check.metric, direction, pins, mine)
-        if chosen.candidate is None:
-            return Reference(None, chosen.why_none)
-        if chosen.candidate.evaluation_digest == mine:
-            return Reference(chosen.candidate.measured)
-        return self._measured_again(run, chosen.candidate, pipeline)
+    def _reference(self, case: _Case, check: Comparison) -> Reference | Waiting:
+        direction = case.pipeline.direction_of(check.metric)
+        if direction is None:
+            return Reference(None, f"the direction of {check.metric} is not known")
+        spec = case.pipeline.baseline_of(check.baseline)
+        chosen = self._choose(case, spec, check.metric, direction)
+        if isinstance(chosen, Waiting | Reference):
+            return chosen
+        if chosen.evaluation_digest != case.place.evaluation_digest:
+            return self._on_new_data(case, spec, chosen)
+        members = together(chosen, case.history, spec)
+        if spec.select.kind is SelectorKind.BEST and spec.confirm:
+            return self._confirmed(case, spec, chosen, members, check.metric)
+        return _reference(members, chosen.measured)
 
-    def _measured_again(self, run: Run, old: Candidate, pipeline: Pipeline) -> Reference | Waiting:
+    def _choose(
+        self, case: _Case, spec: BaselineSpec, metric: str, direction: Direction
+    ) -> Candidate | Reference | Waiting:
+        found = choose(spec, case.history, metric, direction, case.pins, case.place, case.since)
+        if found.candidate is not None:
+            return found.candidate
+        if spec.select.kind is SelectorKind.MERGE_BASE and case.place.merge_base and not case.since:
+            revision = Revision(
+                case.run.change.revision.source, case.place.default_branch, case.place.merge_base
+            )
+            again = self._under_way(case, revision.commit)
+            if again is None:
+                note = f"where the branch of {case.run.title} left {revision.branch}"
+                return self._enqueue(case.run, case.pipeline, revision, None, spec.replicates, note)
+            return again
+        return Reference(None, found.why_none)
+
+    def _on_new_data(self, case: _Case, spec: BaselineSpec, old: Candidate) -> Reference | Waiting:
         """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued
         now.
         """
+        digest = case.place.evaluation_digest
+        there = [
+            c
+            for c in case.history
+            if c.again and c.evaluation_digest == digest and c.measured.commit == old.measured.commit
+        ]
+        if there:
+            return _reference(together(there[-1], case.history, replace(spec, confirm=0)), there[-1].measured)
         baseline = self._store.runs.get(old.measured.run_id)
-        for again in self._store.runs.listing(run.pipeline, limit=500):
+        again = self._under_way(case, old.measured.commit)
+        if isinstance(again, Reference):
+            why = f"{baseline.title}'s commit could not be measured on the new data: {again.why_none}"
+            return Reference(old.measured, why, comparable=False)
+        if again is not None:
+            return again
+        note = f"{baseline.title} measured on the evaluation data of {case.run.title}"
+        revision, count = baseline.change.revision, max(spec.confirm, spec.replicates)
+        return self._enqueue(case.run, case.pipeline, revision, baseline.id, count, note)
+
+    def _confirmed(
+        self, case: _Case, spec: BaselineSpec, best: Candidate, fresh: Sequence[Candidate], metric: str
+    ) -> Reference | Waiting:
+        """The value of `best` by runs that had no part in its choice: these are enqueued where they lack."""
+        values = pooled(fresh, best.measured)
+        if len(values.values.get(metric, ())) >= spec.confirm:
+            return _reference(fresh, best.measured)
+        again = self._under_way(case, best.measured.commit)
+        if isinstance(again, Waiting):
+            return again
+        if isinstance(again, Reference):
+            if fresh:
+                return _reference(fresh, best.measured)
+            why = f"{best.measured.title} could not be confirmed as the best: {again.why_none}"
+            return Reference(best.measured, why, comparable=False)
+        original = self._store.runs.get(best.measured.run_id)
+        missing = spec.confirm - len(values.values.get(metric, ()))
+        note = f"{original.title} measured again to confirm it as the best"
+        pipeline = self.as_trained(case.pipeline, original)
+        return self._enqueue(original, pipeline, original.change.revision, original.id, missing, note)
+
+    def as_trained(self, pipeline: Pipeline, original: Run) -> Pipeline:
+        """The pipeline with which a run can be measured again under the same recipe."""
+        commit, data = original.change.revision.commit, original.change.datasets
+        then = self._store.runs.definition(original.id)
+        if recipe_of(commit, data, pipeline) == recipe_of(commit, data, then):
+            return pipeline
+        # Hosts come and go: where it executes is as it is now.
+        return replace(then, runner=replace(pipeline.runner, image=then.runner.image))
+
+    def _under_way(self, case: _Case, commit: str) -> Reference | Waiting | None:
+        """What measures a commit on the evaluation data of the run that is judged: a run that is waited for,
+        or with the reason why it came to nothing; None when there is none.
+        """
+        for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
             if (
                 again.purpose is Purpose.BASELINE
-                and again.change.revision.commit == baseline.change.revision.commit
-                and same_evaluation_data(again.change, run.change)
+                and again.change.revision.commit == commit
+                and same_evaluation_data(again.change, case.run.change)
             ):
-                if again.state is RunState.PASSED:
-                    return Reference(self._measured(again))
                 if not again.state.final:
                     return Waiting(again.id)
                 # What failed by its own fault will again; what was our fault gets a try from each run.
-                if again.state is RunState.FAILED or again.id > run.id:
-                    why = f"{baseline.title}'s commit could not be measured on the new data: {again.message}"
-                    return Reference(old.measured, why, comparable=False)
+                if again.state is RunState.FAILED or (
+                    again.id > case.run.id and again.state is not RunState.PASSED
+                ):
+                    return Reference(None, again.message)
+        return None
+
+    def _enqueue(
+        self,
+        like: Run,
+        pipeline: Pipeline,
+        revision: Revision,
+        rerun_of: int | None,
+        replicates: int,
+        note: str,
+    ) -> Reference | Waiting:
+        """Have a commit measured on the data of the run ``like``."""
         enqueued = self._store.runs.enqueue(
             NewRun(
                 pipeline,
                 Cause.BASELINE,
-                baseline.change.revision,
-                run.change.datasets,
+                revision,
+                like.change.datasets,
                 purpose=Purpose.BASELINE,
-                rerun_of=baseline.id,
-                note=f"{baseline.title} measured on the evaluation data of {run.title}",
+                rerun_of=rerun_of,
+                note=note,
+                replicates=replicates or None,
             ),
             (),
-            run.pipeline,
+            pipeline.name,
             self._clock.now(),
         )
         if enqueued is None:
-            return Reference(old.measured, "the baseline could not be measured again", comparable=False)
-        log.info("%s waits for %s: %s", run.title, enqueued.title, enqueued.change.note)
+            return Reference(None, "the baseline could not be measured again")
+        log.info("%s: %s", enqueued.title, note)
         return Waiting(enqueued.id)
+
+
+def _reference(members: Sequence[Candidate], chosen: Measured) -> Reference:
+    return Reference(pooled(members, chosen), runs=tuple(c.measured.run_id for c in members))

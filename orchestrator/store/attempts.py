@@ -235,6 +235,7 @@ class SqlAttempts:
         at: datetime,
         container_id: str = "",
         image_digest: str = "",
+        hardware: str = "",
     ) -> Attempt:
         _require_legal(lease, before, after)
         if not (before.active and after.active):
@@ -247,6 +248,8 @@ class SqlAttempts:
             values["container_id"] = container_id
         if image_digest:
             values["image_digest"] = image_digest
+        if hardware:
+            values["hardware"] = hardware
         if after is AttemptState.RUNNING:
             values["started_at"] = at
         with self._database.writing() as session:
@@ -436,4 +439,5 @@ def _attempt(row: Row[Any]) -> Attempt:
         log_removed=removal(row.log_removed_at, row.log_removed_why),
         gpus=() if row.gpus is None else from_plain(tuple[Gpu, ...], row.gpus),
         utilisation=() if row.utilisation is None else from_plain(tuple[GpuUse, ...], row.utilisation),
+        hardware=row.hardware,
     )

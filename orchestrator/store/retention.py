@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, union, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, union, update
+from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState
-from orchestrator.domain.change import DatasetVersion
-from orchestrator.domain.codec import from_plain
 from orchestrator.domain.deployment import DeploymentState
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.metrics import Metric
 from orchestrator.domain.retention import Going, RunFacts, told_of
 from orchestrator.domain.run import AttemptState, RunState
-from orchestrator.ports.retention import Keep, PastRun
+from orchestrator.ports.retention import Keep
 from orchestrator.store.detection import forget_gone
 from orchestrator.store.engine import Database
 from orchestrator.store.journal import LATE
@@ -31,9 +28,11 @@ from orchestrator.store.tables import (
     DeploymentRow,
     JournalRow,
     KeepRow,
+    MeasurementRow,
     MetricRow,
     OutboxRow,
     PinRow,
+    RebaseRow,
     RunRow,
     StagedRow,
     StatusRow,
@@ -109,62 +108,11 @@ class SqlRetention:
                 found[run_id] = f"it is live on {server}"
             for run_id, name in session.execute(select(PinRow.run_id, PinRow.name)):
                 found[run_id] = f"pinned as {name}" if name else "pinned"
+            for run_id, pipeline in session.execute(select(RebaseRow.run_id, RebaseRow.pipeline)):
+                found[run_id] = f"the baselines of {pipeline} begin, or began, with it"
             for keep in session.scalars(select(KeepRow)):
                 found[keep.run_id] = f"kept by {keep.who}: {keep.reason}"
         return found
-
-    def history(self, pipeline: str, metrics: Collection[str]) -> Sequence[PastRun]:
-        passed = (RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED)
-        newer = aliased(AttemptRow)
-        latest = ~exists().where(
-            newer.run_id == AttemptRow.run_id,
-            newer.replicate == AttemptRow.replicate,
-            newer.number > AttemptRow.number,
-        )
-        with self._database.connected() as connection:
-            values: dict[int, dict[int, list[Metric]]] = {}
-            rows = connection.execution_options(yield_per=_ROWS).execute(
-                select(AttemptRow.run_id, AttemptRow.replicate, MetricRow.name, MetricRow.value)
-                .join(RunRow, RunRow.id == AttemptRow.run_id)
-                .outerjoin(
-                    MetricRow, and_(MetricRow.attempt_id == AttemptRow.id, MetricRow.name.in_(metrics))
-                )
-                .where(*passed, latest)
-                .order_by(AttemptRow.run_id, AttemptRow.replicate, MetricRow.id)
-            )
-            for run_id, replicate, name, value in rows:
-                found = values.setdefault(run_id, {}).setdefault(replicate, [])
-                if name is not None:
-                    found.append(Metric(name, value, "", ""))
-            runs = connection.execution_options(yield_per=_ROWS).execute(
-                select(
-                    RunRow.id,
-                    RunRow.number,
-                    RunRow.purpose,
-                    ChangeRow.cause,
-                    ChangeRow.branch,
-                    ChangeRow.revision,
-                    ChangeRow.datasets,
-                    RunRow.rerun_of,
-                )
-                .join(ChangeRow, ChangeRow.id == RunRow.change_id)
-                .where(*passed)
-                .order_by(RunRow.id)
-            )
-            return [
-                PastRun(
-                    run_id,
-                    f"{pipeline} #{number}",
-                    purpose,
-                    cause,
-                    branch,
-                    str(revision["commit"]),
-                    tuple(from_plain(DatasetVersion, version) for version in datasets),
-                    rerun_of,
-                    values.get(run_id, {}),
-                )
-                for run_id, number, purpose, cause, branch, revision, datasets, rerun_of in runs
-            ]
 
     def remove_runs(self, going: Sequence[Going], who: str, at: datetime) -> int:
         with self._database.writing() as session:
@@ -177,7 +125,15 @@ class SqlRetention:
             # From what refers to what is referred to.
             for row in (MetricRow, ArtifactRow):
                 changed(session, delete(row).where(row.attempt_id.in_(attempts)))
-            for table in (AttemptRow, OutboxRow, DeploymentRow, ActionRow, StatusRow, DecisionRow):
+            for table in (
+                AttemptRow,
+                OutboxRow,
+                DeploymentRow,
+                ActionRow,
+                StatusRow,
+                DecisionRow,
+                MeasurementRow,
+            ):
                 changed(session, delete(table).where(table.run_id.in_(ids)))
             changed(session, delete(RunRow).where(RunRow.id.in_(ids)))
             of = select(ChangeRow.pipeline, ChangeRow.branch).where(ChangeRow.id.in_(changes)).distinct()
@@ -356,7 +312,9 @@ def _used_at() -> ColumnElement[datetime]:
 def _compared_with(verdict: object) -> tuple[int, ...]:
     """The runs that a verdict names, without making the whole of it."""
     checks = verdict.get("checks", ()) if isinstance(verdict, dict) else ()
-    named = (check.get("baseline_run") for check in checks)
+    named = (
+        run_id for check in checks for run_id in (check.get("baseline_run"), *check.get("baseline_runs", ()))
+    )
     return tuple(dict.fromkeys(run_id for run_id in named if run_id is not None))
 
 
@@ -377,6 +335,7 @@ def _unneeded(session: Session, going: Sequence[Going]) -> dict[int, RunState]:
             ~exists().where(DeploymentRow.run_id == RunRow.id, DeploymentRow.state == DeploymentState.ACTIVE),
             ~exists().where(PinRow.run_id == RunRow.id),
             ~exists().where(KeepRow.run_id == RunRow.id),
+            ~exists().where(RebaseRow.run_id == RunRow.id),
         )
     )
     return dict(rows.all())

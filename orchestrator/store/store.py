@@ -11,6 +11,7 @@ from orchestrator.store import migrations
 from orchestrator.store.actions import SqlActions
 from orchestrator.store.approvals import SqlApprovals
 from orchestrator.store.attempts import SqlAttempts
+from orchestrator.store.baselines import SqlBaselines
 from orchestrator.store.deliveries import SqlDeliveries
 from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
@@ -26,6 +27,7 @@ from orchestrator.store.servers import SqlServers
 from orchestrator.store.statuses import SqlStatuses
 from orchestrator.store.tables import LOST_ATTEMPTS, MetaRow, lost_ranges
 from orchestrator.store.transitions import Tokens, inserted
+from orchestrator.store.upkeep import SqlUpkeep
 from orchestrator.store.watches import SqlWatches
 
 
@@ -42,6 +44,7 @@ class SqlStore:
         self._detection = SqlDetection(database)
         self._runs = SqlRuns(database, tokens)
         self._attempts = SqlAttempts(database, tokens)
+        self._baselines = SqlBaselines(database)
         self._actions = SqlActions(database, tokens)
         self._deployments = SqlDeployments(database)
         self._servers = SqlServers(database)
@@ -53,6 +56,7 @@ class SqlStore:
         self._approvals = SqlApprovals(database)
         self._journal = SqlJournal(database)
         self._retention = SqlRetention(database)
+        self._upkeep = SqlUpkeep(database)
         self._watches = SqlWatches(database)
         self._occasions = SqlOccasions(database)
         self._instance = _instance(database, tokens)
@@ -72,6 +76,10 @@ class SqlStore:
     @property
     def attempts(self) -> SqlAttempts:
         return self._attempts
+
+    @property
+    def baselines(self) -> SqlBaselines:
+        return self._baselines
 
     @property
     def actions(self) -> SqlActions:

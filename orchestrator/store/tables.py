@@ -269,6 +269,8 @@ class AttemptRow(Leased, Base):
     log_removed_why: Mapped[str | None]
     gpus: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
     utilisation: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    hardware: Mapped[str] = mapped_column(server_default=text("''"))
+    """The models of its GPUs, or of the CPU of its host; empty: not known."""
 
 
 class SlotRow(Base):
@@ -347,6 +349,35 @@ class PinRow(Base):
     pipeline: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+
+
+class MeasurementRow(Base):
+    """What a run was measured with, and what it was compared with."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index(None, "pipeline", "evaluation", "metric_code", "hardware"),)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    pipeline: Mapped[str]
+    evaluation: Mapped[str]
+    metric_code: Mapped[str]
+    hardware: Mapped[str]
+    recipe: Mapped[str]
+    compared: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+
+
+class RebaseRow(Base):
+    """A run with which a pipeline's baselines begin anew; the newest counts."""
+
+    __tablename__ = "rebases"
+    __table_args__ = (_NEVER_REUSED,)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pipeline: Mapped[str] = mapped_column(index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    who: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
 
 
 class KeepRow(Base):

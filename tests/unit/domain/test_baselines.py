@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.baseline import Candidate, Chosen, choose, parse_selector
+from orchestrator.domain.baseline import BaselineSpec, Candidate, Chosen, Place, choose, parse_selector
 from orchestrator.domain.metrics import Direction
 from tests.unit.domain.examples import measured
 
@@ -29,7 +29,8 @@ def chosen(
     direction: Direction = Direction.HIGHER,
     pins: dict[str, int] | None = None,
 ) -> Chosen:
-    return choose(parse_selector(selector), history, "accuracy", direction, pins or {}, "e1")
+    spec = BaselineSpec(selector, parse_selector(selector))
+    return choose(spec, history, "accuracy", direction, pins or {}, Place("e1"))
 
 
 def chosen_id(selector: str, *history: Candidate, direction: Direction = Direction.HIGHER) -> int:

@@ -114,8 +114,8 @@ def test_what_is_no_check_is_refused_with_the_text_and_a_remedy(text: str) -> No
 
 
 def test_a_comparison_with_an_unknown_baseline_is_refused_for_its_baseline() -> None:
-    with pytest.raises(InvalidSelector, match="'main' is no baseline; write best, previous"):
-        parse_check("accuracy not worse than main")
+    with pytest.raises(InvalidSelector, match="'main:x' is no baseline; write best, previous"):
+        parse_check("accuracy not worse than main:x")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,8 @@ def test_a_margin_is_absolute_or_a_share_of_the_baseline() -> None:
         ("branch:main", Selector(SelectorKind.BRANCH, "main")),
         ("branch:a:b", Selector(SelectorKind.BRANCH, "a:b")),
         ("run:7", Selector(SelectorKind.RUN, "7")),
+        ("merge_base", Selector(SelectorKind.MERGE_BASE)),
+        ("main", Selector(SelectorKind.NAMED, "main")),
     ],
 )
 def test_a_selector_is_read(text: str, selector: Selector) -> None:
@@ -168,7 +170,6 @@ def test_a_selector_is_read(text: str, selector: Selector) -> None:
     "text",
     [
         "",
-        "Best",
         "best:",
         "best:1",
         "previous:2",
@@ -182,8 +183,8 @@ def test_a_selector_is_read(text: str, selector: Selector) -> None:
         "run:07",
         "run:7a",
         "run:٣",
-        "main",
-        "merge_base",
+        "main x",
+        "merge_base:x",
     ],
 )
 def test_what_is_no_selector_is_refused(text: str) -> None:

@@ -67,7 +67,8 @@ class House:
     ) -> Run:
         """A run that ended so many days ago, and left these contents and a log."""
         store, at = self.world.store, self.days_ago(days)
-        revision = Revision("repo", "main", "a" * 40, "a subject", "Ana", "ana@example.org")
+        commit = f"{len(store.runs.listing(limit=1000)):040x}"
+        revision = Revision("repo", "main", commit, "a subject", "Ana", "ana@example.org")
         run = store.runs.enqueue(NewRun(made_of, Cause.PUSH, revision, datasets), (), made_of.name, at)
         assert run is not None
         (attempt,) = store.attempts.of_run(run.id)

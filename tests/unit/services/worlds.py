@@ -430,7 +430,7 @@ class World:
         act_as_stager(self.engine)
         self.hosts: tuple[HostSpec, ...] = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
-        self.evaluator = Evaluator(self.store, self.clock)
+        self.evaluator = Evaluator(self.store, self.clock, self.sources)
         self.woken = threading.Event()
         self.servers = FakeServers()
         self.mailer: FakeMailer | None = FakeMailer()

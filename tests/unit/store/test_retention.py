@@ -314,7 +314,7 @@ def test_the_history_is_measured_as_judging_measures_it(store: SqlStore) -> None
     run = trained(store)
     replicated = passed(store, new_run(pipeline(replicates=2)))
     enqueue(store)
-    past = store.retention.history("wine", {"accuracy"})
+    past = store.baselines.history("wine", {"accuracy"})
     assert [(p.id, p.title, p.branch, p.purpose) for p in past] == [
         (run.id, "wine #1", "main", Purpose.TRAIN),
         (replicated.id, "wine #2", "main", Purpose.TRAIN),
@@ -328,7 +328,7 @@ def test_the_history_is_measured_as_judging_measures_it(store: SqlStore) -> None
     assert anew(0).values == {"accuracy": (0.9,)}
     assert list(past[1].metrics) == [0, 1]
     assert past[0].datasets == (DATA,)
-    assert store.retention.history("wine", {"loss"})[0].metrics == {0: []}
+    assert store.baselines.history("wine", {"loss"})[0].metrics == {0: []}
 
 
 def test_the_last_use_of_images_and_data_is_known_by_host(store: SqlStore) -> None:

@@ -1,0 +1,60 @@
+"""The runs of the past that may be baselines, as the domain chooses among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from orchestrator.domain.baseline import Candidate
+from orchestrator.domain.deployment import why_not_trusted_with
+from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.run import Purpose, Run
+from orchestrator.ports.baselines import PastRun
+from orchestrator.ports.store import Store
+from orchestrator.services.measuring import digest_of, keys_of, measured_as
+
+
+def eligible_runs(store: Store, pipeline: Pipeline, metrics: Collection[str]) -> list[PastRun]:
+    """The runs that passed and may be baselines of a pipeline as it is given, oldest first.
+
+    A reproduction has its original's seeds, and so tells nothing new.
+    """
+    return [
+        run
+        for run in store.baselines.history(pipeline.name, metrics)
+        if run.purpose is not Purpose.REPRODUCE
+        and why_not_trusted_with(run.cause, run.purpose, run.branch, pipeline) is None
+    ]
+
+
+def candidates(store: Store, pipeline: Pipeline, runs: Sequence[PastRun]) -> list[Candidate]:
+    """The same as the domain sees them."""
+    deployed = set(store.runs.deployed_ids(pipeline.name))
+    return [
+        Candidate(
+            measured_as(run.id, run.title, run.commit, run.branch, run.metrics),
+            run.id,
+            digest_of(run.datasets),
+            run.id in deployed,
+            run.recipe or note_keys(store, store.runs.get(run.id)),
+            run.purpose is Purpose.BASELINE,
+        )
+        for run in runs
+    ]
+
+
+def before(runs: Sequence[PastRun], judged: Run) -> list[PastRun]:
+    """Those of the runs that come before one that is judged: none of a newer change, nor of the newer
+    changes' commits measured again.
+    """
+    rank = judged.change.rank
+    older = [r for r in runs if r.id != judged.id and (r.purpose is Purpose.BASELINE or r.rank <= rank)]
+    newer = {r.commit for r in runs if r.purpose is not Purpose.BASELINE and r.rank > rank}
+    newer -= {r.commit for r in older if r.purpose is not Purpose.BASELINE}
+    return [r for r in older if r.purpose is not Purpose.BASELINE or r.commit not in newer]
+
+
+def note_keys(store: Store, run: Run) -> str:
+    """Write down what a run was measured with; its recipe."""
+    keys = keys_of(run, store.runs.definition(run.id), store.attempts.of_run(run.id))
+    store.baselines.note(run.id, keys)
+    return keys.recipe

@@ -1,0 +1,191 @@
+"""What runs were measured with and compared with, and where baselines begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import aliased
+
+from orchestrator.domain.baseline import Rebase
+from orchestrator.domain.change import DatasetVersion
+from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.metrics import Metric
+from orchestrator.domain.run import AttemptState, Purpose, RunState
+from orchestrator.ports.baselines import Frozen, Keys, PastRun
+from orchestrator.store.engine import Database
+from orchestrator.store.tables import (
+    AttemptRow,
+    ChangeRow,
+    MeasurementRow,
+    MetricRow,
+    RebaseRow,
+    RunRow,
+)
+from orchestrator.store.transitions import changed, inserted, record
+
+_JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
+_ROWS = 2000
+"""So many rows are fetched at a time where there may be very many."""
+
+
+class SqlBaselines:
+    """Implements ``ports.baselines.Baselines``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def history(self, pipeline: str, metrics: Collection[str]) -> Sequence[PastRun]:
+        passed = (RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED)
+        newer, sound = aliased(AttemptRow), aliased(AttemptRow)
+        latest = ~exists().where(
+            newer.run_id == AttemptRow.run_id,
+            newer.replicate == AttemptRow.replicate,
+            newer.number > AttemptRow.number,
+        )
+        counts = or_(
+            AttemptRow.state == AttemptState.SUCCEEDED,
+            ~exists().where(sound.run_id == AttemptRow.run_id, sound.state == AttemptState.SUCCEEDED),
+        )
+        with self._database.connected() as connection:
+            values: dict[int, dict[int, list[Metric]]] = {}
+            rows = connection.execution_options(yield_per=_ROWS).execute(
+                select(AttemptRow.run_id, AttemptRow.replicate, MetricRow.name, MetricRow.value)
+                .join(RunRow, RunRow.id == AttemptRow.run_id)
+                .outerjoin(
+                    MetricRow, and_(MetricRow.attempt_id == AttemptRow.id, MetricRow.name.in_(metrics))
+                )
+                .where(*passed, latest, counts)
+                .order_by(AttemptRow.run_id, AttemptRow.replicate, MetricRow.id)
+            )
+            for run_id, replicate, name, value in rows:
+                found = values.setdefault(run_id, {}).setdefault(replicate, [])
+                if name is not None:
+                    found.append(Metric(name, value, "", ""))
+            runs = connection.execution_options(yield_per=_ROWS).execute(
+                select(
+                    RunRow.id,
+                    RunRow.number,
+                    RunRow.purpose,
+                    ChangeRow.cause,
+                    ChangeRow.branch,
+                    ChangeRow.revision,
+                    ChangeRow.datasets,
+                    RunRow.rerun_of,
+                    ChangeRow.rank,
+                    func.coalesce(MeasurementRow.recipe, ""),
+                )
+                .join(ChangeRow, ChangeRow.id == RunRow.change_id)
+                .outerjoin(MeasurementRow, MeasurementRow.run_id == RunRow.id)
+                .where(*passed)
+                .order_by(RunRow.id)
+            )
+            return [
+                PastRun(
+                    run_id,
+                    f"{pipeline} #{number}",
+                    purpose,
+                    cause,
+                    branch,
+                    str(revision["commit"]),
+                    tuple(from_plain(DatasetVersion, version) for version in datasets),
+                    rerun_of,
+                    values.get(run_id, {}),
+                    rank,
+                    recipe,
+                )
+                for run_id, number, purpose, cause, branch, revision, datasets, rerun_of, rank, recipe in runs
+            ]
+
+    def note(self, run_id: int, keys: Keys) -> None:
+        values = {
+            "evaluation": keys.evaluation,
+            "metric_code": keys.metric_code,
+            "hardware": keys.hardware,
+            "recipe": keys.recipe,
+        }
+        with self._database.writing() as session:
+            pipeline = session.scalar(select(RunRow.pipeline).where(RunRow.id == run_id))
+            if pipeline is None:
+                raise NotFound(f"there is no run {run_id}")
+            mine = update(MeasurementRow).where(MeasurementRow.run_id == run_id)
+            if not inserted(session, MeasurementRow(run_id=run_id, pipeline=pipeline, **values)):
+                changed(session, mine.values(values))
+
+    def keys(self, run_id: int) -> Keys | None:
+        with self._database.reading() as session:
+            row = session.get(MeasurementRow, run_id)
+            return None if row is None else Keys(row.evaluation, row.metric_code, row.hardware, row.recipe)
+
+    def replicated(self, run_id: int, limit: int) -> Sequence[int]:
+        mine = aliased(MeasurementRow)
+        replicates = (
+            select(func.count(func.distinct(AttemptRow.replicate)))
+            .where(AttemptRow.run_id == RunRow.id, AttemptRow.state == AttemptState.SUCCEEDED)
+            .correlate(RunRow)
+            .scalar_subquery()
+        )
+        with self._database.connected() as connection:
+            return connection.scalars(
+                select(RunRow.id)
+                .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
+                .join(
+                    mine,
+                    and_(
+                        mine.pipeline == MeasurementRow.pipeline,
+                        mine.evaluation == MeasurementRow.evaluation,
+                        mine.metric_code == MeasurementRow.metric_code,
+                        mine.hardware == MeasurementRow.hardware,
+                    ),
+                )
+                .where(
+                    mine.run_id == run_id,
+                    mine.hardware != "",
+                    RunRow.id != run_id,
+                    RunRow.state.in_(_JUDGED),
+                    RunRow.purpose != Purpose.REPRODUCE,
+                    replicates > 1,
+                )
+                .order_by(RunRow.id.desc())
+                .limit(limit)
+            ).all()
+
+    def freeze(self, run_id: int, frozen: Frozen) -> None:
+        mine = update(MeasurementRow).where(MeasurementRow.run_id == run_id)
+        with self._database.writing() as session:
+            if not changed(session, mine.values(compared=to_plain(frozen))):
+                raise NotFound(f"nothing is known of how run {run_id} was measured")
+
+    def frozen(self, run_id: int) -> Frozen | None:
+        with self._database.reading() as session:
+            told = session.scalar(select(MeasurementRow.compared).where(MeasurementRow.run_id == run_id))
+            return None if told is None else from_plain(Frozen, told)
+
+    def rebase(self, pipeline: str, run_id: int, who: str, reason: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            if session.scalar(select(RunRow.pipeline).where(RunRow.id == run_id)) != pipeline:
+                raise NotFound(f"pipeline {pipeline} has no run {run_id}")
+            session.add(RebaseRow(pipeline=pipeline, run_id=run_id, who=who, reason=reason, at=at))
+            told = f"the baselines of {pipeline} begin anew with it: {reason}"
+            record(session, at, who, f"run {run_id}", run_id, "", "", told)
+
+    def undo_rebase(self, pipeline: str, who: str, reason: str, at: datetime) -> Rebase:
+        newest = select(RebaseRow).where(RebaseRow.pipeline == pipeline).order_by(RebaseRow.id.desc())
+        with self._database.writing() as session:
+            row = session.scalars(newest.limit(1).with_for_update()).one_or_none()
+            if row is None:
+                raise NotFound(f"the baselines of {pipeline} were never begun anew")
+            undone = Rebase(row.run_id, row.who, row.reason, row.at)
+            changed(session, delete(RebaseRow).where(RebaseRow.id == row.id))
+            told = f"the baselines of {pipeline} no longer begin with it"
+            because = f"{told}: {reason}" if reason else told
+            record(session, at, who, f"run {undone.run_id}", undone.run_id, "", "", because)
+            return undone
+
+    def rebased(self, pipeline: str) -> Rebase | None:
+        newest = select(RebaseRow).where(RebaseRow.pipeline == pipeline).order_by(RebaseRow.id.desc())
+        with self._database.reading() as session:
+            row = session.scalars(newest.limit(1)).one_or_none()
+            return None if row is None else Rebase(row.run_id, row.who, row.reason, row.at)
