@@ -43,8 +43,8 @@ from orchestrator.services.unwatched import Unwatched
 
 log = logging.getLogger(__name__)
 
-Definition: TypeAlias = Callable[[Revision], Pipeline | str]
-"""The pipeline as it is at a commit, or why there is none there."""
+Define: TypeAlias = Callable[[Pipeline, Revision], Pipeline | str]
+"""What a pipeline is at a commit, or why there is none there."""
 
 WATCHER: Final = "watcher"
 """Who tells what was decided of what was seen."""
@@ -55,7 +55,8 @@ _ASKED_FOR = frozenset({Cause.MANUAL, Cause.RERUN, Cause.TRIGGER})
 class Detector:
     """Watches sources and datasets. Thread-safe.
 
-    ``define`` says what a pipeline is at a revision that somebody asks for, or why there is none there.
+    ``define`` says what a pipeline is at the commit that is to be run: with a file of the repository's own it
+    depends on that.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Detector:
         sources: SourceControl,
         datasets: DatasetSource,
         clock: Clock,
-        define: Callable[[Pipeline, Revision], Pipeline | str] = lambda pipeline, revision: pipeline,
+        define: Define = lambda pipeline, revision: pipeline,
     ) -> None:
         self._define = define
         self._store = store
@@ -84,15 +85,13 @@ class Detector:
         self,
         pipeline: Pipeline,
         source: SourceSpec,
-        define: Definition | None = None,
         refs: Refs | None = None,
     ) -> list[Run]:
         """Look at a source's refs and enqueue a run for each that moved and counts.
 
-        The first sight of a repository makes one run, of its default branch if that is watched. ``define``
-        says what the pipeline is at a commit, where that depends on the commit. ``refs`` is what somebody saw
-        a moment ago: where it shows nothing new, nobody is asked again. Raises SourceError or DatasetError
-        when it could not be found out; nothing is lost then, the next poll sees the same.
+        The first sight of a repository makes one run, of its default branch if that is watched. ``refs`` is
+        what somebody saw a moment ago: where it shows nothing new, nobody is asked again. Raises SourceError
+        or DatasetError when it could not be found out; nothing is lost then, the next poll sees the same.
         """
         name = _name(pipeline, source)
         with self._locks[name]:
@@ -115,13 +114,13 @@ class Detector:
             runs: list[Run] = []
             branches_seen = branches_of(seen.commits)
             if not branches_seen:
-                runs += self._first_sight(pipeline, source, heads, look.default, define, seen)
+                runs += self._first_sight(pipeline, source, heads, look.default, seen)
             moved = [
                 head
                 for ref, head in sorted(heads.items())
                 if head.commit != seen.commits.get(ref) and (branches_seen or not head.is_branch)
             ]
-            runs += self._all_moved(pipeline, source, look, moved, seen, define)
+            runs += self._all_moved(pipeline, source, look, moved, seen)
             if left := gone(source, seen.commits, heads):
                 lines = [_gone(move.branch, look) for move in left]
                 self._record(pipeline, source, seen.counted(left), lines)
@@ -268,7 +267,6 @@ class Detector:
         source: SourceSpec,
         heads: Mapping[str, Head],
         default: str | None,
-        define: Definition | None,
         seen: Seen,
     ) -> list[Run]:
         branches = {ref: head for ref, head in heads.items() if head.is_branch}
@@ -277,7 +275,7 @@ class Detector:
         branch = main_of(branches, default)
         moves: list[Move] = [seen.move(b, branches[b].commit) for b in sorted(branches)]
         revision = self._sources.fetch(source, branches[branch].commit, branch)
-        defined = define(revision) if define is not None else pipeline
+        defined = self._define(pipeline, revision)
         if isinstance(defined, str):
             self._record(pipeline, source, moves, [f"{branch}: no run of {revision.short}: {defined}"])
             return []
@@ -317,7 +315,6 @@ class Detector:
         refs: Refs,
         heads: Sequence[Head],
         seen: Seen,
-        define: Definition | None,
     ) -> list[Run]:
         """What becomes of the heads that moved, each apart: what one of them lacks keeps up no other."""
         runs: list[Run] = []
@@ -327,7 +324,7 @@ class Detector:
             wait = self._bursts.wait(pipeline.name, source, head, self._clock.monotonic())
             wait = wait or self._too_soon(pipeline, source, head)
             try:
-                if wait > 0 or (wait := self._moved(pipeline, source, refs, head, seen, define, runs)) > 0:
+                if wait > 0 or (wait := self._moved(pipeline, source, refs, head, seen, runs)) > 0:
                     waiting.add(head.ref)
                     self._wait(pipeline, source, wait)
             except RevisionGone:
@@ -350,13 +347,12 @@ class Detector:
         refs: Refs,
         head: Head,
         seen: Seen,
-        define: Definition | None,
         runs: list[Run],
     ) -> float:
         """Take the steps of a head, and add the runs that come of them; seconds to wait before the rest."""
         for step in self._moves.steps(source, refs, head, seen.commits.get(head.ref)):
             move = seen.move(head.ref, step.commit)
-            made = self._defined(pipeline, step, head, define)
+            made = self._defined(pipeline, step, head)
             if isinstance(made, str):
                 self._record(pipeline, source, [move], [f"{head.ref}: no run: {made}"])
             else:
@@ -374,14 +370,12 @@ class Detector:
             seen.follow([move])
         return 0.0
 
-    def _defined(
-        self, pipeline: Pipeline, step: Step, head: Head, define: Definition | None
-    ) -> tuple[Pipeline, Revision] | str:
+    def _defined(self, pipeline: Pipeline, step: Step, head: Head) -> tuple[Pipeline, Revision] | str:
         """The pipeline and the revision that a step runs, or why it runs none."""
         if step.revision is None:
             return step.why_not
         revision = replace(step.revision, pull=head.pull) if head.pull is not None else step.revision
-        defined = define(revision) if define is not None else pipeline
+        defined = self._define(pipeline, revision)
         return defined if isinstance(defined, str) else (pipeline_for(defined, head.pull), revision)
 
     def _too_soon(self, pipeline: Pipeline, source: SourceSpec, head: Head) -> float:

@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final
 
 from orchestrator.domain.change import PullRequest, Refs, Revision
@@ -204,9 +203,8 @@ class RepositoryLooks:
         trouble: OrchestratorError | None = None
         for pipeline in pipelines.values():
             source = pipeline.sources[0]
-            define = partial(self._repository.define, pipeline.name)
             try:
-                found = bool(self._detector.poll_source(pipeline, source, define, refs)) or found
+                found = bool(self._detector.poll_source(pipeline, source, refs)) or found
             except (SourceError, DatasetError) as error:
                 trouble = trouble or error
             waits = self._detector.again(pipeline, source)
