@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import commands, detect, dispatch, logs, masking, remote, retention
+from tests.benchmarks import commands, detect, dispatch, gates, logs, masking, remote, retention
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "dispatch": dispatch.measure,
     "remote": remote.measure,
     "retention": retention.measure,
+    "gates": gates.measure,
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from scipy.special import stdtrit
 
 from orchestrator.domain.statistics.bounds import Interval, compare
 from orchestrator.domain.statistics.holdout import Release, alpha_of_use
@@ -49,6 +50,15 @@ class Trials:
             )
         ]
         return _bounds([made])
+
+    def bounds_by_welch(self, candidate_n: int, baseline_n: int) -> Bounds:
+        """By Welch's t, whatever the numbers of runs: the textbook's formula, to compare with."""
+        mine, theirs = self.candidate[:, :candidate_n], self.baseline[:, :baseline_n]
+        first = mine.var(axis=1, ddof=1) / candidate_n
+        second = theirs.var(axis=1, ddof=1) / baseline_n
+        df = (first + second) ** 2 / (first**2 / (candidate_n - 1) + second**2 / (baseline_n - 1))
+        gain, reach = mine.mean(axis=1) - theirs.mean(axis=1), stdtrit(df, 0.95) * np.sqrt(first + second)
+        return (gain - reach)[None, :], (gain + reach)[None, :]
 
     def bounds_of_looks(
         self, looks: Sequence[int], baseline_n: int, *, alpha: float = 0.05, equal_noise: bool = False
