@@ -13,6 +13,7 @@ from orchestrator.config.models.pipeline import dataset_variable
 from orchestrator.config.models.source import source_title
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
 from orchestrator.config.yaml_loader import Document, Plain
+from orchestrator.domain.baseline import SELECTORS, Selector, SelectorKind, parse_selector
 from orchestrator.domain.check import Comparison, parse_check
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.metrics import infer_direction
@@ -124,6 +125,7 @@ def check_pipeline(document: Document, known: Known) -> Iterator[Problem]:
     yield from _check_datasets(document)
     yield from _check_sources(document, known)
     yield from _check_gate(document)
+    yield from _check_baselines(document)
     yield from _check_actions(document, known)
 
 
@@ -202,6 +204,35 @@ def _check_gate(document: Document) -> Iterator[Problem]:
             yield document.problem(
                 ("gate", "checks", index), message, expected, closest(metric, set(known) - {metric})
             )
+
+
+def _check_baselines(document: Document) -> Iterator[Problem]:
+    """Names of baselines in checks, which must be declared."""
+    declared = at(document.data, "baselines")
+    names = sorted(declared) if isinstance(declared, dict) else []
+    checks = at(document.data, "gate", "checks")
+    for index, check in enumerate(checks if isinstance(checks, list) else []):
+        selector = _baseline_of(check)
+        if selector is None or selector.kind is not SelectorKind.NAMED or selector.argument in names:
+            continue
+        path: ItemPath = ("gate", "checks", index)
+        yield document.problem(
+            path if isinstance(check, str) else (*path, "vs"),
+            f"'{selector}' is no baseline",
+            any_of([*names, *SELECTORS, "pinned:NAME", "branch:NAME", "run:ID"], 24),
+            closest(selector.argument, {*names, *SELECTORS}),
+        )
+
+
+def _baseline_of(check: Plain) -> Selector | None:
+    try:
+        if isinstance(check, str):
+            parsed = parse_check(check)
+            return parsed.baseline if isinstance(parsed, Comparison) else None
+        named = at(check, "vs")
+        return parse_selector(named) if isinstance(named, str) else None
+    except InvalidInput:
+        return None
 
 
 def _metric_to_compare(check: Plain) -> str | None:

@@ -317,6 +317,12 @@ def _too_much(document: Document, model: PipelineFile, grant: Grant) -> Iterator
     if most > grant.replicates:
         message = f"{most} replicates are more than were granted to this repository"
         yield document.problem(("replicates",), message, f"at most {grant.replicates}")
+    for name, baseline in model.baselines.items():
+        for key, wanted in (("replicates", baseline.replicates), ("confirm", baseline.confirm)):
+            if wanted > grant.replicates:
+                message = f"{wanted} measurements are more than were granted to this repository"
+                path = ("baselines", name, key)
+                yield document.problem(path, message, f"at most {grant.replicates}")
 
 
 def _servers(document: Document, model: PipelineFile, servers: set[str]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from orchestrator.config.models.actions import Actions
+from orchestrator.config.models.baselines import Baseline
 from orchestrator.config.models.collect import Collected
 from orchestrator.config.models.common import (
     Duration,
@@ -186,7 +187,6 @@ class PipelineFile(Model):
 
     later: ClassVar[Mapping[str, str]] = {
         "on": "write source: and datasets:",
-        "baselines": "name a baseline in the check: best, previous, last_deployed, branch:NAME, run:ID",
         "plots": "name the files under artifacts:",
         "benchmark": "",
         "holdout": "",
@@ -259,6 +259,12 @@ class PipelineFile(Model):
     )
     artifacts: Items[Inside] = Field(
         default=(), description="Files to keep, as patterns.", examples=[["model.*", "predictions.csv"]]
+    )
+    baselines: Mapping[Name, Baseline] = Field(
+        default={},
+        description="Baselines by names of your own, for checks that compare with them, and how well each is "
+        "to be known. One that is called like a selector, such as best, takes its place.",
+        examples=[{"main": {"select": "branch:main", "replicates": 8}}],
     )
     gate: GateRules = Field(default=GateRules(), description="What a run must show to pass.")
     actions: Actions = Field(

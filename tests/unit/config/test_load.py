@@ -297,11 +297,23 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ("gate: {checks: [3]}", "4:17: this is no check, found a number"),
         (
             "gate: {checks: [accuracy better than bset]}",
-            "4:17: 'bset' is no baseline; expected best, previous",
+            "4:17: 'bset' is no baseline; expected one of best, previous",
         ),
         (
             "gate: {checks: [{metric: accuracy, vs: bset}]}",
-            "4:40: 'bset' is no baseline; expected best, previous, last_deployed, pinned, branch:NAME or run:ID; did you mean \"best\"?",
+            "4:40: 'bset' is no baseline; expected one of best, previous, last_deployed, merge_base",
+        ),
+        (
+            "baselines: {main: {select: 'branch:main'}}\ngate: {checks: [accuracy not worse than mian]}",
+            "5:17: 'mian' is no baseline; expected one of main, best, previous",
+        ),
+        (
+            "baselines: {main: {select: mian}}",
+            '4:28: "mian" chooses no run; expected best, previous, last_deployed, merge_base',
+        ),
+        (
+            "baselines: {main: {select: previous, confirm: 5}}",
+            "4:38: previous was not chosen for its value: there is nothing to confirm",
         ),
         ("gate: {checks: [{metric: accuracy, vs: best, margin: -1%}]}", "4:54: '-1%' is no margin"),
         (
