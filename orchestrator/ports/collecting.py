@@ -22,7 +22,7 @@ class LeftFile:
 class Claim:
     """Files that are read together, by the reader of that name, such as all of one ``mlruns`` folder.
 
-    ``declared``: the pipeline names one of them; what is wrong with them is then a mistake, and not a warning.
+    ``declared``: the pipeline names one of them; what is wrong with them is then a mistake, no warning.
     """
 
     reader: str

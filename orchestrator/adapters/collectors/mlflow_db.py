@@ -1,0 +1,156 @@
+"""MLflow's SQLite database, with its write-ahead log.
+
+The file is somebody else's: it is copied to a folder of our own, and nothing that its schema could make
+SQLite compute is followed. Views, virtual tables and triggers are not used, and a query has a time to end in.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from orchestrator.adapters.collectors.common import Findings, seconds
+from orchestrator.adapters.collectors.mlflow_runs import TrackedRun, prefixes
+from orchestrator.domain.collected import Reading, Series
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.ports.collecting import LeftFile
+
+NAME: Final = "mlflow"
+_EXPECTED: Final = "expected the database that MLflow writes with MLFLOW_TRACKING_URI=sqlite:///…/mlflow.db"
+_PATIENCE: Final = 60.0
+"""Seconds within which all of a database has to be read."""
+_STEPS_BETWEEN_LOOKS: Final = 100_000
+_LONGEST_VALUE: Final = 1 << 20
+_MAGIC: Final = b"SQLite format 3\0"
+_LARGEST: Final = 1.7976931348623157e308
+"""How MLflow stores infinity."""
+_MOST_RUNS: Final = 1_000
+_NEEDED: Final[Mapping[str, frozenset[str]]] = {
+    "runs": frozenset({"run_uuid", "name", "start_time", "lifecycle_stage"}),
+    "metrics": frozenset({"key", "value", "timestamp", "run_uuid", "step", "is_nan"}),
+    "params": frozenset({"key", "value", "run_uuid"}),
+}
+
+
+def read_database(files: Sequence[LeftFile]) -> Reading:
+    """All runs in a database that are not deleted. Raises InvalidInput when it is none of MLflow's."""
+    main = next((file for file in files if not file.path.endswith(("-wal", "-shm"))), None)
+    if main is None:
+        raise InvalidInput(f"{files[0].path}: there is a log without its database", _EXPECTED)
+    with main.open() as stream:
+        head = stream.read(len(_MAGIC))
+    if head != _MAGIC:
+        what = "this is no SQLite database" if head else "the file is empty"
+        raise InvalidInput(f"{main.path}: {what}", _EXPECTED)
+    found = Findings(NAME, main.path)
+    with _opened(main, files) as database:
+        runs = _runs(database, main.path)
+        for run, prefix in prefixes(runs).items():
+            _note(found, database, run, prefix, main.path)
+        _note_datasets(found, database)
+    return found.reading()
+
+
+@contextmanager
+def _opened(main: LeftFile, files: Sequence[LeftFile]) -> Iterator[sqlite3.Connection]:
+    """The database, from a copy. Translates SQLite's errors."""
+    with tempfile.TemporaryDirectory(prefix="collect-") as folder:
+        place = Path(folder) / "mlflow.db"
+        for suffix in ("", "-wal"):
+            file = next((each for each in files if each.path == main.path + suffix), None)
+            if file is not None:
+                with file.open() as source, Path(f"{place}{suffix}").open("wb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+        try:
+            database = sqlite3.connect(place, isolation_level=None)
+            try:
+                _restrict(database)
+                yield database
+            finally:
+                database.close()
+        except (sqlite3.Error, OverflowError) as error:
+            raise InvalidInput(f"{main.path}: it cannot be read: {error}", _EXPECTED) from None
+
+
+def _restrict(database: sqlite3.Connection) -> None:
+    until = time.monotonic() + _PATIENCE
+    database.set_progress_handler(lambda: int(time.monotonic() > until), _STEPS_BETWEEN_LOOKS)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+    database.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON", "mmap_size = 0"):
+        database.execute(f"PRAGMA {pragma}")
+
+
+def _has(database: sqlite3.Connection, table: str, columns: frozenset[str]) -> bool:
+    """Whether there is an ordinary table with these columns."""
+    row = database.execute(
+        "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ? AND rootpage > 0", (table,)
+    ).fetchone()
+    if row is None:
+        return False
+    # Columns that are computed have a hidden mark, and could be made to compute for ever.
+    there = database.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0", (table,))
+    return columns <= {name for (name,) in there}
+
+
+def _runs(database: sqlite3.Connection, path: str) -> list[TrackedRun]:
+    for table, columns in _NEEDED.items():
+        if not _has(database, table, columns):
+            raise InvalidInput(f"{path}: it has no table {table!r} as MLflow makes it", _EXPECTED)
+    parents = {}
+    if _has(database, "tags", frozenset({"key", "value", "run_uuid"})):
+        parents = dict(
+            database.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.parentRunId'").fetchall()
+        )
+    rows = database.execute(
+        "SELECT run_uuid, name, start_time FROM runs WHERE lifecycle_stage = 'active'"
+        " ORDER BY start_time, run_uuid LIMIT ?",
+        (_MOST_RUNS,),
+    )
+    return [
+        TrackedRun(str(run), str(name or ""), str(parents.get(run, "")), float(start or 0))
+        for run, name, start in rows
+    ]
+
+
+def _note(found: Findings, database: sqlite3.Connection, run: str, prefix: str, path: str) -> None:
+    for key, text in database.execute(
+        "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key", (run,)
+    ):
+        found.param(f"{prefix}{key}", str(text))
+    rows = database.execute(
+        "SELECT key, step, value, timestamp, is_nan FROM metrics WHERE run_uuid = ?"
+        " ORDER BY key, step, timestamp, value",
+        (run,),
+    )
+    for key, those in groupby(rows, key=lambda row: str(row[0])):
+        steps, values, moments = array("d"), array("d"), array("d")
+        for _, step, value, moment, is_nan in those:
+            if not all(isinstance(each, (int, float)) for each in (step, value, moment)):
+                found.warn(f"{path}: a value of {key} is no number and was passed over")
+                continue
+            steps.append(float(step))
+            values.append(float("nan") if is_nan else _unbounded(float(value)))
+            moments.append(seconds(float(moment)))
+        if values:
+            found.series(Series(f"{prefix}{key}", steps, values, moments))
+
+
+def _unbounded(value: float) -> float:
+    if abs(value) >= _LARGEST:
+        return float("inf") if value > 0 else float("-inf")
+    return value
+
+
+def _note_datasets(found: Findings, database: sqlite3.Connection) -> None:
+    if _has(database, "datasets", frozenset({"name", "digest"})):
+        for name, digest in database.execute("SELECT name, digest FROM datasets ORDER BY name LIMIT 1000"):
+            found.param(f"dataset/{name}", str(digest))
