@@ -27,10 +27,10 @@ class Direction(StrEnum):
 class Metric:
     """One value.
 
-    ``name`` is flattened with ``/``; ``value`` may be NaN or infinite; ``source`` is the file it came from and
-    ``reader`` the format it was read as. The rest is what the file says, None or empty where it says nothing:
-    ``step`` is that of the value, ``timestamp`` is in seconds since 1970 in UTC, ``stderr`` is the standard
-    error of the value in its own unit.
+    ``name`` is flattened with ``/``; ``value`` may be NaN or infinite; ``source`` is the file it came
+    from and ``reader`` the format it was read as. The rest is what the file says, None or empty where it says
+    nothing: ``step`` is that of the value, ``timestamp`` is in seconds since 1970 in UTC, ``stderr`` is the
+    standard error of the value in its own unit.
     """
 
     name: str
