@@ -53,6 +53,17 @@ class Collectors(Protocol):
         only part of them is broken, that part is a warning. Never reads more of a file than it needs.
         """
 
+    def read_as(self, file: LeftFile, form: str) -> Reading:
+        """A file as of the format ``json``, ``yaml``, ``toml``, ``jsonl``, ``csv``, ``tsv``, ``junit``,
+        ``mlflow`` or ``tensorboard``, whatever its name. Raises InvalidInput as above.
+        """
+
+    def named_by(self, file: LeftFile) -> Sequence[str]:
+        """The files of metrics that a ``dvc.yaml`` declares; none for any other file."""
+
+    def check(self, pattern: str) -> None:
+        """Raises InvalidInput for a pattern that cannot be searched for."""
+
     def search(self, file: LeftFile, pattern: str) -> Reading:
         """The numbers that the named groups of a regular expression find in a text, line by line.
 

@@ -107,7 +107,16 @@ class FormatReaders:
         try:
             return each.read(group, there)
         except RecursionError:
-            raise InvalidInput(f"{there[0].path}: it is nested too deeply", "at most 100 levels") from None
+            raise _too_deep(there[0]) from None
+
+    def read_as(self, file: LeftFile, form: str) -> Reading:
+        """A file as of that format, whatever its name."""
+        try:
+            return _BY_FORMAT[form](file)
+        except KeyError:
+            raise InvalidInput(f"{form!r} is no format of files", f"one of {', '.join(_BY_FORMAT)}") from None
+        except RecursionError:
+            raise _too_deep(file) from None
 
     def named_by(self, file: LeftFile) -> Sequence[str]:
         """The files of metrics that a ``dvc.yaml`` declares; none for any other file."""
@@ -124,6 +133,10 @@ class FormatReaders:
     def printed(self, lines: Iterable[bytes], wanted: Collection[str], pattern: str = "") -> Reading:
         """What a program printed."""
         return read_printed(lines, wanted, pattern)
+
+
+def _too_deep(file: LeftFile) -> InvalidInput:
+    return InvalidInput(f"{file.path}: it is nested too deeply", "at most 100 levels")
 
 
 def _name(path: str) -> str:
@@ -235,17 +248,21 @@ def _plot(path: str) -> str | None:
 
 
 def _read_single(_: str, files: Sequence[LeftFile]) -> Reading:
-    """A file by its suffix, and JSON by what it holds."""
-    file = files[0]
-    name = file.path.lower()
+    """A file by its suffix."""
+    name = files[0].path.lower()
     if name.endswith(_TABLES):
-        return read_table(file)
+        return read_table(files[0])
     if name.endswith(_LINES):
-        return read_json_lines(file)
+        return read_json_lines(files[0])
     if name.endswith(".xml"):
-        return read_junit(file)
-    document = load_mapping(file)
-    return read_shaped(file.path, document) or read_plain(file, document)
+        return read_junit(files[0])
+    return _read_document(files[0], kind_of(name))
+
+
+def _read_document(file: LeftFile, kind: str) -> Reading:
+    """A document by what it holds."""
+    document = load_mapping(file, kind)
+    return read_shaped(file.path, document) or read_plain(file, document, kind)
 
 
 def _read_found(group: str, files: Sequence[LeftFile]) -> Reading:
@@ -284,3 +301,15 @@ _DECLARED: Final = (
     _Format("database", _database, lambda _, files: read_database(files)),
     _Format("file", _single, _read_single),
 )
+
+_BY_FORMAT: Final[Mapping[str, Callable[[LeftFile], Reading]]] = {
+    "json": lambda file: _read_document(file, "json"),
+    "yaml": lambda file: _read_document(file, "yaml"),
+    "toml": lambda file: _read_document(file, "toml"),
+    "jsonl": read_json_lines,
+    "csv": read_table,
+    "tsv": read_table,
+    "junit": read_junit,
+    "mlflow": lambda file: read_database([file]),
+    "tensorboard": lambda file: _read_events("", [file]),
+}

@@ -32,23 +32,24 @@ def kind_of(path: str) -> str:
     return suffix if suffix in _PARSERS else ""
 
 
-def load(file: LeftFile) -> Json:
-    """The document in a file of one of the three kinds. Raises InvalidInput."""
-    kind = kind_of(file.path)
+def load(file: LeftFile, kind: str = "") -> Json:
+    """The document in a file of one of the three kinds, by default that of its name. Raises InvalidInput."""
+    kind = kind or kind_of(file.path)
     return _PARSERS[kind](file.path, read_text(file, _EXPECTED[kind]), _EXPECTED[kind])
 
 
-def load_mapping(file: LeftFile) -> Mapping[str, Json]:
+def load_mapping(file: LeftFile, kind: str = "") -> Mapping[str, Json]:
     """As :func:`load`; InvalidInput also for a document that is no object."""
-    document = load(file)
+    kind = kind or kind_of(file.path)
+    document = load(file, kind)
     if not isinstance(document, Mapping):
-        raise InvalidInput(f"{file.path}: this is {_kind(document)}", _EXPECTED[kind_of(file.path)])
+        raise InvalidInput(f"{file.path}: this is {_kind(document)}", _EXPECTED[kind])
     return document
 
 
-def read_plain(file: LeftFile, document: Mapping[str, Json]) -> Reading:
+def read_plain(file: LeftFile, document: Mapping[str, Json], kind: str) -> Reading:
     """The numbers of a document that is of no format known better."""
-    found = Findings(kind_of(file.path), file.path)
+    found = Findings(kind, file.path)
     for name, value in numbers(document):
         if name in found.metrics():
             raise InvalidInput(f"{file.path}: two numbers are called {name!r}", "rename one of them")
