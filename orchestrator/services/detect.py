@@ -38,7 +38,7 @@ from orchestrator.services.heads import (
 from orchestrator.services.making import Declined, Maker, start_actions
 from orchestrator.services.moves import Moves, Step
 from orchestrator.services.named import Names
-from orchestrator.services.pinning import Pins, Unsettled
+from orchestrator.services.pinning import Pinned, Pins, Unsettled
 from orchestrator.services.unwatched import Unwatched
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class Detector:
         self._clock = clock
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._again: dict[str, float] = {}
+        self._held: dict[str, str] = {}
+        """Why pushes wait for data that cannot be looked at, by pipeline."""
 
     def poll_source(
         self,
@@ -90,8 +92,9 @@ class Detector:
         """Look at a source's refs and enqueue a run for each that moved and counts.
 
         The first sight of a repository makes one run, of its default branch if that is watched. ``refs`` is
-        what somebody saw a moment ago: where it shows nothing new, nobody is asked again. Raises SourceError
-        or DatasetError when it could not be found out; nothing is lost then, the next poll sees the same.
+        what somebody saw a moment ago: where it shows nothing new, nobody is asked again. What
+        has to wait for data is seen again by the next poll. Raises SourceError when it could not be found
+        out; nothing is lost then.
         """
         name = _name(pipeline, source)
         with self._locks[name]:
@@ -279,7 +282,7 @@ class Detector:
         if isinstance(defined, str):
             self._record(pipeline, source, moves, [f"{branch}: no run of {revision.short}: {defined}"])
             return []
-        pinned = self._pins.now(defined)
+        pinned = self._pinned(defined)
         if isinstance(pinned, Unsettled):
             self._wait(pipeline, source, _for_data(source, pinned))
             return []
@@ -294,6 +297,21 @@ class Detector:
             return []
         run = self._maker.make(defined, source, Cause.FIRST_SIGHT, revision, pinned, moves)
         return [run] if run else []
+
+    def _pinned(self, pipeline: Pipeline) -> Pinned | Unsettled:
+        """The data for a run of what was pushed, which waits for them also where they cannot be looked at.
+
+        That is the trouble of the dataset, whose own looks tell it: nothing is wrong with the repository.
+        """
+        try:
+            pinned = self._pins.now(pipeline)
+        except DatasetError as error:
+            if self._held.get(pipeline.name) != str(error):
+                self._held[pipeline.name] = str(error)
+                log.info("%s: what was pushed waits for its data: %s", pipeline.name, error)
+            return Unsettled("")
+        self._held.pop(pipeline.name, None)
+        return pinned
 
     def _was_run(
         self, pipeline: Pipeline, revision: Revision, pinned: Sequence[DatasetVersion], newest: int = 20
@@ -332,9 +350,6 @@ class Detector:
             except SourceError as error:
                 waiting.add(head.ref)
                 trouble = trouble or error
-            except DatasetError:
-                self._bursts.keep(pipeline.name, source, {h.ref for h in heads})
-                raise
         self._bursts.keep(pipeline.name, source, waiting)
         if trouble is not None:
             raise trouble
@@ -357,7 +372,7 @@ class Detector:
                 self._record(pipeline, source, [move], [f"{head.ref}: no run: {made}"])
             else:
                 of, revision = made
-                pinned = self._pins.now(of)
+                pinned = self._pinned(of)
                 if isinstance(pinned, Unsettled):
                     return _for_data(source, pinned)
                 run = self._maker.make(

@@ -14,7 +14,6 @@ from typing import Final
 
 from orchestrator.domain.change import PullRequest, Refs, Revision
 from orchestrator.domain.errors import (
-    DatasetError,
     InvalidInput,
     OrchestratorError,
     RevisionGone,
@@ -193,7 +192,7 @@ class RepositoryLooks:
     def look(self) -> Sight:
         """Enqueue a run for each ref that moved and counts, of each pipeline.
 
-        Raises SourceError, DatasetError, and InvalidInput with what is wrong with the repository's files:
+        Raises SourceError, and InvalidInput with what is wrong with the repository's files:
         each after what is right was looked at.
         """
         refs = self._repository.refs()
@@ -205,7 +204,7 @@ class RepositoryLooks:
             source = pipeline.sources[0]
             try:
                 found = bool(self._detector.poll_source(pipeline, source, refs)) or found
-            except (SourceError, DatasetError) as error:
+            except SourceError as error:
                 trouble = trouble or error
             waits = self._detector.again(pipeline, source)
             again = waits if again is None else again if waits is None else min(again, waits)

@@ -127,7 +127,9 @@ def test_data_that_vanish_or_cannot_be_read_wait_and_are_said(
     said = wait_until(lambda: problems(server).get("dataset line/rows"), "the loss to be noticed", 30)
     assert str(installation.data) in said
     installation.commit(0.81)
-    wait_until(lambda: "source line/remote" in problems(server), "the push to wait for its data", 30)
+    waits = "line: what was pushed waits for its data"
+    wait_until(lambda: waits in server.log.read_text(), "the push to wait for its data", 30)
+    assert list(problems(server)) == ["dataset line/rows"], "nothing is wrong with the repository"
     hidden.rename(installation.data)
     installation.smtp.wait_for(2, PATIENCE)
     assert problems(server) == {}

@@ -232,13 +232,19 @@ def test_a_push_waits_for_a_dataset_to_settle_and_is_not_lost(world: World) -> N
     assert world.detector.scan_dataset(watched, WINE) == []
 
 
-def test_missing_data_are_an_error_and_lose_no_push(world: World) -> None:
+def test_missing_data_are_their_own_trouble_alone_and_lose_no_push(world: World) -> None:
     watched = pipeline(datasets=(WINE,))
-    world.data.missing = True
-    with pytest.raises(DatasetUnavailable):
-        world.detector.poll_source(watched, watched.sources[0])
-    world.data.missing = False
-    assert len(world.detector.poll_source(watched, watched.sources[0])) == 1
+    source = watched.sources[0]
+    for word in ("first", "second"):
+        world.sources.push("main", word)
+        world.data.missing = True
+        assert world.detector.poll_source(watched, source) == []
+        assert world.detector.again(watched, source) == source.poll / 4
+        with pytest.raises(DatasetUnavailable):
+            world.detector.scan_dataset(watched, WINE)
+        world.data.missing = False
+        (run,) = world.detector.poll_source(watched, source)
+        assert run.change.revision.commit == commit_id(word)
 
 
 def test_a_newer_change_asks_older_runs_of_its_branch_to_end_when_told_to(world: World) -> None:
