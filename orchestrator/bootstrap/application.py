@@ -52,6 +52,7 @@ from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.approve import Approver
 from orchestrator.services.base_image import BaseImage
+from orchestrator.services.benchmark import Benchmarks
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.choose import Chooser
 from orchestrator.services.collect import OutputCollector
@@ -516,12 +517,14 @@ class Application:
             self.gpus,
             self.scratch,
         )
+        outputs = OutputCollector(self.blobs, default_collectors())
         ports = ExecutionPorts(
             store=self.store,
             preparer=preparer,
             networks=self.networks,
             gpus=self.gpus,
-            outputs=OutputCollector(self.blobs, default_collectors()),
+            outputs=outputs,
+            benchmarks=Benchmarks(preparer, outputs, self.blobs, self.gpus, self.clock, self.scratch),
             logs=self.logs,
             secrets=self.secrets,
             clock=self.clock,

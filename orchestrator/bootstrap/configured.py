@@ -11,6 +11,7 @@ from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
 from orchestrator.config.models.actions import DeployAction as DeployModel
 from orchestrator.config.models.baselines import baseline_spec
+from orchestrator.config.models.benchmark import benchmark_of
 from orchestrator.config.models.collect import declared_files, declared_readings
 from orchestrator.config.models.machines import Host
 from orchestrator.config.models.pipeline import PipelineFile
@@ -106,6 +107,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         priority=file.priority,
         replicates=most_replicates(file.replicates),
         looks=looks_plan(file.replicates),
+        benchmark=benchmark_of(file.benchmark),
         baselines=tuple(baseline_spec(name, each) for name, each in file.baselines.items()),
         collect=declared_files(file.collect),
         readings=declared_readings(file.collect),

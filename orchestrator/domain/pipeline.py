@@ -400,13 +400,12 @@ class Benchmark:
     """A command of the user's that computes metrics from a run's artifacts, in a container of its own.
 
     ``command`` is an argument list; the artifacts are at ``$MLCI_ARTIFACTS``, read-only, and what it leaves
-    in ``$MLCI_OUTPUT_DIR`` is collected as usual. ``metrics`` are those that it must leave. ``image`` is the
-    runner's own where it is None.
+    in ``$MLCI_OUTPUT_DIR`` is collected as usual. ``metrics`` are those that it must leave. It executes in
+    the image of the attempt.
     """
 
     command: tuple[str, ...]
     metrics: tuple[str, ...]
-    image: ImageSpec | None = None
     timeout: float = 3600.0
 
 

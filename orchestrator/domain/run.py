@@ -121,6 +121,8 @@ class Reason(StrEnum):
     """The container could not start its command: not found, not executable."""
     MISSING_METRICS = "missing_metrics"
     INVALID_METRICS = "invalid_metrics"
+    BENCHMARK = "benchmark"
+    """The user's benchmark failed, or did not leave its metrics."""
     KILLED = "killed"
     """Somebody or something else killed the container."""
     LOST = "lost"
@@ -165,6 +167,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.START: Consequence(AttemptState.FAILED),
     Reason.MISSING_METRICS: Consequence(AttemptState.FAILED),
     Reason.INVALID_METRICS: Consequence(AttemptState.FAILED),
+    Reason.BENCHMARK: Consequence(AttemptState.FAILED),
     Reason.KILLED: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.LOST: Consequence(AttemptState.ERRORED, retryable=True),
     Reason.ENGINE_UNAVAILABLE: Consequence(AttemptState.ERRORED, retryable=True),

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _OF_PREPARATION: Final = frozenset({"setup", "stager", "helper"})
 """Roles of containers that are there while an attempt is prepared, and have no attempt of their own."""
-_OF_ATTEMPTS: Final = frozenset({"attempt", naming.SAMPLER})
+_OF_ATTEMPTS: Final = frozenset({"attempt", naming.SAMPLER, naming.BENCHMARK})
 
 
 def sweep(store: Store, engines: Mapping[str, Engine]) -> list[str]:

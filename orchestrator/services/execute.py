@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import AttemptResult, Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, LogFiles, LogWriter, Secrets
+from orchestrator.services.benchmark import Benchmarks, for_training
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
@@ -77,6 +78,7 @@ class ExecutionPorts:
     networks: Networks
     gpus: Gpus
     outputs: OutputCollector
+    benchmarks: Benchmarks
     logs: LogFiles
     secrets: Secrets
     clock: Clock
@@ -240,18 +242,18 @@ class AttemptWorker:
                 self._engine.remove(attempt.container)
         return prepared
 
-    def _honour_cancel(self, run_id: int) -> None:
+    def _honour_cancel(self, run_id: int, when: str = "before the container was started") -> None:
         reason = self._store.runs.cancel_reason(run_id)
         if reason is not None:
-            raise Ended(reason, "cancelled before the container was started")
+            raise Ended(reason, f"cancelled {when}")
         if self._stopping.is_set():
             raise _Draining
 
-    def _still_wanted(self, run_id: int) -> None:
+    def _still_wanted(self, run_id: int, when: str = "before the container was started") -> None:
         """Raise when a long preparation is not to go on; a database that is busy for a moment ends none."""
         self._check_fence()
         try:
-            self._honour_cancel(run_id)
+            self._honour_cancel(run_id, when)
         except StoreUnavailable as error:
             log.warning("attempt %d: %s", self.lease.id, error)
 
@@ -396,6 +398,8 @@ class AttemptWorker:
             if self._stopping.is_set():
                 raise _Draining
             self._pause()
+        if not interrupted:
+            collected = self._scored(pipeline, attempt, mask, ended, collected)
         found = mask.find()
         if found is None:
             ended, collected = withheld(ended, collected, pipeline, mask.missing)
@@ -410,6 +414,46 @@ class AttemptWorker:
         if CONSEQUENCES[result.reason].retryable:
             self._ports.checkpoints.copy_last(self._engine, pipeline, attempt)
         self._finish(attempt, masked(result, found) if found else result)
+
+    def _scored(
+        self, pipeline: Pipeline, attempt: Attempt, mask: AttemptMask, ended: Exit, collected: Collected
+    ) -> Collected:
+        """With what the user's benchmark makes of it, where there is one and the command has ended well."""
+        benchmark = pipeline.benchmark
+        well = classify(ended, attempt.stop_cause) is Reason.COMPLETED and collected.problem is None
+        if benchmark is None or not well:
+            return collected
+        run, patience = self._store.runs.get(attempt.run_id), self._patience(attempt)
+        while True:
+            try:
+                with told_apart(EngineUnavailable), self._telling(attempt, mask) as tell:
+                    return self._ports.benchmarks.score(
+                        self._engine,
+                        run,
+                        pipeline,
+                        attempt,
+                        benchmark,
+                        collected,
+                        tell,
+                        partial(self._still_wanted, run.id, "during its benchmark"),
+                        self._progress,
+                    )
+            except EngineUnavailable as error:
+                self._not_answered(attempt, patience, error)
+            if self._stopping.is_set():
+                raise _Draining
+            self._pause()
+
+    @contextmanager
+    def _telling(self, attempt: Attempt, mask: AttemptMask) -> Iterator[Callable[[LogLine], None]]:
+        """Take lines into the attempt's log behind its own, as far as they can be masked."""
+        try:
+            writer = self._open_log(attempt, mask)
+        except SecretMissing:
+            yield lambda line: None
+            return
+        with closing(writer):
+            yield writer.write
 
     def _blaming_disk(self, attempt: Attempt, result: AttemptResult) -> AttemptResult:
         """A command that failed while its host's disk was full is not the project's fault."""
@@ -428,7 +472,8 @@ class AttemptWorker:
             if container is None or container.exit is None:
                 raise Ended(Reason.LOST, _REMOVED)
             try:
-                collected = self._ports.outputs.collect(self._engine, attempt.container, pipeline)
+                wanted = for_training(pipeline)
+                collected = self._ports.outputs.collect(self._engine, attempt.container, wanted)
             except ContainerGone as error:
                 raise Ended(Reason.LOST, _REMOVED) from error
             ended = self._told_late(attempt, container.exit)

@@ -18,11 +18,14 @@ ROLE_LABEL = "mlci.role"
 LOOK = "look"
 """The role of a container that looks at something on a host. It may be there at any time, so that only its
 age tells that it is a leftover."""
+BENCHMARK = "benchmark"
+"""The role of the container in which a user's benchmark computes metrics from an attempt's artifacts."""
 SAMPLER = "sampler"
 """The role of the container that looks, while an attempt runs, how its GPUs are used."""
 
 WORKSPACE = "/workspace"
 OUTPUT = "/mlci/output"
+ARTIFACTS = "/mlci/artifacts"
 CHECKPOINT = "/mlci/checkpoint"
 HOME = "/mlci/home"
 SECRETS = "/mlci/secrets"
@@ -39,6 +42,11 @@ def container_name(instance: str, attempt_id: int) -> str:
 def sampler_name(container: str) -> str:
     """The container that watches the GPUs of an attempt's container."""
     return f"{container}-gpus"
+
+
+def benchmark_name(container: str) -> str:
+    """The container of the benchmark of an attempt's container."""
+    return f"{container}-benchmark"
 
 
 def slot_prefix(instance: str) -> str:

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator.domain.change import DatasetVersion
 from orchestrator.domain.errors import ImageNotFound, NotFound
@@ -110,6 +111,33 @@ class Preparer:
                 if there
                 else self._image(engine, pipeline, None, interrupt, progress, network, whose)
             )
+        folders, mounts = self.data(engine, host, run, pipeline, interrupt, progress)
+        checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
+        engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
+        mounts = (*mounts, VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
+        # As late as can be: others may begin to use a GPU at any time.
+        gpus = self._gpus.access(engine, host, attempt, runner.resources)
+        progress(ProgressEvent("creating the container"))
+        container = engine.create(
+            self._specification(
+                run, pipeline, attempt, image[0], network, mounts, folders, gpus, bool(secrets)
+            )
+        )
+        progress(ProgressEvent("sending the code"))
+        with code.result().after(folders_head(runner.uid, runner.gid, secrets)) as tar:
+            engine.put(container.name, "/", tar)
+        return Prepared(container, image[1], gpus)
+
+    def data(
+        self,
+        engine: Engine,
+        host: str,
+        run: Run,
+        pipeline: Pipeline,
+        interrupt: Interrupt,
+        progress: ProgressSink,
+    ) -> tuple[tuple[FolderMount, ...], tuple[VolumeMount, ...]]:
+        """Have a run's data on a host. Raises as :meth:`prepare`."""
         mounts: list[VolumeMount] = []
         folders: list[FolderMount] = []
         for version in run.change.datasets:
@@ -119,21 +147,13 @@ class Preparer:
                     mounts.append(mount)
                 case FolderMount():
                     folders.append(mount)
-        checkpoint = naming.checkpoint_volume(self._store.instance, run.id, attempt.replicate)
-        engine.ensure_volume(checkpoint, naming.labels_of(attempt, "checkpoint"))
-        mounts.append(VolumeMount(checkpoint, naming.CHECKPOINT, read_only=False))
-        # As late as can be: others may begin to use a GPU at any time.
-        gpus = self._gpus.access(engine, host, attempt, runner.resources)
-        progress(ProgressEvent("creating the container"))
-        container = engine.create(
-            self._specification(
-                run, pipeline, attempt, image[0], network, tuple(mounts), tuple(folders), gpus, bool(secrets)
-            )
-        )
-        progress(ProgressEvent("sending the code"))
-        with code.result().after(folders_head(runner.uid, runner.gid, secrets)) as tar:
-            engine.put(container.name, "/", tar)
-        return Prepared(container, image[1], gpus)
+        return tuple(folders), tuple(mounts)
+
+    def code(self, run: Run, pipeline: Pipeline) -> BinaryIO:
+        """A tar of a run's code with the folders that its container has, without secrets. SourceError."""
+        runner, (source, commit) = pipeline.runner, _source(run, pipeline)
+        packed = self._code.begin(source, commit, runner.uid, runner.gid).result()
+        return packed.after(folders_head(runner.uid, runner.gid, {}))
 
     def _image(
         self,

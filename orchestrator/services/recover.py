@@ -24,7 +24,8 @@ def end_orphans(store: Store, engine: Engine) -> list[str]:
     ended = []
     for container in engine.owned().containers:
         attempt_id = container.labels.get(naming.ATTEMPT_LABEL, "")
-        ours = container.labels.get(naming.ROLE_LABEL) == "attempt" and attempt_id.isdigit()
+        role = container.labels.get(naming.ROLE_LABEL)
+        ours = role in ("attempt", naming.BENCHMARK) and attempt_id.isdigit()
         if ours and container.state is not ContainerState.CREATED and has_ended(store, int(attempt_id)):
             engine.remove(container.id)
             ended.append(container.name)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import (
-    BeforeValidator,
-    Discriminator,
     Field,
-    Tag,
     model_validator,
 )
 
 from orchestrator.config.models.actions import Actions
 from orchestrator.config.models.baselines import Baseline
+from orchestrator.config.models.benchmark import BenchmarkSpec
 from orchestrator.config.models.collect import Collected
+from orchestrator.config.models.command import Command, argv_of
 from orchestrator.config.models.common import (
     Duration,
     Inside,
@@ -26,7 +25,6 @@ from orchestrator.config.models.common import (
     Size,
     Variable,
     Verbatim,
-    kind_of,
     wrong,
 )
 from orchestrator.config.models.dataset import Dataset
@@ -34,7 +32,6 @@ from orchestrator.config.models.gate import GateRules, MetricName, domain_check
 from orchestrator.config.models.replicates import Replicates
 from orchestrator.config.models.source import Source
 from orchestrator.config.models.triggers import Cron, Zone
-from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.check import Check
 from orchestrator.domain.metrics import Direction, infer_direction
 
@@ -83,25 +80,6 @@ class Setup(Model):
         description="Files of the repository on which the result depends; it is made again when one changes.",
         examples=[["requirements.txt"]],
     )
-
-
-def _command_kind(value: object) -> str:
-    return "<text>" if isinstance(value, str) else "<list>"
-
-
-def _command(value: Plain) -> Plain:
-    if not isinstance(value, str | list):
-        raise wrong(f"this is no command, found {kind_of(value)}", "text for `sh -c`, or a list of arguments")
-    if not value or (isinstance(value, str) and not value.strip()):
-        raise wrong("the command is empty", "text for `sh -c`, or a list of arguments")
-    return value
-
-
-Command: TypeAlias = Annotated[
-    Annotated[Verbatim, Tag("<text>")] | Annotated[Items[Verbatim], Tag("<list>")],
-    Discriminator(_command_kind),
-    BeforeValidator(_command),
-]
 
 
 class Retry(Model):
@@ -165,7 +143,7 @@ class Execution(Model):
     @property
     def argv(self) -> tuple[str, ...]:
         """The command as an argument list."""
-        return ("sh", "-c", self.command) if isinstance(self.command, str) else self.command
+        return argv_of(self.command)
 
 
 class MetricDeclaration(Model):
@@ -188,7 +166,6 @@ class PipelineFile(Model):
     later: ClassVar[Mapping[str, str]] = {
         "on": "write source: and datasets:",
         "plots": "name the files under artifacts:",
-        "benchmark": "",
         "holdout": "",
         "noise": "",
         "drift": "",
@@ -265,6 +242,9 @@ class PipelineFile(Model):
         description="Baselines by names of your own, for checks that compare with them, and how well each is "
         "to be known. One that is called like a selector, such as best, takes its place.",
         examples=[{"main": {"select": "branch:main", "replicates": 8}}],
+    )
+    benchmark: BenchmarkSpec | None = Field(
+        default=None, description="A command of your own that computes metrics from the artifacts."
     )
     gate: GateRules = Field(default=GateRules(), description="What a run must show to pass.")
     actions: Actions = Field(

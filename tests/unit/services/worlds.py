@@ -45,6 +45,7 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.world import Listing, Lock, Snapshot
 from orchestrator.services import naming
 from orchestrator.services.act import Actor
+from orchestrator.services.benchmark import Benchmarks
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.collect import OutputCollector
@@ -505,12 +506,14 @@ class World:
             gpus,
             self.folder / "scratch",
         )
+        outputs = OutputCollector(self.blobs, default_collectors())
         ports = ExecutionPorts(
             self.store,
             preparer,
             networks,
             gpus,
-            OutputCollector(self.blobs, default_collectors()),
+            outputs,
+            Benchmarks(preparer, outputs, self.blobs, gpus, self.clock, self.folder / "scratch"),
             self.logs,
             self.secrets,
             self.clock,
