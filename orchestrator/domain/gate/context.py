@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from orchestrator.domain.baseline import Measured
+from orchestrator.domain.check import Comparison
+
+
+class RowScore(StrEnum):
+    """What is computed of the rows of a predictions file."""
+
+    MEAN = "mean"
+    """The mean of a score for each row: 1 or 0 for a right or wrong prediction, a loss, ..."""
+    F1 = "f1"
+    AUC = "auc"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Predictions of both sides on the same rows of the evaluation data, in the same order.
+
+    ``candidate`` and ``baseline`` hold one sequence for each run: of the row's score, or of its prediction
+    where ``score`` is not MEAN; ``labels`` are then the true ones. ``slices`` are the places of the rows of
+    each slice, by its name.
+    """
+
+    candidate: tuple[Sequence[float], ...]
+    baseline: tuple[Sequence[float], ...]
+    score: RowScore = RowScore.MEAN
+    labels: Sequence[float] = ()
+    slices: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +60,8 @@ class JudgingContext:
     """How often this evaluation data was judged with before."""
     holdout_retired: str = ""
     """Why the evaluation data is not to be judged with any more; empty: it is."""
+    rows: Mapping[Comparison, Rows | str] = field(default_factory=dict)
+    """The predictions for each check that goes by rows, or why they cannot be compared."""
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Means of earlier commits by metric, oldest first, to warn of drift."""
 
