@@ -63,6 +63,7 @@ from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.fleet import ByName, Fleet
 from orchestrator.services.gpus import Gpus
+from orchestrator.services.hardware import Hardware
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks, dismiss
 from orchestrator.services.plan import Planner
@@ -531,6 +532,7 @@ class Application:
             reach=self.watched,
             hosts=ByName(self.fleet.known),
             checkpoints=Checkpoints(self.store, self.checkpoints, self.room.state_lacks),
+            hardware=Hardware(self.clock),
             full=self.room.full,
             where=self.room.where,
         )

@@ -49,6 +49,8 @@ class Boot:
     at: datetime
     engine_at: datetime | None = None
     """When the engine there was started; None where that cannot be seen."""
+    cpu: str = ""
+    """The model of its CPU; empty where that cannot be seen."""
 
     @property
     def last(self) -> datetime:

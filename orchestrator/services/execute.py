@@ -48,6 +48,7 @@ from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.collect import Collected, OutputCollector
 from orchestrator.services.endings import Ended, told_apart
 from orchestrator.services.gpus import Gpus
+from orchestrator.services.hardware import Hardware
 from orchestrator.services.logs import LogFollower
 from orchestrator.services.masking import AttemptMask, masked, withheld
 from orchestrator.services.networks import Networks
@@ -86,6 +87,7 @@ class ExecutionPorts:
     hosts: Mapping[str, HostSpec]
     """All that attempts may be on, by name."""
     checkpoints: Checkpoints
+    hardware: Hardware
     full: Callable[[str], str | None] = lambda host: None
     """What is full where a host's engine keeps its data, or None."""
     where: Callable[[str], str] = lambda host: f"the host {host}"
@@ -199,6 +201,9 @@ class AttemptWorker:
                 mask.learn(secrets)
                 prepared = self._start(run, pipeline, attempt, secrets)
                 container_id, digest = prepared.container.id, prepared.image_digest
+        host = self._ports.hosts.get(attempt.host or "")
+        # Where nothing is judged, nobody asks how much it varies.
+        hardware = self._ports.hardware.of(self._engine, host, attempt) if pipeline.gate.checks else ""
         return self._store.attempts.advance(
             self.lease,
             AttemptState.PREPARING,
@@ -206,6 +211,7 @@ class AttemptWorker:
             self._clock.now(),
             container_id=container_id,
             image_digest=digest,
+            hardware=hardware,
         )
 
     def _start(self, run: Run, pipeline: Pipeline, attempt: Attempt, secrets: Mapping[str, str]) -> Prepared:

@@ -142,9 +142,9 @@ class FakeEngine:
         self.machine = ""
         self.platform = "linux/amd64"
         self.data_root = "/var/lib/fake"
-        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC))
+        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC), cpu="Fake CPU")
         self.gpu_report = GpuReport()
-        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC))
+        self.booted = Boot("first", datetime(2025, 12, 31, tzinfo=UTC), cpu="Fake CPU")
         self.contents: dict[str, dict[str, bytes]] = {}
         """The files of volumes and of folders of the host, by name and path."""
         self.commands: dict[str, Callable[[FakeContainer, dict[str, bytes]], Script]] = {}

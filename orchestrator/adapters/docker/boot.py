@@ -1,4 +1,4 @@
-"""When a host was started, as its kernel and its first process tell."""
+"""When a host was started, as its kernel and its first process tell, and what its CPU is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ for process in /proc/[0-9]*; do
   set -- $(grep NSpid "$process/status" 2>/dev/null)
   [ $# = 2 ] && echo "engine $(cat "$process/stat" 2>/dev/null)"
 done
+grep -m 1 -E '^(model name|cpu)[[:space:]]*:' /proc/cpuinfo ||
+  grep -m 4 -E '^CPU (implementer|architecture|variant|part)' /proc/cpuinfo
 true
 """
 _TICKS = 100
@@ -25,6 +27,9 @@ _TICKS = 100
 _ID = re.compile(r"\A[0-9a-f-]{36}$", re.MULTILINE)
 _KERNEL = re.compile(r"^btime (\d+)$", re.MULTILINE)
 _FIRST = re.compile(r"^1 \(.*\) \S+(?: \S+){18} (\d+) ", re.MULTILINE)
+_CPU = re.compile(r"^(?:model name|cpu)\s*: (.+)$", re.MULTILINE)
+_CPU_PARTS = re.compile(r"^CPU (\w+)\s*: (\w+)$", re.MULTILINE)
+_LONGEST = 200
 _ENGINE = re.compile(r"^engine \d+ \(dockerd\) \S+(?: \S+){18} (\d+) ", re.MULTILINE)
 
 
@@ -39,4 +44,11 @@ def boot_of(said: str) -> Boot:
 
     # One that was started anew may still be there while its successor is.
     engines = [moment(ticks) for ticks in _ENGINE.findall(said)]
-    return Boot(f"{kernel[0]}/{first[1]}", moment(first[1]), max(engines, default=None))
+    return Boot(f"{kernel[0]}/{first[1]}", moment(first[1]), max(engines, default=None), _cpu_of(said))
+
+
+def _cpu_of(said: str) -> str:
+    """The model; an ARM's kernel gives it in numbers."""
+    if named := _CPU.search(said):
+        return " ".join(named[1].split())[:_LONGEST]
+    return " ".join(f"{part} {value}" for part, value in _CPU_PARTS.findall(said))[:_LONGEST]

@@ -39,3 +39,16 @@ def test_the_engine_counts_from_its_own_process_the_newest_one() -> None:
 def test_what_says_less_is_refused(lacking: str) -> None:
     with pytest.raises(EngineError, match="cannot be told"):
         boot_of(STAT.replace(lacking, ""))
+
+
+@pytest.mark.parametrize(
+    ("told", "model"),
+    [
+        ("model name\t: AMD EPYC 7B13  64-Core\n", "AMD EPYC 7B13 64-Core"),
+        ("cpu\t\t: POWER9 (raw), altivec supported\n", "POWER9 (raw), altivec supported"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd0c\n", "implementer 0x41 part 0xd0c"),
+        ("", ""),
+    ],
+)
+def test_the_model_of_the_cpu_is_told_where_it_is_known(told: str, model: str) -> None:
+    assert boot_of(STAT + told).cpu == model

@@ -56,6 +56,7 @@ from orchestrator.services.evaluate import Evaluator
 from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.fleet import ByName
 from orchestrator.services.gpus import Gpus
+from orchestrator.services.hardware import Hardware
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.parts import PART
@@ -520,6 +521,7 @@ class World:
             Reach(self.engines, self.clock, True, self.store.hosts, self._returned),
             {host.name: host for host in self.hosts},
             Checkpoints(self.store, self.checkpoints, lambda: self.state_lack),
+            Hardware(self.clock),
             lambda host: self.full(host),
         )
         looks = HostLooks(
