@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from orchestrator.domain.action import ActionSpec, Trigger
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
+from orchestrator.domain.collected import Param, Plot
+from orchestrator.domain.curves import KeptSeries
 from orchestrator.domain.gpu import GpuUse
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Pipeline
@@ -206,7 +208,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class StoredArtifact:
-    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` or ``output``.
+    """A file that an attempt left, by content. ``kind`` is ``artifact``, ``metrics`` for a file of which
+    something was read, or ``plot`` for a picture that was embedded in one.
 
     ``removed`` says that and why its content was given up; it is empty while the content is there.
     """
@@ -234,6 +237,9 @@ class AttemptResult:
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     utilisation: tuple[GpuUse, ...] = ()
+    series: tuple[KeptSeries, ...] = ()
+    params: tuple[Param, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.baselines import Baselines
+from orchestrator.ports.findings import Findings
 from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.queue import Queue
@@ -451,6 +452,9 @@ class Store(Protocol):
 
     @property
     def deployments(self) -> Deployments: ...
+
+    @property
+    def findings(self) -> Findings: ...
 
     @property
     def servers(self) -> Servers: ...

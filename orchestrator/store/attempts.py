@@ -19,6 +19,7 @@ from orchestrator.domain.run import ATTEMPT_TRANSITIONS, Attempt, AttemptState, 
 from orchestrator.ports.records import AttemptResult, Lease, QueuedAttempt, StagedVolume, StoredArtifact
 from orchestrator.store import slots as slots_of_hosts
 from orchestrator.store.engine import Database
+from orchestrator.store.findings import add_findings, told_of
 from orchestrator.store.gpus import give_back as give_gpus_back
 from orchestrator.store.gpus import leased
 from orchestrator.store.gpus import take as take_gpus
@@ -388,10 +389,12 @@ def _add_left_behind(session: Session, attempt_id: int, result: AttemptResult) -
                     "value": metric.value,
                     "source": metric.source,
                     "reader": metric.reader,
+                    "told": told_of(metric),
                 }
                 for metric in result.metrics
             ],
         )
+    add_findings(session, attempt_id, result.params, result.series, result.plots)
     if result.artifacts:
         connection.execute(
             _ARTIFACTS,

@@ -31,9 +31,12 @@ from orchestrator.store.tables import (
     MeasurementRow,
     MetricRow,
     OutboxRow,
+    ParamRow,
     PinRow,
+    PlotRow,
     RebaseRow,
     RunRow,
+    SeriesRow,
     StagedRow,
     StatusRow,
 )
@@ -123,7 +126,7 @@ class SqlRetention:
             changes = session.scalars(select(RunRow.change_id).where(RunRow.id.in_(ids))).all()
             attempts = select(AttemptRow.id).where(AttemptRow.run_id.in_(ids))
             # From what refers to what is referred to.
-            for row in (MetricRow, ArtifactRow):
+            for row in (MetricRow, ParamRow, SeriesRow, PlotRow, ArtifactRow):
                 changed(session, delete(row).where(row.attempt_id.in_(attempts)))
             for table in (
                 AttemptRow,

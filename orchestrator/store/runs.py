@@ -39,6 +39,7 @@ from orchestrator.store.enqueue import (
     add_run,
     apply_moves,
 )
+from orchestrator.store.findings import metric_of
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
@@ -183,7 +184,7 @@ class SqlRuns:
                 latest = {r: attempt_id for r, attempt_id in latest.items() if states[attempt_id] not in _BAD}
             found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
             for row in connection.execute(_MEASURED, {"attempts": list(found)}):
-                found[row.attempt_id].append(Metric(row.name, row.value, row.source, row.reader))
+                found[row.attempt_id].append(metric_of(row))
         return {replicate: found[attempt_id] for replicate, attempt_id in latest.items()}
 
     def deployed_ids(self, pipeline: str) -> Sequence[int]:
@@ -363,7 +364,7 @@ _TRIES = (
     .order_by(AttemptRow.replicate, AttemptRow.number)
 )
 _MEASURED = (
-    select(MetricRow.attempt_id, MetricRow.name, MetricRow.value, MetricRow.source, MetricRow.reader)
+    select(*[column for column in MetricRow.__table__.c if column.name != "id"])
     .where(MetricRow.attempt_id.in_(bindparam("attempts", expanding=True)))
     .order_by(MetricRow.id)
 )

@@ -16,6 +16,7 @@ from orchestrator.store.deliveries import SqlDeliveries
 from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
 from orchestrator.store.engine import Database, exists, make_room, parse_url
+from orchestrator.store.findings import SqlFindings
 from orchestrator.store.hosts import SqlHosts
 from orchestrator.store.journal import SqlJournal
 from orchestrator.store.occasions import SqlOccasions
@@ -47,6 +48,7 @@ class SqlStore:
         self._baselines = SqlBaselines(database)
         self._actions = SqlActions(database, tokens)
         self._deployments = SqlDeployments(database)
+        self._findings = SqlFindings(database)
         self._servers = SqlServers(database)
         self._hosts = SqlHosts(database)
         self._queue = SqlQueue(database)
@@ -88,6 +90,10 @@ class SqlStore:
     @property
     def deployments(self) -> SqlDeployments:
         return self._deployments
+
+    @property
+    def findings(self) -> SqlFindings:
+        return self._findings
 
     @property
     def servers(self) -> SqlServers:

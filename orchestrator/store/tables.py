@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from orchestrator.domain.action import ActionState, Trigger
 from orchestrator.domain.change import Cause
+from orchestrator.domain.collected import PlotKind
 from orchestrator.domain.deployment import DeploymentState
 from orchestrator.domain.host import HostState
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, StopCause
@@ -57,6 +58,7 @@ class Base(DeclarativeBase):
         Purpose: Word(Purpose),
         Reason: Word(Reason),
         StopCause: Word(StopCause),
+        PlotKind: Word(PlotKind),
     }
 
 
@@ -322,6 +324,53 @@ class MetricRow(Base):
     attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), index=True)
     name: Mapped[str]
     value: Mapped[float] = mapped_column(Measurement, nullable=True)
+    source: Mapped[str]
+    reader: Mapped[str]
+    told: Mapped[Plain] = mapped_column(JSON(none_as_null=True), nullable=True)
+    """What its file says of it besides, where it says anything: step, timestamp, stderr, direction, unit."""
+
+
+class ParamRow(Base):
+    """What an attempt was told, as its files say."""
+
+    __tablename__ = "params"
+
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    source: Mapped[str]
+    reader: Mapped[str]
+
+
+class SeriesRow(Base):
+    """A series of an attempt. ``content`` holds its points as ``store.findings`` packs them."""
+
+    __tablename__ = "series"
+
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    points: Mapped[int]
+    kept: Mapped[int]
+    least: Mapped[float] = mapped_column(Measurement, nullable=True)
+    most: Mapped[float] = mapped_column(Measurement, nullable=True)
+    last: Mapped[float] = mapped_column(Measurement, nullable=True)
+    last_step: Mapped[float] = mapped_column(Measurement, nullable=True)
+    source: Mapped[str]
+    reader: Mapped[str]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PlotRow(Base):
+    """Something to look at that an attempt left; the file is the artifact of that path."""
+
+    __tablename__ = "plots"
+
+    attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    kind: Mapped[PlotKind]
+    title: Mapped[str]
+    hints: Mapped[Plain] = mapped_column(JSON)
     source: Mapped[str]
     reader: Mapped[str]
 
