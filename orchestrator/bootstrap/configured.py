@@ -22,7 +22,6 @@ from orchestrator.config.models.source import GITHUB, Source
 from orchestrator.config.models.ssh import HostSsh
 from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.gate import Gate, OnInconclusive
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (
     Execution,
@@ -39,6 +38,7 @@ from orchestrator.domain.pipeline import (
     RepositoryImage,
     Resources,
     RunnerSpec,
+    Scale,
     Schedule,
     Setup,
     SourceSpec,
@@ -112,10 +112,17 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         collect=declared_files(file.collect),
         readings=declared_readings(file.collect),
         metrics=tuple(
-            MetricSpec(name, Direction(m.direction) if m.direction else None, m.unit)
+            MetricSpec(
+                name,
+                Direction(m.direction) if m.direction else None,
+                m.unit,
+                Scale(m.scale),
+                m.predictions or "",
+                m.id,
+            )
             for name, m in file.metrics.items()
         ),
-        artifacts=tuple(file.artifacts),
+        artifacts=_kept(file),
         limits=Limits(
             limits.files,
             limits.file_size,
@@ -126,7 +133,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
             limits.params,
             limits.plots,
         ),
-        gate=Gate(file.checks(), OnInconclusive(file.gate.on_inconclusive)),
+        gate=file.judged_by(),
         actions=tuple(
             (Trigger(trigger), _action(action, file))
             for trigger, actions in file.actions.by_trigger().items()
@@ -157,6 +164,12 @@ def source_of(source: Source, forge: str = GITHUB) -> SourceSpec:
         submodules=source.submodules,
         lfs=source.lfs,
     )
+
+
+def _kept(file: PipelineFile) -> tuple[str, ...]:
+    """The patterns of files to keep, predictions among them."""
+    predictions = (metric.predictions for metric in file.metrics.values() if metric.predictions)
+    return (*file.artifacts, *(name for name in dict.fromkeys(predictions) if name not in file.artifacts))
 
 
 def _action(action: object, file: PipelineFile) -> ActionSpec:

@@ -125,6 +125,7 @@ def check_pipeline(document: Document, known: Known) -> Iterator[Problem]:
     yield from _check_datasets(document)
     yield from _check_sources(document, known)
     yield from _check_gate(document)
+    yield from _check_judging(document)
     yield from _check_baselines(document)
     yield from _check_actions(document, known)
 
@@ -204,6 +205,32 @@ def _check_gate(document: Document) -> Iterator[Problem]:
             yield document.problem(
                 ("gate", "checks", index), message, expected, closest(metric, set(known) - {metric})
             )
+
+
+def _check_judging(document: Document) -> Iterator[Problem]:
+    """Predictions that checks go by, and the dataset of a hold-out, which must be declared."""
+    checks = at(document.data, "gate", "checks")
+    for index, check in enumerate(checks if isinstance(checks, list) else []):
+        metric = at(check, "metric")
+        if at(check, "test") != "paired_rows" or not isinstance(metric, str):
+            continue
+        if not at(document.data, "metrics", metric, "predictions"):
+            yield document.problem(
+                ("gate", "checks", index, "test"),
+                f'nothing says which file has the predictions of "{metric}"',
+                f"metrics: {{{metric}: {{predictions: preds.csv, id: row_id}}}}",
+            )
+    name, datasets = at(document.data, "holdout", "dataset"), at(document.data, "datasets")
+    known = [str(each) for each in datasets] if isinstance(datasets, dict) else []
+    evaluated = [each for each in known if at(datasets, each, "role") == "evaluation"]
+    if isinstance(name, str) and name not in evaluated:
+        what = "is not one that runs are judged on" if name in known else "is not among the datasets"
+        yield document.problem(
+            ("holdout", "dataset"),
+            f'"{name}" {what}',
+            any_of(evaluated) if evaluated else f"datasets: {{{name}: {{role: evaluation, …}}}}",
+            closest(name, set(evaluated)),
+        )
 
 
 def _check_baselines(document: Document) -> Iterator[Problem]:

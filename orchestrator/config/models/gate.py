@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from orchestrator.config.models.common import NOT_YET, Items, Model, Verbatim, kind_of, text_of, wrong
+from orchestrator.config.models.common import Items, Model, Name, Verbatim, kind_of, text_of, wrong
 from orchestrator.config.problems import closest
 from orchestrator.config.yaml_loader import Plain
-from orchestrator.domain.baseline import parse_selector
-from orchestrator.domain.check import Check, Claim, Comparison, Operator, Threshold, parse_check, parse_margin
+from orchestrator.domain.baseline import SELECTORS, parse_selector
+from orchestrator.domain.check import (
+    Check,
+    Claim,
+    Comparison,
+    Operator,
+    Test,
+    Threshold,
+    parse_check,
+    parse_margin,
+)
 from orchestrator.domain.errors import InvalidInput
+from orchestrator.domain.gate import Drift, Gate, Holdout, HoldoutMode, OnInconclusive, Require
 from orchestrator.domain.metrics import Direction
+from orchestrator.domain.statistics.holdout import MAX_FULL_USES
 
-_NO_STATISTICS = "values are compared as plain numbers"
+_OWN_ALPHA = "The check's own error rate in place of the gate's."
 
 
 def _short_form(value: Plain) -> str:
@@ -46,10 +57,7 @@ def _selector(value: Plain) -> str:
     try:
         parse_selector(text)
     except InvalidInput as error:
-        if text.partition(":")[0] in ("merge_base", "main", "deployed"):
-            raise wrong(f'"{text}" is no baseline in this version', _expectation(error)) from None
-        meant = closest(text, ["best", "previous", "last_deployed", "pinned"])
-        raise wrong(error.message, _expectation(error), meant) from None
+        raise wrong(error.message, _expectation(error), closest(text, SELECTORS)) from None
     return text
 
 
@@ -59,12 +67,11 @@ MarginText = Annotated[
 ]
 SelectorText = Annotated[Verbatim, BeforeValidator(_selector), WithJsonSchema({"type": "string"})]
 MetricName = Annotated[Verbatim, Field(min_length=1, max_length=200)]
+Alpha = Annotated[float, Field(gt=0, le=0.5)]
 
 
 class ThresholdCheck(Model):
     """A metric against a fixed number, in the good direction."""
-
-    later: ClassVar[Mapping[str, str]] = {"test": _NO_STATISTICS, "alpha": _NO_STATISTICS}
 
     metric: MetricName = Field(description="The metric's name.", examples=["accuracy"])
     threshold: Annotated[float, Field(strict=False, allow_inf_nan=False)] = Field(
@@ -72,22 +79,29 @@ class ThresholdCheck(Model):
         examples=[0.9],
         json_schema_extra={"x-unit": "of the metric"},
     )
+    test: Literal["point", "replicates"] = Field(
+        default="point",
+        description="point: the mean decides as it is; replicates: that it is beyond the threshold is to be "
+        "shown against the noise.",
+        examples=["replicates"],
+    )
+    alpha: Alpha | None = Field(default=None, description=_OWN_ALPHA, examples=[0.01])
 
 
 class ComparisonCheck(Model):
     """A metric against a baseline."""
 
-    later: ClassVar[Mapping[str, str]] = {"test": _NO_STATISTICS, "alpha": _NO_STATISTICS}
-
     metric: MetricName = Field(description="The metric's name.", examples=["accuracy"])
     vs: SelectorText = Field(
-        description="The baseline: best, previous, last_deployed, pinned, branch:NAME or run:ID.",
+        description="The baseline: the name of one under `baselines`, or best, previous, last_deployed, "
+        "merge_base, pinned, pinned:NAME, branch:NAME or run:ID.",
         examples=["best"],
     )
-    claim: Literal["no_regression", "superior"] = Field(
+    claim: Literal["no_regression", "non_inferior", "superior"] = Field(
         default="no_regression",
-        description="no_regression: not worse than the baseline by more than the margin; "
-        "superior: better by more.",
+        description="no_regression: a guard, which fails only where a loss beyond the margin is shown; "
+        "non_inferior: that there is no such loss is to be shown; superior: a gain beyond the margin is to "
+        "be shown.",
         examples=["no_regression"],
     )
     margin: MarginText = Field(
@@ -96,6 +110,31 @@ class ComparisonCheck(Model):
         "the baseline.",
         examples=["0.5pp", "2%", 0.005],
     )
+    min_gain: MarginText | None = Field(
+        default=None, description="Of `superior`, another word for its margin.", examples=["0.5pp"]
+    )
+    test: Literal["replicates", "point", "paired_rows"] = Field(
+        default="replicates",
+        description="replicates: by the noise between runs, as far as it is known; point: plain values, "
+        "whatever their noise; paired_rows: by the predictions for each row, which the metric declares.",
+        examples=["paired_rows"],
+    )
+    slices: MetricName | None = Field(
+        default=None,
+        description="A column of the predictions: the claim is made of each of its values apart.",
+        examples=["country"],
+    )
+    alpha: Alpha | None = Field(default=None, description=_OWN_ALPHA, examples=[0.01])
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ComparisonCheck:
+        if self.min_gain is not None and self.claim != "superior":
+            raise wrong(f"{self.claim} asks for no gain", "margin:, or claim: superior", key="min_gain")
+        if self.min_gain is not None and self.margin != "0":
+            raise wrong("both margin and min_gain are given", "one of them", key="min_gain")
+        if self.slices is not None and self.test != "paired_rows":
+            raise wrong("slices are of rows", "test: paired_rows beside it", key="slices")
+        return self
 
 
 def _check_kind(value: object) -> str:
@@ -106,8 +145,6 @@ def _check_kind(value: object) -> str:
 
 def _check(value: Plain) -> Plain:
     if isinstance(value, dict):
-        if value.get("claim") == "non_inferior":
-            raise wrong(f"claim: non_inferior is {NOT_YET}", "no_regression or superior", key="claim")
         if {"vs", "threshold"} <= set(value):
             raise wrong("a check has either threshold or vs", "two checks", key="threshold")
         if not {"vs", "threshold"} & set(value):
@@ -135,24 +172,126 @@ AnyCheck: TypeAlias = Annotated[
 
 
 class GateRules(Model):
-    """What a run must show to pass. All checks must hold; without checks, every completed run passes."""
-
-    later: ClassVar[Mapping[str, str]] = {
-        "alpha": _NO_STATISTICS,
-        "correction": _NO_STATISTICS,
-        "require": "all checks must hold",
-    }
+    """What a run must show to pass; without checks, every completed run passes."""
 
     checks: Items[AnyCheck] = Field(
         default=(),
         description="The checks, as text or as mappings.",
         examples=[["accuracy >= 0.90", "accuracy not worse than best by 0.5pp"]],
     )
-    on_inconclusive: Literal["hold", "fail", "pass"] = Field(
+    alpha: Alpha = Field(
+        default=0.05,
+        description="How often a claim may be shown by mistake where it is just not true.",
+        examples=[0.01],
+    )
+    correction: Literal["holm", "none"] = Field(
+        default="holm",
+        description="Whether guards, and claims of which any is enough, are held to `alpha` together. Claims "
+        "that must all be shown need no correction.",
+        examples=["none"],
+    )
+    require: Literal["all", "any"] = Field(
+        default="all",
+        description="all: every check must hold; any: no guard fails, and one of the other checks holds.",
+        examples=["any"],
+    )
+    on_inconclusive: Literal["hold", "fail", "pass", "manual"] = Field(
         default="hold",
-        description="What becomes of a run on which the checks cannot decide; "
-        "hold: not passed, not deployed, not red.",
-        examples=["hold"],
+        description="What becomes of a run on which the checks cannot decide, after the last look; "
+        "hold: not passed, not deployed, not red; manual: as hold, until a person decides with "
+        "`runs decide`.",
+        examples=["manual"],
+    )
+
+    @model_validator(mode="after")
+    def _any_needs_a_claim(self) -> GateRules:
+        if self.require == "any" and self.checks and all(map(_is_guard, self.checks)):
+            expected = "a check that is to be shown, such as `accuracy better than best`, or require: all"
+            raise wrong("guards alone show nothing of which any could be enough", expected, key="require")
+        return self
+
+
+class HoldoutRules(Model):
+    """The budget of a sealed test set: each verdict that people act upon wears it out."""
+
+    dataset: Name = Field(
+        description="The dataset, with `role: evaluation`, on which runs are judged.", examples=["test-v3"]
+    )
+    mode: Literal["off", "none", "first_change", "full"] = Field(
+        default="off",
+        description="How far people act upon verdicts. off: uses are counted and shown; none: not until the "
+        "set is replaced; first_change: until the first that does not pass, which uses it up; full: as they "
+        "like, with at most 10 uses.",
+        examples=["none"],
+    )
+    max_uses: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=100,
+        description="How many verdicts it is to bear.",
+        examples=[100],
+        json_schema_extra={"x-unit": "verdicts"},
+    )
+    delta: Alpha = Field(
+        default=0.05, description="How probably any of all these verdicts may be wrong.", examples=[0.05]
+    )
+    on_exhausted: Literal["inconclusive", "fail"] = Field(
+        default="inconclusive", description="What runs become once it is used up.", examples=["fail"]
+    )
+
+    @model_validator(mode="after")
+    def _full_is_dear(self) -> HoldoutRules:
+        if self.mode == "full" and self.max_uses > MAX_FULL_USES:
+            message = f"mode: full bears at most {MAX_FULL_USES} uses"
+            raise wrong(message, f"max_uses: {MAX_FULL_USES}, or mode: none or first_change", key="max_uses")
+        return self
+
+
+class DriftRules(Model):
+    """A warning when the level of a metric has changed over the last commits. It judges no run."""
+
+    metrics: Annotated[Items[MetricName], Field(min_length=1)] = Field(
+        description="The metrics whose history is looked at.", examples=[["accuracy"]]
+    )
+    max_pvalue: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.001, description="How rarely chance alone may look like that.", examples=[0.001]
+    )
+    min_magnitude: MarginText = Field(
+        default="0", description="The smallest change that is told, as a margin.", examples=["0.5%"]
+    )
+    action: Literal["warn"] = Field(default="warn", description="What happens.", examples=["warn"])
+
+
+def _is_guard(check: str | ThresholdCheck | ComparisonCheck) -> bool:
+    known = parse_check(check) if isinstance(check, str) else check
+    if isinstance(known, Comparison | ComparisonCheck):
+        return known.claim == Claim.NO_REGRESSION.value
+    return False
+
+
+def domain_gate(
+    rules: GateRules,
+    checks: tuple[Check, ...],
+    holdout: HoldoutRules | None,
+    drift: DriftRules | None,
+) -> Gate:
+    """The gate as the domain judges it. The configuration must be free of problems."""
+    return Gate(
+        checks,
+        OnInconclusive(rules.on_inconclusive),
+        rules.alpha,
+        rules.correction == "holm",
+        Require(rules.require),
+        None
+        if holdout is None
+        else Holdout(
+            holdout.dataset,
+            HoldoutMode(holdout.mode),
+            holdout.max_uses,
+            holdout.delta,
+            OnInconclusive.FAIL if holdout.on_exhausted == "fail" else OnInconclusive.HOLD,
+        ),
+        None
+        if drift is None
+        else Drift(tuple(drift.metrics), drift.max_pvalue, parse_margin(drift.min_magnitude)),
     )
 
 
@@ -164,5 +303,14 @@ def domain_check(
         return parse_check(check)
     if isinstance(check, ThresholdCheck):
         lower = direction_of(check.metric) is Direction.LOWER
-        return Threshold(check.metric, Operator.AT_MOST if lower else Operator.AT_LEAST, check.threshold)
-    return Comparison(check.metric, parse_selector(check.vs), Claim(check.claim), parse_margin(check.margin))
+        operator = Operator.AT_MOST if lower else Operator.AT_LEAST
+        return Threshold(check.metric, operator, check.threshold, test=Test(check.test), alpha=check.alpha)
+    return Comparison(
+        check.metric,
+        parse_selector(check.vs),
+        Claim(check.claim),
+        parse_margin(check.margin if check.min_gain is None else check.min_gain),
+        test=Test(check.test),
+        alpha=check.alpha,
+        slices=check.slices or "",
+    )

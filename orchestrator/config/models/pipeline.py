@@ -28,11 +28,18 @@ from orchestrator.config.models.common import (
     wrong,
 )
 from orchestrator.config.models.dataset import Dataset
-from orchestrator.config.models.gate import GateRules, MetricName, domain_check
+from orchestrator.config.models.gate import (
+    DriftRules,
+    GateRules,
+    HoldoutRules,
+    MetricName,
+    domain_check,
+    domain_gate,
+)
 from orchestrator.config.models.replicates import Replicates
 from orchestrator.config.models.source import Source
 from orchestrator.config.models.triggers import Cron, Zone
-from orchestrator.domain.check import Check
+from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction, infer_direction
 
 GIB: Final = 1 << 30
@@ -149,8 +156,6 @@ class Execution(Model):
 class MetricDeclaration(Model):
     """What is known about a metric. A declared metric that a run does not leave behind makes the run fail."""
 
-    later: ClassVar[Mapping[str, str]] = {"predictions": "", "id": "", "scale": ""}
-
     direction: Literal["higher", "lower"] | None = Field(
         default=None,
         description="Which way is good; without it, the name must say so (accuracy, f1, auc, r2: higher; "
@@ -158,6 +163,22 @@ class MetricDeclaration(Model):
         examples=["higher"],
     )
     unit: Verbatim = Field(default="", description="Shown behind its values.", examples=["points"])
+    scale: Literal["linear", "log_ratio"] = Field(
+        default="linear",
+        description="How values are compared: by their difference, or by the logarithm of their ratio, as "
+        "suits durations.",
+        examples=["log_ratio"],
+    )
+    predictions: Inside | None = Field(
+        default=None,
+        description="A file (.csv, .jsonl or .parquet) with a prediction for each row of the evaluation "
+        "data, for checks with `test: paired_rows`: columns `prediction` and `label`, or `score`, what the "
+        "row counts. It is kept as an artifact.",
+        examples=["preds.csv"],
+    )
+    id: Verbatim = Field(
+        default="id", description="The column of the predictions that names the row.", examples=["row_id"]
+    )
 
 
 class PipelineFile(Model):
@@ -166,9 +187,7 @@ class PipelineFile(Model):
     later: ClassVar[Mapping[str, str]] = {
         "on": "write source: and datasets:",
         "plots": "name the files under artifacts:",
-        "holdout": "",
         "noise": "",
-        "drift": "",
     }
 
     pipeline: Name = Field(description="Its name.", examples=["wine-quality"])
@@ -247,6 +266,12 @@ class PipelineFile(Model):
         default=None, description="A command of your own that computes metrics from the artifacts."
     )
     gate: GateRules = Field(default=GateRules(), description="What a run must show to pass.")
+    holdout: HoldoutRules | None = Field(
+        default=None, description="The budget of a sealed test set. Without it, uses are not limited."
+    )
+    drift: DriftRules | None = Field(
+        default=None, description="A warning when the level of a metric has changed over the last commits."
+    )
     actions: Actions = Field(
         default_factory=lambda: Actions.model_validate({}), description="What happens on which outcome."
     )
@@ -278,9 +303,10 @@ class PipelineFile(Model):
             return Direction(declared.direction)
         return infer_direction(metric)
 
-    def checks(self) -> tuple[Check, ...]:
-        """The gate's checks as the domain judges them. The configuration must be free of problems."""
-        return tuple(domain_check(check, self.direction_of) for check in self.gate.checks)
+    def judged_by(self) -> Gate:
+        """The gate as the domain judges it. The configuration must be free of problems."""
+        checks = tuple(domain_check(check, self.direction_of) for check in self.gate.checks)
+        return domain_gate(self.gate, checks, self.holdout, self.drift)
 
 
 def dataset_variable(name: str) -> str:

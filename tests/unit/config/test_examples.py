@@ -39,7 +39,7 @@ def test_the_example_configuration_has_no_problem_and_uses_each_part() -> None:
     assert result.configuration is not None
     assert set(result.configuration.runners) == {"cpu", "gpu"}
     pipeline = result.configuration.pipelines["wine-quality"]
-    assert len(pipeline.checks()) == 3
+    assert len(pipeline.judged_by().checks) == 3
     assert {role.role for role in pipeline.datasets.values()} == {"train", "evaluation"}
     assert result.configuration.orchestrator.email is not None
 

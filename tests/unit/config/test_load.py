@@ -136,7 +136,7 @@ def test_checks_in_both_forms_mean_the_same_to_the_domain(folder: ConfigFolder) 
     best = Comparison(
         "accuracy", Selector(SelectorKind.BEST), Claim.NO_REGRESSION, Margin(0.005, points=True)
     )
-    assert configuration.pipelines["wine"].checks() == (
+    assert configuration.pipelines["wine"].judged_by().checks == (
         zero,
         zero,
         Threshold("size", Operator.AT_MOST, 3.0),
@@ -284,7 +284,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             '4:12: "x" has 1 field; expected five fields: minute, hour,',
         ),
         ("on: {push: {}}", '4:1: "on" is not available in this version'),
-        ("holdout: {}", '4:1: "holdout" is not available in this version; expected one of pipeline,'),
+        ("noise: {}", '4:1: "noise" is not available in this version; expected one of pipeline,'),
         (
             "concurrency: {cancel_in_progress: yes}",
             '4:35: "yes" is not possible here; expected true or false; did you mean "true"?',
@@ -321,14 +321,40 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             '4:36: the check compares with nothing; expected {metric, threshold} or {metric, vs, claim, margin}; did you mean "threshold"?',
         ),
         (
-            "gate: {checks: [{metric: accuracy, vs: best, claim: non_inferior}]}",
-            "4:46: claim: non_inferior is not available in this version",
+            "gate: {checks: [{metric: accuracy, vs: best, claim: non_inferior, min_gain: 1}]}",
+            "4:67: non_inferior asks for no gain; expected margin:, or claim: superior",
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: best, claim: superior, margin: 1, min_gain: 1}]}",
+            "4:74: both margin and min_gain are given",
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: best, slices: country}]}",
+            "4:46: slices are of rows; expected test: paired_rows beside it",
+        ),
+        (
+            "gate: {checks: [{metric: accuracy, vs: best, test: paired_rows}]}",
+            '4:52: nothing says which file has the predictions of "accuracy"; expected metrics: {accuracy: {predictions: ',
+        ),
+        (
+            "gate: {require: any, checks: [accuracy not worse than best]}",
+            "4:8: guards alone show nothing of which any could be enough",
+        ),
+        (
+            "gate: {on_inconclusive: ask}",
+            '4:25: "ask" is not possible here; expected one of hold, fail, pass, manual',
+        ),
+        ("holdout: {dataset: wine}", '4:20: "wine" is not among the datasets'),
+        (
+            "holdout: {dataset: wine, mode: full, max_uses: 11}",
+            "4:38: mode: full bears at most 10 uses",
         ),
         (
             "gate: {checks: [{metric: accuracy, vs: best, threshold: 1}]}",
             "4:46: a check has either threshold or vs",
         ),
-        ("gate: {alpha: 0.05}", '4:8: "alpha" is not available in this version'),
+        ("gate: {alpha: 0.6}", "4:15: 0.6 is too large; expected at most 0.5"),
+        ("gate: {alpha: 0}", "4:15: 0 is too small"),
         (
             "actions: {fail: [github: {status: true}]}",
             "4:18: the action github is not available in this version; expected one of deploy, email",
