@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.files.disk import LocalDisk
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.files.state import LocalState
+from orchestrator.bootstrap.repositories import known_pipelines
 from orchestrator.config.models import retention as models
 from orchestrator.domain.retention import Limits, Policy, StateRules, Unused
 from orchestrator.services.images import tag_of
@@ -16,6 +18,7 @@ from orchestrator.services.retain import Retainer
 from orchestrator.services.retain_hosts import HostKeeper, HostSpace
 from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import StateKeeper, StatePorts
+from orchestrator.services.retain_watched import WatchedKeeper
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -37,8 +40,22 @@ def retainer_of(app: Application) -> Retainer:
         StateKeeper(ports, policy, app.pipelines.values()),
         host_keeper_of(app, policy),
         ReleaseKeeper(app.store, app.deployment_servers, servers, policy, app.clock),
+        _watched(app, policy),
         LocalState(app.state),
         app.store.instance,
+    )
+
+
+def _watched(app: Application, policy: Policy) -> WatchedKeeper:
+    from orchestrator.adapters.git.upkeep import MirrorFiles
+
+    return WatchedKeeper(
+        app.store,
+        MirrorFiles(app.state / "mirrors", app.git.location),
+        partial(known_pipelines, app),
+        lambda: [repository.source for repository in app.repositories.values()],
+        policy,
+        app.clock,
     )
 
 
@@ -78,6 +95,9 @@ def policy_of(file: models.Retention) -> Policy:
         leftovers=_age(file.leftovers),
         releases=_age(file.releases),
         journal=_age(file.journal),
+        versions=general.runs.age if file.versions is None else _age(file.versions),
+        mirrors=_age(file.mirrors),
+        gone=_age(file.gone),
         min_free=file.disk.min_free,
         host_free=file.disk.hosts_min_free,
         every=file.every,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.retention import Going, Kind, Plan, Policy, Staying
 
 _ON_HOSTS = ("containers", "networks", "volumes", "images")
-_KINDS = ("runs", "artifacts", "logs", "files", "journal", *_ON_HOSTS, "releases")
+_WATCHED = ("versions", "mirrors", "commits", "pipelines")
+_KINDS = ("runs", "artifacts", "logs", "files", "journal", *_ON_HOSTS, "releases", *_WATCHED)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -181,7 +182,7 @@ def _sums(things: Sequence[Going | Staying]) -> list[tuple[str, ...]]:
         key = (thing.kind.value, thing.place, thing.why)
         number, total = sums.get(key, (0, 0))
         # These come as one heap; of a run's files and logs the run counts.
-        heap = thing.kind in (Kind.FILES, Kind.JOURNAL)
+        heap = thing.kind in (Kind.FILES, Kind.JOURNAL, Kind.COMMITS)
         more = thing.count if isinstance(thing, Going) and heap else 1
         sums[key] = (number + more, total + thing.size)
     return [(kind, place, str(n), _size(total), why) for (kind, place, why), (n, total) in sums.items()]

@@ -34,6 +34,14 @@ class Kind(StrEnum):
     """Copies of data, and checkpoints."""
     IMAGES = "images"
     RELEASES = "releases"
+    VERSIONS = "versions"
+    """Of data, with the lists of their files."""
+    MIRRORS = "mirrors"
+    """Copies of repositories."""
+    COMMITS = "commits"
+    """In mirrors."""
+    PIPELINES = "pipelines"
+    """What is remembered of those that nobody defines any more and that no run is left of."""
 
 
 ON_HOSTS: Final = (Kind.CONTAINERS, Kind.NETWORKS, Kind.VOLUMES, Kind.IMAGES)
@@ -94,6 +102,12 @@ class Policy:
     releases: timedelta | None = None
     """The age at which releases on servers have had their time."""
     journal: timedelta | None = None
+    versions: timedelta | None = None
+    """The age at which versions of data that no run has had have had their time."""
+    mirrors: timedelta | None = None
+    """How long mirrors stay that nobody uses, and commits in them that no run has."""
+    gone: timedelta | None = None
+    """How long it is remembered what was seen for pipelines that nobody defines any more."""
     min_free: Reserve = field(default_factory=Reserve)
     """Room to be kept free on the disk of the state folder."""
     host_free: Reserve = field(default_factory=Reserve)
@@ -234,6 +248,8 @@ def told_of(thing: Going) -> str:
     """What the journal says of something that went."""
     if thing.kind in (Kind.RUNS, Kind.FILES, Kind.JOURNAL):
         what = f"{thing.title} removed"
+    elif thing.kind is Kind.PIPELINES:
+        what = f"what was seen for {thing.title} removed"
     elif thing.kind in (Kind.ARTIFACTS, Kind.LOGS):
         what = f"{counted(thing.kind, thing.count)} removed"
     else:

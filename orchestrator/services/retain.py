@@ -14,9 +14,12 @@ from orchestrator.ports.retention import StateFolder
 from orchestrator.services.retain_hosts import HostKeeper
 from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import StateKeeper
+from orchestrator.services.retain_watched import WatchedKeeper
 
 STATE: Final = frozenset({Kind.RUNS, Kind.ARTIFACTS, Kind.LOGS, Kind.FILES, Kind.JOURNAL})
 """What lies in the database and the state folder."""
+WATCHED: Final = frozenset({Kind.VERSIONS, Kind.MIRRORS, Kind.COMMITS, Kind.PIPELINES})
+"""What is remembered of what is watched."""
 HOSTS: Final = frozenset(ON_HOSTS)
 """What lies on hosts."""
 
@@ -47,12 +50,14 @@ class Retainer:
         state: StateKeeper,
         hosts: HostKeeper,
         releases: ReleaseKeeper,
+        watched: WatchedKeeper,
         folder: StateFolder,
         instance: str,
     ) -> None:
         self._state = state
         self._hosts = hosts
         self._releases = releases
+        self._watched = watched
         self._folder = folder
         self._instance = instance
 
@@ -70,6 +75,8 @@ class Retainer:
         if not ours:
             problems.append(_FOREIGN)
         plan = self._state.plan(kinds if ours else kinds - {Kind.FILES})
+        remembered, untold = self._watched.plan(kinds if ours else kinds - _FILES)
+        plan, problems = plan + remembered, problems + untold
         for keeper in (self._hosts, self._releases):
             more, untold = keeper.plan(kinds, progress)
             plan, problems = plan + more, problems + untold
@@ -78,7 +85,7 @@ class Retainer:
     def apply(self, kinds: AbstractSet[Kind], who: str, progress: ProgressSink, interrupt: Interrupt) -> Done:
         """Remove what has had its time. What ``interrupt`` raises ends it between two small steps."""
         plan, went, freed, problems = Plan(), dict[Kind, int](), 0, list[str]()
-        if kinds & STATE:
+        if kinds & (STATE | WATCHED):
             with self._folder.alone() as mine:
                 if not mine:
                     problems.append(_BUSY)
@@ -87,6 +94,10 @@ class Retainer:
                     if not ours:
                         problems.append(_FOREIGN)
                     plan, went, freed = self._state.apply(kinds, who, progress, interrupt, sweep=ours)
+                    safe = kinds if ours else kinds - _FILES
+                    seen, forgotten, room, untold = self._watched.apply(safe, who, progress, interrupt)
+                    plan, went, freed = plan + seen, went | forgotten, freed + room
+                    problems += untold
         on_hosts, gone, untold = self._hosts.apply(kinds, who, progress, interrupt)
         for thing in gone:
             went[thing.kind] = went.get(thing.kind, 0) + 1
@@ -96,6 +107,8 @@ class Retainer:
         return Done(plan + on_hosts + on_servers, went, freed, (*problems, *untold, *unsaid))
 
 
+_FILES: Final = frozenset({Kind.FILES, Kind.MIRRORS, Kind.COMMITS})
+"""What is not touched where the files are another database's."""
 _BUSY: Final = (
     "nothing was removed from the state folder: a backup or another retention is at work; try again later"
 )

@@ -132,6 +132,10 @@ class SqlStore:
         return self._retention
 
     @property
+    def upkeep(self) -> SqlUpkeep:
+        return self._upkeep
+
+    @property
     def watches(self) -> SqlWatches:
         return self._watches
 

@@ -71,7 +71,9 @@ class Mirror:
         self._own = root / replace(location, strangers=False).mirror if location.strangers else None
 
     def has(self, commit: str) -> bool:
-        """Whether the commit is here, with all that belongs to it."""
+        """Whether the commit is here, with all that belongs to it. The mirror counts as used now."""
+        with suppress(OSError):
+            os.utime(self._lock_path)
         try:
             # A look without a process. Were the pin wrong, what needs the commit would find out.
             if (self.path / PINS / commit).read_text().strip() == commit:
@@ -116,30 +118,15 @@ class Mirror:
 
         Raises SourceUnavailable when another process holds it for too long.
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._acquire(descriptor)
+        with locked(self.path.parent, self.path.name, self._timeout) as mine:
+            if not mine:
+                raise SourceUnavailable(
+                    f"somebody else has been fetching {self._location.shown} for {self._timeout:g} s",
+                    "it is tried again",
+                )
             change = MirrorChange(self.path, self._location, self._timeout, self._hashing, self._own)
             change.prepare()
             yield change
-        finally:
-            os.close(descriptor)
-
-    def _acquire(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SourceUnavailable(
-                        f"somebody else has been fetching {self._location.shown} for {self._timeout:g} s",
-                        "it is tried again",
-                    ) from None
-                time.sleep(_PATIENCE)
-            else:
-                return
 
     def _holds(self, name: str) -> bool:
         try:
@@ -291,6 +278,28 @@ class MirrorChange:
 
     def _work(self, *arguments: str) -> None:
         run_git(["-C", str(self._path), *arguments], timeout=self._timeout)
+
+
+@contextmanager
+def locked(root: Path, name: str, patience: float) -> Iterator[bool]:
+    """Hold the lock of the mirror of that name; False when another has it for longer than ``patience``."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(root / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    yield False
+                    return
+                time.sleep(_PATIENCE)
+            else:
+                yield True
+                return
+    finally:
+        os.close(descriptor)
 
 
 def _end_orphans(mirror: Path) -> None:

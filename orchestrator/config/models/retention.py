@@ -181,6 +181,26 @@ class Retention(Model):
         description="Entries of the journal about runs that are gone, and about no run.",
         examples=["730d"],
     )
+    versions: JournalRule | None = Field(
+        default=None,
+        description="Versions of datasets, with the lists of their files, that no run has and nobody looks "
+        "at. The newest of each dataset stays. Without a rule: the age of `runs`.",
+        examples=["365d"],
+    )
+    mirrors: JournalRule = Field(
+        default="30d",
+        validate_default=True,
+        description="Copies of repositories that nobody used for so long and that are not watched, such as "
+        "those of submodules, and commits in all of them that no run has. Both are fetched again when they "
+        "are needed.",
+        examples=["30d"],
+    )
+    gone: JournalRule = Field(
+        default="30d",
+        validate_default=True,
+        description="What was seen for pipelines that are not defined any more and of which no run is left.",
+        examples=["30d"],
+    )
     disk: DiskRule = Field(default=DiskRule(), description="What happens when the disk is short of room.")
     every: Duration = Field(
         default=timedelta(hours=1), description="How often the server looks by itself.", examples=["1h"]

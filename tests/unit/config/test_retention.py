@@ -14,7 +14,8 @@ from tests.support.configuration import ConfigFolder
 DAY = timedelta(days=1)
 UNUSED = Unused(age=30 * DAY)
 HOUR = timedelta(hours=1)
-ONLY_REBUILT = Policy(images=UNUSED, volumes=UNUSED, leftovers=HOUR)
+MONTH = 30 * DAY
+ONLY_REBUILT = Policy(images=UNUSED, volumes=UNUSED, leftovers=HOUR, mirrors=MONTH, gone=MONTH)
 
 
 def policy(folder: ConfigFolder, text: str) -> Policy:
@@ -36,10 +37,18 @@ def test_a_plain_duration_is_an_age(folder: ConfigFolder) -> None:
     assert (found.images, found.volumes) == (UNUSED, UNUSED)
 
 
+def test_versions_of_data_go_with_the_age_of_runs_unless_they_have_a_rule(folder: ConfigFolder) -> None:
+    assert policy(folder, "retention: {runs: 365d}\n").versions == 365 * DAY
+    assert policy(folder, "retention: {runs: {count: 9}}\n").versions is None
+    assert policy(folder, "retention: {runs: 365d, versions: keep}\n").versions is None
+    found = policy(folder, "retention: {versions: 60d, mirrors: 9d, gone: keep}\n")
+    assert (found.versions, found.mirrors, found.gone) == (60 * DAY, 9 * DAY, None)
+
+
 def test_keep_keeps_all(folder: ConfigFolder) -> None:
     text = (
         "retention: {runs: keep, artifacts: keep, images: keep, volumes: keep, leftovers: keep,"
-        " releases: keep, journal: keep}"
+        " releases: keep, journal: keep, versions: keep, mirrors: keep, gone: keep}"
     )
     assert policy(folder, text + "\n") == Policy()
 
@@ -69,6 +78,9 @@ retention:
         volumes=Unused(None, 1 << 40),
         leftovers=DAY,
         releases=90 * DAY,
+        versions=365 * DAY,
+        mirrors=MONTH,
+        gone=MONTH,
         min_free=Reserve(share=0.1),
         host_free=Reserve(share=0.05),
         every=timedelta(minutes=10),
@@ -102,7 +114,7 @@ AGE = "expected a duration such as 90d, `keep` to keep all, or a mapping such as
         ("{every: 5s}", "1:13: this is shorter than a minute; expected a duration such as 1h"),
         (
             "{pipelines: {wein: {runs: 5d}}}",
-            '1:25: there is no pipeline "wein"; expected wine; did you mean "wine"?',
+            '1:25: there is no pipeline "wein"; expected wine',
         ),
         (
             "{pipelines: {wine: {images: 5d}}}",

@@ -13,12 +13,14 @@ import pytest
 
 from orchestrator.adapters.files.maintenance import Maintenance
 from orchestrator.adapters.files.state import LocalState
+from orchestrator.adapters.git.location import Location
+from orchestrator.adapters.git.upkeep import MirrorFiles
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import NotFound, ServerUnavailable
 from orchestrator.domain.gate import Gate, Outcome, Verdict
 from orchestrator.domain.metrics import Metric
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.domain.retention import Kind, Limits, Policy, StateRules, Unused
 from orchestrator.domain.run import AttemptState, Reason, Run, RunState, latest_tries
 from orchestrator.domain.space import Reserve, Space
@@ -30,6 +32,7 @@ from orchestrator.services.retain_hosts import HostKeeper
 from orchestrator.services.retain_releases import ReleaseKeeper
 from orchestrator.services.retain_state import GRACE, StateKeeper, StatePorts
 from orchestrator.services.retain_tick import RetainTick
+from orchestrator.services.retain_watched import WatchedKeeper
 from tests.unit.services.worlds import World, pipeline
 
 DAY = 86_400.0
@@ -48,6 +51,7 @@ class House:
     world: World
     policy: Policy = MONTH
     pipelines: tuple[Pipeline, ...] = (WINE,)
+    sources: tuple[SourceSpec, ...] = ()
     space: Space | None = None
     interrupts: list[BaseException] = field(default_factory=list)
     progress: list[ProgressEvent] = field(default_factory=list)
@@ -110,6 +114,14 @@ class House:
             StateKeeper(ports, self.policy, self.pipelines),
             HostKeeper(world.store, {"local": world.engine}, names, lambda: wanted, self.policy, world.clock),
             ReleaseKeeper(world.store, world.servers, ["prod"], self.policy, world.clock),
+            WatchedKeeper(
+                world.store,
+                MirrorFiles(world.folder / "mirrors", lambda source: Location.parse(source.location)),
+                lambda: {each.name: each for each in self.pipelines},
+                lambda: self.sources,
+                self.policy,
+                world.clock,
+            ),
             LocalState(world.folder),
             world.store.instance,
         )
