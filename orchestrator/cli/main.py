@@ -28,6 +28,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "sources": ("orchestrator.cli.sources", "sources", "Show what is watched, and look at it now."),
     "datasets": ("orchestrator.cli.datasets", "datasets", "Show datasets and their versions."),
     "baselines": ("orchestrator.cli.baselines", "baselines", "Show, pin and unpin baselines."),
+    "rebaseline": ("orchestrator.cli.baselines", "rebaseline", "Let baselines begin anew with a run."),
+    "gate": ("orchestrator.cli.gate", "gate", "Tell what a gate can show, and what it would need."),
     "deployments": ("orchestrator.cli.deployments", "deployments", "Show what was deployed where."),
     "images": ("orchestrator.cli.images", "images", "Make, list and remove the images that runs use."),
     "runners": ("orchestrator.cli.hosts", "runners", "Show the runners of the configuration."),

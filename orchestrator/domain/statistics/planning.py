@@ -5,19 +5,34 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from orchestrator.domain.statistics.quantiles import normal_quantile, t_power, t_quantile
+from orchestrator.domain.statistics.looks import Bound
+from orchestrator.domain.statistics.quantiles import normal_quantile, t_power, t_probability, t_quantile
 
 MAX_REPLICATES: Final = 1000
 """Beyond as many replicates nobody trains: the change is too small for this metric."""
 
 
 def power(change: float, candidate_n: int, baseline_n: int, ledger_df: int = 0, alpha: float = 0.05) -> float:
-    """How probably a true change of ``change`` noise sds beyond the limit is seen as such."""
-    df = ledger_df + candidate_n + baseline_n - 2
+    """How probably a true change of ``change`` noise sds beyond the limit is seen as such.
+
+    ``baseline_n`` 0: against a fixed number.
+    """
+    df = _df(candidate_n, baseline_n, ledger_df)
     if df < 1:
         return 0.0
-    shift = change / math.sqrt(1 / candidate_n + 1 / baseline_n)
+    shift = change / math.sqrt(1 / candidate_n + (1 / baseline_n if baseline_n else 0))
     return t_power(df, shift, t_quantile(1 - alpha, df))
+
+
+def level_of_last_look(looks: Bound, baseline_n: int, ledger_df: int) -> float:
+    """The level of the last of several looks alone: what is seen at all of them is seen at least as often."""
+    if looks.critical is None:
+        return looks.each
+    return 1 - t_probability(looks.critical, _df(looks.looks[-1], baseline_n, ledger_df))
+
+
+def _df(candidate_n: int, baseline_n: int, ledger_df: int) -> int:
+    return ledger_df + candidate_n - 1 + (baseline_n - 1 if baseline_n else 0)
 
 
 def detectable(
@@ -27,7 +42,7 @@ def detectable(
 
     Infinite where there is no noise to judge by.
     """
-    if ledger_df + candidate_n + baseline_n - 2 < 1:
+    if _df(candidate_n, baseline_n, ledger_df) < 1:
         return math.inf
     low, high = 0.0, 1.0
     while power(high, candidate_n, baseline_n, ledger_df, alpha) < wanted:
@@ -50,10 +65,11 @@ def replicates_needed(
 ) -> int | None:
     """Replicates of the candidate that see a change of ``change`` noise sds with probability ``wanted``.
 
-    ``baseline_n`` None: as many on either side. None: not even MAX_REPLICATES would do.
+    ``baseline_n`` None: as many on either side; 0: against a fixed number. None: not even
+    MAX_REPLICATES would do.
     """
     for count in range(1, MAX_REPLICATES + 1):
-        if power(change, count, baseline_n or count, ledger_df, alpha) >= wanted:
+        if power(change, count, count if baseline_n is None else baseline_n, ledger_df, alpha) >= wanted:
             return count
     return None
 
