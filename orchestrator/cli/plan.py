@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Json
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.ports.engine import Engine
-    from orchestrator.services.plan import DataLook, Plan
+    from orchestrator.services.plan import BaselineLook, DataLook, Plan
 
 
 @click.command()
@@ -167,6 +167,14 @@ def _as_json(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> 
     }
 
 
+def _against(look: BaselineLook) -> str:
+    if not look.baseline:
+        return f"nothing: {look.why_none}"
+    wanted = f" of {look.wanted} wanted" if look.wanted else ""
+    counted = f"{look.measurements}{wanted}"
+    return f"{look.baseline} ({counted} measurement{'' if counted == '1' else 's'})"
+
+
 def _version(look: DataLook) -> str:
     return f"v{look.version}" if look.version else "-"
 
@@ -212,7 +220,7 @@ def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]], goes:
     if execution.secrets:
         screen.print(f"secrets: {', '.join(execution.secrets)}")
     screen.print("\ngate")
-    against = {look.check: look.baseline or f"nothing: {look.why_none}" for look in found.baselines}
+    against = {look.check: _against(look) for look in found.baselines}
     checks = [(str(check), against.get(str(check), "a fixed number")) for check in pipeline.gate.checks]
     print_table((Column("check", fold=True), Column("compared with", fold=True)), checks or [("none", "")])
     screen.print("\nactions")

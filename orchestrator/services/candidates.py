@@ -10,7 +10,7 @@ from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose, Run
 from orchestrator.ports.baselines import PastRun
 from orchestrator.ports.store import Store
-from orchestrator.services.measuring import digest_of, keys_of, measured_as
+from orchestrator.services.measuring import digest_of, keys_of, measured_as, recipe_of
 
 
 def eligible_runs(store: Store, pipeline: Pipeline, metrics: Collection[str]) -> list[PastRun]:
@@ -26,8 +26,10 @@ def eligible_runs(store: Store, pipeline: Pipeline, metrics: Collection[str]) ->
     ]
 
 
-def candidates(store: Store, pipeline: Pipeline, runs: Sequence[PastRun]) -> list[Candidate]:
-    """The same as the domain sees them."""
+def candidates(
+    store: Store, pipeline: Pipeline, runs: Sequence[PastRun], remember: bool = False
+) -> list[Candidate]:
+    """The same as the domain sees them. ``remember`` writes down what older releases did not."""
     deployed = set(store.runs.deployed_ids(pipeline.name))
     return [
         Candidate(
@@ -35,7 +37,7 @@ def candidates(store: Store, pipeline: Pipeline, runs: Sequence[PastRun]) -> lis
             run.id,
             digest_of(run.datasets),
             run.id in deployed,
-            run.recipe or note_keys(store, store.runs.get(run.id)),
+            run.recipe or _recipe(store, run, remember),
             run.purpose is Purpose.BASELINE,
         )
         for run in runs
@@ -51,6 +53,12 @@ def before(runs: Sequence[PastRun], judged: Run) -> list[PastRun]:
     newer = {r.commit for r in runs if r.purpose is not Purpose.BASELINE and r.rank > rank}
     newer -= {r.commit for r in older if r.purpose is not Purpose.BASELINE}
     return [r for r in older if r.purpose is not Purpose.BASELINE or r.commit not in newer]
+
+
+def _recipe(store: Store, run: PastRun, remember: bool) -> str:
+    if remember:
+        return note_keys(store, store.runs.get(run.id))
+    return recipe_of(run.commit, run.datasets, store.runs.definition(run.id))
 
 
 def note_keys(store: Store, run: Run) -> str:

@@ -149,7 +149,7 @@ class References:
         return _Case(
             run,
             pipeline,
-            candidates(self._store, pipeline, before(runs, run)),
+            candidates(self._store, pipeline, before(runs, run), remember=True),
             self._store.runs.pins(pipeline.name),
             place,
             rebased.run_id if rebased else 0,
@@ -181,7 +181,9 @@ class References:
             return chosen
         if chosen.evaluation_digest != case.place.evaluation_digest:
             return self._on_new_data(case, spec, chosen)
-        members = together(chosen, case.history, spec)
+        # Where all have the same seeds, further runs with them tell nothing new.
+        paired = case.pipeline.looks.pair_seeds and not spec.confirm
+        members = (chosen,) if paired else together(chosen, case.history, spec)
         if spec.select.kind is SelectorKind.BEST and spec.confirm:
             return self._confirmed(case, spec, chosen, members, check.metric)
         return _reference(members, chosen.measured)

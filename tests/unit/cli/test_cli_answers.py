@@ -289,6 +289,23 @@ def test_baselines_are_pinned_with_a_reason_and_unpinned(command: Command, folde
     assert command("baselines", "unpin", "wine", "--name", "gold").code == 2
 
 
+def test_baselines_begin_anew_with_a_run_and_that_is_taken_back(command: Command, folder: Path) -> None:
+    passed(folder)
+    assert command("rebaseline", "wine", "wine#1").code == 2
+    assert command("rebaseline", "wine", "--reason", "none named").code == 2
+    assert command("rebaseline", "other", "wine#1", "--reason", "of another").code == 2
+    assert command("rebaseline", "wine", "wine#1", "--reason", "new metric").code == 0
+    rows = json.loads(command("baselines", "list", "--json").out)
+    (begins,) = [row for row in rows if row["check"] == "all begin with"]
+    assert begins["baseline"] == "wine#1"
+    assert "new metric" in begins["why_none"]
+    assert "new metric" in command("runs", "show", "1", "--journal").out
+    assert command("rebaseline", "wine", "--undo", "--reason", "oops").code == 0
+    assert "all begin with" not in command("baselines", "list", "--json").out
+    assert "oops" in command("runs", "show", "1", "--journal").out
+    assert command("rebaseline", "wine", "--undo", "--reason", "twice").code == 2
+
+
 def test_a_run_outside_the_deploy_branches_is_no_baseline(command: Command, folder: Path) -> None:
     passed(folder, "feature")
     ended = command("baselines", "pin", "wine#1", "--reason", "nice")
