@@ -21,6 +21,8 @@ from orchestrator.domain.metrics import Json
 MOST_NODES: Final = 2_000_000
 """So many values a document may have: a few bytes can stand for very many."""
 _DEEPEST: Final = 100
+_EXACT: Final = 1e15
+"""Below it, a float that is a whole number was written as one."""
 
 
 def parse_json(path: str, text: str, expected: str) -> Json:
@@ -229,7 +231,16 @@ def _texts(document: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
                 yield from _texts(value, f"{prefix}/{key}" if prefix else str(key))
         case str():
             yield prefix, document
-        case float() if document.is_integer() and abs(document) < 1e15:
-            yield prefix, str(int(document))
         case _:
-            yield prefix, json.dumps(document, default=str)
+            yield prefix, json.dumps(_as_written(document), default=str)
+
+
+def _as_written(node: Json) -> Json:
+    """With whole numbers as integers, as which the parsers above do not keep them."""
+    if isinstance(node, float) and node.is_integer() and abs(node) < _EXACT:
+        return int(node)
+    if isinstance(node, list):
+        return [_as_written(item) for item in node]
+    if isinstance(node, dict):
+        return {name: _as_written(value) for name, value in node.items()}
+    return node

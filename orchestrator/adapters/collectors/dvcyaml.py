@@ -29,7 +29,7 @@ def metrics_named(file: LeftFile) -> tuple[str, ...]:
 
 
 def read_dvc_yaml(file: LeftFile) -> Reading:
-    """The plots that it names. Their files may or may not be there."""
+    """The plots that it names, folders of them apart. Their files may or may not be there."""
     document = load_mapping(file)
     found = Findings(NAME, file.path)
     folder = PurePosixPath(file.path).parent
@@ -41,7 +41,7 @@ def read_dvc_yaml(file: LeftFile) -> Reading:
                 if isinstance(properties.get(key), (str, int, float))
             }
             for path, axis in _files(name, properties):
-                if _inside(path):
+                if _inside(path) and PurePosixPath(path).suffix:
                     where = str(folder / path)
                     title = hints.get("title", name)
                     found.plot(Plot(where, _kind(where, hints), title, hints | axis))
