@@ -29,7 +29,7 @@ def plan(pipeline: str) -> int:
     """Show what would run now and why, where, on which data, and what follows. Changes nothing."""
     settings = this()
     with _read_only(settings) as app:
-        from orchestrator.cli.output import print_json
+        from orchestrator.cli.output import iso, print_json
 
         wanted = app.pipeline(pipeline)
         app.room.patient = True
@@ -37,9 +37,10 @@ def plan(pipeline: str) -> int:
         places = _places(app, wanted)
         goes = _goes(app, wanted)
         if settings.json:
-            print_json({**_as_json(wanted, found, places), "now": goes})
+            upcoming = iso(app.occasions.next_time(wanted))
+            print_json({**_as_json(wanted, found, places), "now": goes, "next_time": upcoming})
         else:
-            _print(wanted, found, places, goes)
+            _print(wanted, found, places, goes, _occasions(app, wanted))
         return PASSED
 
 
@@ -130,6 +131,15 @@ def _image(engine: Engine, pipeline: Pipeline) -> str:
             return f"built from the repository's {image.dockerfile}, once for each content"
 
 
+def _occasions(app: Application, pipeline: Pipeline) -> list[tuple[str, str]]:
+    """What makes runs although nothing changes."""
+    upcoming = app.occasions.next_time(pipeline)
+    told = [("by schedule", words) for words in app.occasions.words(pipeline)]
+    if upcoming is not None:
+        told.append(("next by schedule", f"{upcoming.astimezone():%Y-%m-%d %H:%M %Z}"))
+    return told + [("after", f"each run of {name} that passed and may deploy") for name in pipeline.after]
+
+
 def _acts(pipeline: Pipeline) -> list[tuple[str, str]]:
     from orchestrator.domain.action import DeployAction
 
@@ -153,6 +163,10 @@ def _as_json(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> 
     return {
         "pipeline": pipeline.name,
         "expected": list(found.expected),
+        "waits": list(found.waits),
+        "unwatched": list(found.unwatched),
+        "schedules": [f"{schedule.cron} {schedule.zone}" for schedule in pipeline.schedules],
+        "after": list(pipeline.after),
         "branches": to_plain(found.branches),
         "data": to_plain(found.data),
         "runner": pipeline.runner.name,
@@ -179,13 +193,22 @@ def _version(look: DataLook) -> str:
     return f"v{look.version}" if look.version else "-"
 
 
-def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]], goes: str) -> None:
+def _print(
+    pipeline: Pipeline,
+    found: Plan,
+    places: list[dict[str, Json]],
+    goes: str,
+    occasions: list[tuple[str, str]],
+) -> None:
     from orchestrator.cli.output import Column, console, count, print_table
     from orchestrator.domain.report import format_duration, format_size
 
     screen = console()
     for sentence in found.expected:
-        screen.print(f"{pipeline.name}: the next look makes {sentence}")
+        when = "once its data are whole, a look makes" if found.waits else "the next look makes"
+        screen.print(f"{pipeline.name}: {when} {sentence}")
+    for waits in found.waits:
+        screen.print(waits)
     if not found.expected:
         screen.print(
             f"{pipeline.name}: nothing new, so nothing would run; `orchestrator run` runs it all the same"
@@ -197,6 +220,12 @@ def _print(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]], goes:
     print_table(
         ("source", "branch", "seen", "now", "news"), rows or [("no watched branch is there", *[""] * 4)]
     )
+    if found.unwatched:
+        more = f" and {len(found.unwatched) - 10} more" if len(found.unwatched) > 10 else ""
+        screen.print(f"not watched: {', '.join(found.unwatched[:10])}{more}")
+    if occasions:
+        screen.print("\nalso")
+        print_table(("when", Column("what", fold=True)), occasions)
     if found.data:
         screen.print("\ndata")
         print_table(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.bootstrap import Application
     from orchestrator.cli.output import Json
+    from orchestrator.domain.pipeline import Pipeline
     from orchestrator.ports.records import Watched
     from orchestrator.services.watches import Looked, Watch
 
@@ -45,17 +46,18 @@ def list_sources(project: str | None, troubled: bool) -> int:
     settings = this()
     with settings.application() as app:
         now = app.clock.now()
+        pipelines = app.known_pipelines
         known, being_written = app.store.watches.all(), app.store.watches.being_written()
         shown = [
             (watch, known.get(watch.name))
             for watch in app.watches
-            if project is None or _project(app, watch) == project
+            if project is None or _project(pipelines, watch) == project
         ]
         shown = [
             (watch, seen) for watch, seen in shown if not troubled or (seen is not None and seen.trouble)
         ]
         if settings.json:
-            print_json([_json(watch, seen, being_written, app) for watch, seen in shown])
+            print_json([_json(watch, seen, being_written, pipelines) for watch, seen in shown])
             return PASSED
         columns = (
             Column("name", elastic=True, least=20),
@@ -66,7 +68,9 @@ def list_sources(project: str | None, troubled: bool) -> int:
             Column("note", elastic=True, spare=True),
         )
         print_table(
-            columns, [_row(watch, seen, being_written, now) for watch, seen in shown], "nothing is watched"
+            columns,
+            [_row(watch, seen, being_written, _due(app, pipelines, watch), now) for watch, seen in shown],
+            "nothing is watched",
         )
         for watch, seen in shown:
             if seen is not None and seen.trouble:
@@ -137,13 +141,24 @@ def _is_called(watch: Watch, name: str) -> bool:
     return name in (watch.name, plain, plain.rpartition("/")[2], watch.pipeline, github)
 
 
-def _project(app: Application, watch: Watch) -> str:
-    pipeline = app.known_pipelines.get(watch.pipeline)
+def _due(app: Application, pipelines: Mapping[str, Pipeline], watch: Watch) -> str:
+    """When a schedule makes its next run: it is looked at more often than that."""
+    from orchestrator.services.occasions import schedule_watch
+
+    pipeline = pipelines.get(watch.pipeline) if watch.occasion else None
+    if pipeline is None or watch.name != schedule_watch(pipeline.name):
+        return ""
+    upcoming = app.occasions.next_time(pipeline)
+    return f"due {upcoming.astimezone():%Y-%m-%d %H:%M %Z}" if upcoming is not None else "never due"
+
+
+def _project(pipelines: Mapping[str, Pipeline], watch: Watch) -> str:
+    pipeline = pipelines.get(watch.pipeline)
     return pipeline.project if pipeline is not None else ""
 
 
 def _row(
-    watch: Watch, seen: Watched | None, being_written: Mapping[str, datetime], now: datetime
+    watch: Watch, seen: Watched | None, being_written: Mapping[str, datetime], due: str, now: datetime
 ) -> tuple[str, ...]:
     from datetime import timedelta
 
@@ -151,8 +166,8 @@ def _row(
     from orchestrator.domain.report import format_duration
 
     if seen is None:
-        return (watch.name, "never looked", "", "", "", "")
-    state, note = "ok", seen.note
+        return (watch.name, "never looked", "", "", "", due)
+    state, note = "ok", due or seen.note
     if watch.dataset is not None and (since := being_written.get(watch.dataset.key)) is not None:
         state = "being written"
         waits = watch.dataset.marker or f"{format_duration(watch.dataset.settle)} without a change"
@@ -168,14 +183,17 @@ def _row(
 
 
 def _json(
-    watch: Watch, seen: Watched | None, being_written: Mapping[str, datetime], app: Application
+    watch: Watch,
+    seen: Watched | None,
+    being_written: Mapping[str, datetime],
+    pipelines: Mapping[str, Pipeline],
 ) -> Json:
     from orchestrator.cli.output import iso
 
     return {
         "name": watch.name,
         "pipeline": watch.pipeline,
-        "project": _project(app, watch),
+        "project": _project(pipelines, watch),
         "location": watch.source.location if watch.source is not None else "",
         "every": watch.every,
         "looked": None if seen is None else iso(seen.checked_at),

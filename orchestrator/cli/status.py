@@ -88,7 +88,7 @@ def _why(app: Application, run: object) -> list[str]:
 
 
 def _row(view: PipelineView, now: datetime) -> tuple[str, ...]:
-    from orchestrator.cli.output import ago, stamp
+    from orchestrator.cli.output import ago
 
     last = ""
     if view.last is not None:
@@ -100,7 +100,7 @@ def _row(view: PipelineView, now: datetime) -> tuple[str, ...]:
         last,
         str(len(view.running) or ""),
         str(len(view.waiting) or ""),
-        stamp(view.next_time)[:16],
+        f"{view.next_time.astimezone():%Y-%m-%d %H:%M %Z}" if view.next_time else "",
     )
 
 

@@ -48,7 +48,7 @@ class Problem:
         text += self.message
         if self.expected:
             text += f"; expected {self.expected}"
-        if self.suggestion:
+        if self.suggestion and self.suggestion != self.expected:
             text += f'; did you mean "{self.suggestion}"?'
         return text
 

@@ -261,6 +261,15 @@ def _unless_granted(
         yield document.problem(path, message, expected, closest(name, granted))
 
 
+_WHERE: Final = "the administrator says where it is and how it is reached"
+_ADMINISTRATORS: Final = {
+    "poll": "the administrator says how often it is looked at",
+    "branches": "the administrator says which branches are watched",
+    "tags": "the administrator says which tags are watched",
+    "pull_requests": "the administrator says which pull requests are watched",
+}
+
+
 def _source(document: Document, repository: Repository) -> tuple[Source, list[Problem]]:
     """The administrator's source, narrowed by what the pipeline says of it."""
     plain = {name: getattr(repository, name) for name in Source.model_fields}
@@ -275,7 +284,7 @@ def _source(document: Document, repository: Repository) -> tuple[Source, list[Pr
     for key in written:
         if key not in _NARROWING and not key.startswith("x-"):
             position = document.key_position(("source", key))
-            message = f'"{key}" is not for a repository to say: the administrator says where it is'
+            message = f'"{key}" is not for a repository to say: {_ADMINISTRATORS.get(key, _WHERE)}'
             problems.append(
                 Problem(document.file, position, message, any_of(_NARROWING), closest(key, _NARROWING))
             )

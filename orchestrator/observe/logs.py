@@ -44,10 +44,12 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("paramiko", "docker", "urllib3", "uvicorn", "alembic"):
+    for chatty in ("paramiko", "docker", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     # It warns of every look that is skipped because the one before has not ended, which is as it should be.
     logging.getLogger("apscheduler").setLevel(max(logging.ERROR, root.level))
+    # It warns of each try in its own words; what becomes of them is told by who asked.
+    logging.getLogger("urllib3").setLevel(max(logging.ERROR, root.level))
 
 
 class _LazyFormatter(logging.Formatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -16,6 +17,8 @@ from orchestrator.ports.world import Clock, DatasetSource, SourceControl
 from orchestrator.services.candidates import candidates, eligible_runs
 from orchestrator.services.heads import Head, adopted, branches_of, is_branch, is_mark, watched
 from orchestrator.services.moves import Moves
+from orchestrator.services.pinning import waits_until
+from orchestrator.services.unwatched import unwatched_refs
 
 
 class News(StrEnum):
@@ -26,6 +29,8 @@ class News(StrEnum):
     MOVED = "changed"
     SETTLING = "being written"
     GONE = "gone"
+    THERE_BEFORE = "there before it was watched"
+    """It makes no run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class DataLook:
     files: int
     size: int
     news: News
+    waits: str = ""
+    """When it is taken for whole, where it is being written."""
+    pinned: bool = True
+    """Whether a run has had it; until then its changes make none by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +77,18 @@ class BaselineLook:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``expected`` says in sentences which runs the next looks would enqueue; empty when none."""
+    """``expected`` says in sentences which runs the next looks would enqueue; empty when none.
+
+    ``waits`` says what these wait for: the next look alone makes none of them. ``unwatched`` are the refs
+    that nobody watches.
+    """
 
     branches: tuple[BranchLook, ...]
     data: tuple[DataLook, ...]
     baselines: tuple[BaselineLook, ...]
     expected: tuple[str, ...]
+    waits: tuple[str, ...] = ()
+    unwatched: tuple[str, ...] = ()
 
 
 class Planner:
@@ -88,19 +103,33 @@ class Planner:
 
     def plan(self, pipeline: Pipeline) -> Plan:
         """Look at everything that the pipeline watches. Raises SourceError or DatasetError."""
-        branches = tuple(look for source in pipeline.sources for look in self._branches(pipeline, source))
+        branches: list[BranchLook] = []
+        unwatched: list[str] = []
+        for source in pipeline.sources:
+            refs = self._sources.refs(source)
+            branches += self._branches(pipeline, source, refs)
+            unwatched += sorted(unwatched_refs(source, refs))
         data = tuple(self._data(pipeline, dataset) for dataset in pipeline.datasets)
-        return Plan(branches, data, self.baselines(pipeline, data), _expected(branches, data))
+        return Plan(
+            tuple(branches),
+            data,
+            self.baselines(pipeline, data),
+            _expected(pipeline, branches, data),
+            tuple(f"dataset {look.dataset}: {look.waits}" for look in data if look.news is News.SETTLING),
+            tuple(unwatched),
+        )
 
-    def _branches(self, pipeline: Pipeline, source: SourceSpec) -> list[BranchLook]:
+    def _branches(self, pipeline: Pipeline, source: SourceSpec, refs: Refs) -> list[BranchLook]:
         seen = dict(self._store.detection.heads(pipeline.name, source.name))
-        refs = self._sources.refs(source)
         heads = watched(source, refs)
         first = not branches_of(seen)
-        seen |= {move.branch: move.new for move in adopted(source, seen, heads) if move.new is not None}
+        there_before = {move.branch for move in adopted(source, seen, heads)}
         looks = []
         for ref in sorted(heads.keys() | seen.keys()):
             if is_mark(ref):
+                continue
+            if ref in there_before:
+                looks.append(BranchLook(source.name, ref, None, heads[ref].commit, News.THERE_BEFORE))
                 continue
             before, now = seen.get(ref), heads.get(ref)
             why_not = ""
@@ -136,12 +165,20 @@ class Planner:
         still = listing.whole and quiet
         if same_listing and known is not None and known.fingerprint == pinned:
             news = News.NONE
-        elif known is None:
-            news = News.FIRST
+        elif not still and not same_listing:
+            news = News.SETTLING
         else:
-            news = News.MOVED if still or same_listing else News.SETTLING
-        number = known.number if known else 0
-        return DataLook(dataset.name, dataset.role, number, listing.files, listing.size, news)
+            news = News.FIRST if known is None else News.MOVED
+        return DataLook(
+            dataset.name,
+            dataset.role,
+            known.number if known else 0,
+            listing.files,
+            listing.size,
+            news,
+            waits_until(dataset),
+            pinned is not None,
+        )
 
     def baselines(self, pipeline: Pipeline, data: tuple[DataLook, ...] = ()) -> tuple[BaselineLook, ...]:
         """What each comparing check would be compared with now; ``data`` tells what changed since."""
@@ -179,24 +216,29 @@ class Planner:
         return tuple(looks)
 
 
-def _expected(branches: tuple[BranchLook, ...], data: tuple[DataLook, ...]) -> tuple[str, ...]:
-    settling = [look.dataset for look in data if look.news is News.SETTLING]
-    wait = f", once {' and '.join(settling)} has settled" if settling else ""
+def _expected(
+    pipeline: Pipeline, branches: Sequence[BranchLook], data: Sequence[DataLook]
+) -> tuple[str, ...]:
     found: list[str] = []
     for source in dict.fromkeys(look.source for look in branches):
         mine = [look for look in branches if look.source == source]
         branches_seen = [look.seen for look in mine if is_branch(look.branch)]
         if branches_seen and not any(branches_seen):
-            found.append(f"one run of {source}, because it was not seen before{wait}")
+            if pipeline.after:
+                found.append(
+                    f"no run of {source} at first sight: it runs after {' and '.join(pipeline.after)}"
+                )
+            else:
+                found.append(f"one run of {source}, because it was not seen before")
             continue
         found += [
             f"no run of {look.branch}: {look.why_not}"
             if look.why_not
-            else f"a run of {look.branch} at {(look.now or '')[:8]}, because {source} was pushed to{wait}"
+            else f"a run of {look.branch} at {(look.now or '')[:8]}, because {source} was pushed to"
             for look in mine
             if look.news in (News.FIRST, News.MOVED)
         ]
-    changed = [look.dataset for look in data if look.news in (News.MOVED, News.SETTLING)]
+    changed = [look.dataset for look in data if look.pinned and look.news in (News.MOVED, News.SETTLING)]
     if changed and not found:
-        found.append(f"a run of the deployed branch, because the data {', '.join(changed)} changed{wait}")
+        found.append(f"a run of the deployed branch, because the data {', '.join(changed)} changed")
     return tuple(found)

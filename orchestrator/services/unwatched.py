@@ -34,7 +34,7 @@ class Unwatched:
 
     def look(self, name: str, source: SourceSpec, refs: Refs, now: float) -> str:
         """What to tell of the pushes since the last line, or nothing. ``now`` is monotonic."""
-        there = dict(_unwatched(source, refs))
+        there = unwatched_refs(source, refs)
         with self._lock:
             memory = self._memories.setdefault(name, _Memory(there))
             memory.moved |= {ref: commit for ref, commit in there.items() if memory.known.get(ref) != commit}
@@ -44,6 +44,11 @@ class Unwatched:
                 return ""
             memory.moved, memory.told_at = {}, now
         return _told(source, moved)
+
+
+def unwatched_refs(source: SourceSpec, refs: Refs) -> dict[str, str]:
+    """The refs that nobody watches, with their commits."""
+    return dict(_unwatched(source, refs))
 
 
 def _unwatched(source: SourceSpec, refs: Refs) -> Iterator[tuple[str, str]]:

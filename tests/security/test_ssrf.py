@@ -100,7 +100,7 @@ def test_a_private_address_is_refused_however_it_is_written(
 def test_a_redirect_to_the_metadata_of_a_cloud_is_refused(tmp_path: Path, inside: DataWeb) -> None:
     inside.files["/wine.csv"] = Served(status=302, headers={"Location": "http://169.254.169.254/latest/"})
     asker = source(tmp_path, Access(allow_private=True))
-    with pytest.raises(DatasetRefused, match=r"169\.254\.169\.254, an address that may not be asked"):
+    with pytest.raises(DatasetRefused, match=r"169\.254\.169\.254 is an address that may not be asked"):
         asker.look(dataset(f"{inside.url}/wine.csv"))
 
 

@@ -85,6 +85,14 @@ def test_a_value_cannot_forge_a_line_or_command_a_terminal(logged: Callable[...,
     assert r"\n" in stream.getvalue()
 
 
+def test_what_a_library_warns_of_each_try_is_no_line_of_ours(logged: Callable[..., io.StringIO]) -> None:
+    stream = logged(as_json=False)
+    logging.getLogger("urllib3.connectionpool").warning("Retrying (Retry(total=0)) after connection broken")
+    logging.getLogger("urllib3.connectionpool").error("something worse")
+    assert "Retrying" not in stream.getvalue()
+    assert "something worse" in stream.getvalue()
+
+
 def test_the_masker_alone_does_not_load_structlog() -> None:
     code = (
         "import sys; from orchestrator.observe import Masker; "

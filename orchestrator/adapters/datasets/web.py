@@ -202,10 +202,10 @@ class Web:
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         allowed = [a for a in addresses if may_be_asked(a, allow_private=asked.access.allow_private)]
         if not allowed:
+            resolved = "" if addresses == [origin.host.strip("[]")] else f"{', '.join(addresses)}, "
             remedy = "with allow_private: true, private addresses may be asked"
             raise DatasetRefused(
-                f"dataset {asked.dataset}: {origin.host} is {', '.join(addresses)},"
-                " an address that may not be asked",
+                f"dataset {asked.dataset}: {origin.host} is {resolved}an address that may not be asked",
                 "" if asked.access.allow_private else remedy,
             )
         return allowed

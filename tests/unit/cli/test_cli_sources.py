@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ def both(folder: Path) -> Path:
     """Two pipelines of two projects: the first after the second, whose repository does not answer."""
     wine = folder / "pipelines/wine.yaml"
     still = wine.read_text().replace("../grapes}", "../grapes, settle: 0s}")
-    wine.write_text(still + 'project: cellar\nschedule: ["0 3 * * 1"]\nafter: [prep]\n')
+    wine.write_text(still + 'project: cellar\nschedule: ["0 3 * * 1"]\n')
     (folder / "pipelines/prep.yaml").write_text(
-        f"pipeline: prep\n{SILENT}\nrun: {{runner: cpu, command: 'true'}}\n"
+        f"pipeline: prep\n{SILENT}\nafter: [wine]\nrun: {{runner: cpu, command: 'true'}}\n"
     )
     return folder
 
@@ -31,12 +32,14 @@ def test_all_that_is_watched_is_listed_before_anybody_looked(command: Command, b
     names = [line.split("  ")[0] for line in listed.out.splitlines()[1:]]
     assert names == [
         "source prep/prep",
+        "after prep",
         "source wine/remote",
         "dataset wine/grapes",
         "schedule wine",
-        "after wine",
     ]
     assert listed.out.count("never looked") == 5
+    (due,) = [line for line in listed.out.splitlines() if line.startswith("schedule wine")]
+    assert re.search(r"due \d{4}-\d\d-\d\d \d\d:00 [A-Z]+", due), "with the zone that the time is in"
     assert "no server is up" in listed.err
 
 

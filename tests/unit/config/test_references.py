@@ -14,7 +14,7 @@ from tests.support.configuration import MAIN, RUNNER, ConfigFolder
     [
         (
             "actions: {pass: [deploy: {server: prd, report: true, files: [m]}]}",
-            '4:35: there is no server "prd"; expected prod; did you mean "prod"?',
+            '4:35: there is no server "prd"; expected prod',
         ),
         (
             "actions: {pass: [deploy: {server: prod, data: [wine]}]}",
@@ -57,7 +57,7 @@ def test_a_name_that_nobody_defines_is_reported_where_it_stands(
 @pytest.mark.parametrize(
     ("run", "says"),
     [
-        ("{runner: cpuu, command: x}", '3:15: there is no runner "cpuu"; expected cpu; did you mean "cpu"?'),
+        ("{runner: cpuu, command: x}", '3:15: there is no runner "cpuu"; expected cpu'),
         (
             "{runner: cpu, command: x, secrets: [WANDB_KEY]}",
             (
