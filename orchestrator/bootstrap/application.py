@@ -506,7 +506,7 @@ class Application:
         progress_for: ProgressFor = log_progress,
     ) -> Dispatcher:
         """Executes attempts of the runs that are wanted."""
-        from orchestrator.adapters.collectors import default_collectors
+        from orchestrator.adapters.collectors import format_readers
 
         preparer = Preparer(
             self.store,
@@ -518,7 +518,7 @@ class Application:
             self.gpus,
             self.scratch,
         )
-        outputs = OutputCollector(self.blobs, default_collectors())
+        outputs = OutputCollector(self.blobs, format_readers())
         ports = ExecutionPorts(
             store=self.store,
             preparer=preparer,

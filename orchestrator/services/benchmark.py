@@ -175,7 +175,9 @@ class Benchmarks:
 def _for_benchmark(pipeline: Pipeline, benchmark: Benchmark) -> Pipeline:
     declared = tuple(MetricSpec(name) for name in benchmark.metrics)
     bare = replace(pipeline.gate, checks=())
-    return replace(pipeline, collect=(), metrics=declared, artifacts=(), gate=bare, benchmark=None)
+    return replace(
+        pipeline, collect=(), readings=(), metrics=declared, artifacts=(), gate=bare, benchmark=None
+    )
 
 
 def _entry(path: str, uid: int, gid: int, kind: bytes, mode: int) -> tarfile.TarInfo:

@@ -479,11 +479,16 @@ class AttemptWorker:
                 raise Ended(Reason.LOST, _REMOVED)
             try:
                 wanted = for_training(pipeline)
-                collected = self._ports.outputs.collect(self._engine, attempt.container, wanted)
+                printed = partial(self._printed, attempt)
+                collected = self._ports.outputs.collect(self._engine, attempt.container, wanted, printed)
             except ContainerGone as error:
                 raise Ended(Reason.LOST, _REMOVED) from error
             ended = self._told_late(attempt, container.exit)
             return ended, self._interrupted(attempt, ended, collected), collected
+
+    def _printed(self, attempt: Attempt) -> Iterator[bytes]:
+        """What the command wrote, as it is on file: without secrets."""
+        return (line.text for _, line in self._ports.logs.lines(attempt.id))
 
     def _told_late(self, attempt: Attempt, ended: Exit) -> Exit:
         """How a command ended that seems to have been killed: an engine may tell a moment later that memory

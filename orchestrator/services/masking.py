@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.domain.collected import Plot
+from orchestrator.domain.curves import KeptSeries
 from orchestrator.domain.errors import SecretMissing
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Pipeline
@@ -14,7 +16,7 @@ from orchestrator.domain.run import Exit
 from orchestrator.observe import LogMask, Masker
 from orchestrator.ports.records import AttemptResult, StoredArtifact
 from orchestrator.ports.world import Secrets
-from orchestrator.services.collect import AUTODETECTED, Collected, required_metrics
+from orchestrator.services.collect import Collected, required_metrics
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,16 @@ def masked(result: AttemptResult, mask: Mask) -> AttemptResult:
             left_out.append(f"{path}: without its secrets its name is another file's")
         else:
             artifacts[artifact.kind, path] = replace(artifact, path=path)
+    series: dict[str, KeptSeries] = {}
+    for each in result.series:
+        name, source = text(each.facts.name), text(each.facts.source)
+        if name == each.facts.name:
+            facts = replace(each.facts, source=source)
+            series[name] = KeptSeries(facts, replace(each.series, source=source))
+    params = {
+        text(p.name): replace(p, name=text(p.name), text=text(p.text), source=text(p.source))
+        for p in result.params
+    }
     return replace(
         result,
         message=text(result.message),
@@ -106,7 +118,15 @@ def masked(result: AttemptResult, mask: Mask) -> AttemptResult:
         artifacts=tuple(artifacts.values()),
         warnings=tuple(map(text, result.warnings)),
         left_out=tuple(map(text, left_out)),
+        series=tuple(series.values()),
+        params=tuple(params.values()),
+        plots=tuple(_masked_plot(plot, text) for plot in result.plots),
     )
+
+
+def _masked_plot(plot: Plot, text: Callable[[str], str]) -> Plot:
+    hints = {text(name): text(value) for name, value in plot.hints.items()}
+    return replace(plot, path=text(plot.path), title=text(plot.title), hints=hints, source=text(plot.source))
 
 
 def withheld(ended: Exit, collected: Collected, pipeline: Pipeline, why: str) -> tuple[Exit, Collected]:
@@ -115,11 +135,12 @@ def withheld(ended: Exit, collected: Collected, pipeline: Pipeline, why: str) ->
     That is what the pipeline itself named: every other name is one that the training chose.
     """
     names = set(required_metrics(pipeline))
-    files = {*AUTODETECTED, *pipeline.collect, *pipeline.artifacts}
+    files = {"metrics.json", *pipeline.collect, *pipeline.artifacts}
     artifacts = [artifact for artifact in collected.artifacts if artifact.path in files]
     dropped = len(collected.artifacts) - len(artifacts) + len(collected.left_out)
     kept = Collected(
         metrics=[m for m in collected.metrics if m.name in names and m.source in files],
+        series=[s for s in collected.series if s.facts.name in names and s.facts.source in files],
         artifacts=artifacts,
         warnings=[f"only what the pipeline itself names was kept, for nothing else can be masked: {why}"],
         left_out=[f"{dropped} files: their names cannot be masked"] if dropped else [],

@@ -38,6 +38,9 @@ def result_of(
         tuple(collected.artifacts),
         (*warnings_of(ended), *collected.warnings),
         tuple(collected.left_out),
+        series=tuple(collected.series),
+        params=tuple(collected.params),
+        plots=tuple(collected.plots),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from orchestrator.adapters.collectors import default_collectors
+from orchestrator.adapters.collectors import format_readers
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.domain.pipeline import Execution, Limits, NamedImage, Pipeline, RunnerSpec, SourceSpec
 from orchestrator.domain.run import Reason
@@ -61,7 +61,7 @@ class Site:
             artifacts=artifacts,
             limits=limits or Limits(),
         )
-        return OutputCollector(self.blobs, default_collectors()).collect(
+        return OutputCollector(self.blobs, format_readers()).collect(
             self.bench.engine, spec.name, pipeline
         )
 

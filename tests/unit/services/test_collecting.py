@@ -6,18 +6,18 @@ import io
 import json
 import math
 import tarfile
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import pytest
 
-from orchestrator.adapters.collectors import default_collectors
+from orchestrator.adapters.collectors import format_readers
 from orchestrator.domain.check import parse_check
+from orchestrator.domain.collected import PlotKind
 from orchestrator.domain.gate import Gate
-from orchestrator.domain.metrics import Metric
-from orchestrator.domain.pipeline import Limits, MetricSpec, NamedImage, Pipeline, Resources
+from orchestrator.domain.pipeline import CollectSpec, Limits, MetricSpec, NamedImage, Pipeline, Resources
 from orchestrator.domain.run import Reason, RunState
 from orchestrator.ports.engine import ContainerSpec
-from orchestrator.ports.world import Blob
 from orchestrator.services.archive import CHECKOUT_TIME
 from orchestrator.services.collect import Collected, OutputCollector, required_metrics
 from tests.support.fake_engine import File, Script
@@ -27,11 +27,11 @@ OUT = "/mlci/output"
 WORK = "/workspace"
 
 
-def collect(world: World, of: Pipeline, files: dict[str, bytes]) -> Collected:
+def collect(world: World, of: Pipeline, files: dict[str, bytes], output: Sequence[bytes] = ()) -> Collected:
     spec = ContainerSpec("c", NamedImage("image:1").name, ("true",), {}, {}, "0:0", "/", Resources())
     world.engine.create(spec)
     world.engine.containers["c"].files = {path: File(content) for path, content in files.items()}
-    return OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", of)
+    return OutputCollector(world.blobs, format_readers()).collect(world.engine, "c", of, lambda: output)
 
 
 def numbers(found: Collected) -> dict[str, float]:
@@ -87,7 +87,7 @@ def test_the_repositorys_own_metrics_file_is_never_taken_for_a_result(
 
     monkeypatch.setattr(world.engine, "get", get)
     monkeypatch.setattr(world.engine, "modified", lambda name, path: None)
-    found = OutputCollector(world.blobs, default_collectors()).collect(
+    found = OutputCollector(world.blobs, format_readers()).collect(
         world.engine, "c", pipeline(collect=("metrics.json",))
     )
     assert found.metrics == []
@@ -204,67 +204,39 @@ def test_links_and_names_that_climb_are_listed_and_never_followed(
 
     monkeypatch.setattr(world.engine, "get", get)
     monkeypatch.setattr(world.engine, "modified", lambda name, path: None)
-    found = OutputCollector(world.blobs, default_collectors()).collect(world.engine, "c", pipeline())
+    found = OutputCollector(world.blobs, format_readers()).collect(world.engine, "c", pipeline())
     assert found.artifacts == []
     assert len(found.left_out) == 2
 
 
 def test_declared_metrics_that_are_too_large_to_read_are_not_called_missing(world: World) -> None:
-    files = {f"{OUT}/m.json": b" " * (5 << 20), f"{OUT}/n.json": b'{"accuracy": 0.9}'}
+    files = {f"{OUT}/m.json": b" " * (33 << 20), f"{OUT}/n.json": b'{"accuracy": 0.9}'}
     found = collect(world, pipeline(collect=("*.json",)), files)
-    assert found.problem == (
-        Reason.INVALID_METRICS,
-        "m.json was not read: 5242880 bytes are more than a file of metrics may have (4194304)",
-    )
+    assert found.problem is not None
+    assert found.problem[0] is Reason.INVALID_METRICS
+    assert found.problem[1].startswith("m.json: it has 34603008 bytes, and a file of this kind may have")
     assert [a.path for a in found.artifacts] == ["m.json", "n.json"]
 
 
 def test_undeclared_metrics_that_are_too_large_to_read_are_a_warning(world: World) -> None:
-    found = collect(world, pipeline(), {f"{OUT}/metrics.json": b" " * (5 << 20)})
+    found = collect(world, pipeline(), {f"{OUT}/metrics.json": b" " * (33 << 20)})
     assert found.problem is None
-    assert found.warnings == [
-        "metrics.json was not read: 5242880 bytes are more than a file of metrics may have (4194304)"
-    ]
+    (warning,) = found.warnings
+    assert warning.startswith("metrics.json: it has 34603008 bytes")
 
 
-def test_a_run_with_more_metrics_than_fit_says_so(world: World) -> None:
-    numbers_of = {name: json.dumps({f"{name}{n}": n for n in range(9_000)}).encode() for name in "abcdef"}
+def test_of_more_metrics_than_fit_those_judged_are_kept_and_the_others_listed(
+    world: World,
+) -> None:
+    numbers_of = {name: json.dumps({f"{name}{n}": n for n in range(20)}).encode() for name in "ab"}
     files = {f"{OUT}/{name}.json": content for name, content in numbers_of.items()}
-    found = collect(world, pipeline(collect=("*.json",)), files)
-    assert len(found.metrics) == 45_000
-    assert found.problem == (
-        Reason.INVALID_METRICS,
-        "f.json: with it, a run would have more than 50000 metrics",
-    )
-
-
-def test_each_file_of_metrics_is_read_before_the_next_one_arrives(world: World) -> None:
-    held: list[str] = []
-
-    class Blobs:
-        """A store that looks at what has been read so far."""
-
-        def put(self, stream: BinaryIO, limit: int) -> Blob:
-            held.append(f"{len(read)} read before")
-            return world.blobs.put(stream, limit)
-
-        def open(self, sha256: str) -> BinaryIO:
-            return world.blobs.open(sha256)
-
-    class Reader:
-        """A format of which every file is one number."""
-
-        def reads(self, path: str) -> bool:
-            return True
-
-        def read(self, path: str, content: bytes) -> tuple[Metric, ...]:
-            read.append(path)
-            return ()
-
-    read: list[str] = []
-    collect(world, pipeline(), {f"{OUT}/{n}": b"1" for n in "abc"})
-    OutputCollector(Blobs(), [Reader()]).collect(world.engine, "c", pipeline(collect=("*",)))
-    assert held == ["0 read before", "1 read before", "2 read before"]
+    judged = Gate((parse_check("b19 >= 0.5"),))
+    few = pipeline(collect=("*.json",), limits=Limits(metrics=30), gate=judged)
+    found = collect(world, few, files)
+    assert len(found.metrics) == 30
+    assert numbers(found)["b19"] == 19
+    assert found.left_out[-1] == "metric b18 of b.json: there are more than 30, storage.limits.metrics"
+    assert found.problem is None
 
 
 def test_names_for_messages_are_counted_and_not_all_kept(world: World) -> None:
@@ -309,3 +281,156 @@ def test_files_named_one_by_one_keep_their_folders(world: World) -> None:
     found = collect(world, pipeline(collect=("out/m.json", "./out/n.json")), files)
     assert numbers(found) == {"a": 1.0, "b": 2.0}
     assert [a.path for a in found.artifacts] == ["out/m.json", "out/n.json"]
+
+
+def test_what_training_libraries_write_is_found_in_the_working_folder(
+    world: World,
+) -> None:
+    files = {
+        f"{WORK}/dvclive/metrics.json": b'{"accuracy": 0.9, "step": 1}',
+        f"{WORK}/dvclive/params.yaml": b"lr: 0.1\n",
+        f"{WORK}/dvclive/plots/metrics/accuracy.tsv": b"step\taccuracy\n0\t0.5\n1\t0.9\n",
+        f"{WORK}/dvclive/plots/images/roc.png": b"png",
+        f"{WORK}/lightning_logs/version_0/metrics.csv": b"epoch,step,loss\n0,1,0.5\n1,2,0.25\n",
+        f"{WORK}/train.py": b"code",
+    }
+    found = collect(world, pipeline(gate=Gate((parse_check("accuracy >= 0.5"),))), files)
+    assert found.problem is None
+    assert numbers(found)["accuracy"] == 0.9
+    assert numbers(found)["loss"] == 0.25
+    assert [(p.name, p.text) for p in found.params] == [("lr", "0.1")]
+    assert {each.facts.name: each.facts.points for each in found.series}["accuracy"] == 2
+    assert [(p.path, p.kind) for p in found.plots] == [("dvclive/plots/images/roc.png", PlotKind.IMAGE)]
+    kinds = {artifact.path: artifact.kind for artifact in found.artifacts}
+    assert kinds["dvclive/plots/images/roc.png"] == "artifact"
+    assert kinds["dvclive/metrics.json"] == "metrics"
+    assert "train.py" not in kinds
+
+
+def test_with_declared_files_nothing_else_of_the_working_folder_is_looked_at(world: World) -> None:
+    files = {f"{WORK}/m.json": b'{"a": 1}', f"{WORK}/metrics.json": b'{"b": 2}'}
+    assert numbers(collect(world, pipeline(collect=("m.json",)), files)) == {"a": 1.0}
+
+
+def test_a_pattern_reads_a_text_file(world: World) -> None:
+    of = pipeline(
+        collect=("log.txt",), readings=(CollectSpec("log.txt", r"Accuracy:\s+(?P<accuracy>[0-9.]+)"),)
+    )
+    found = collect(world, of, {f"{WORK}/log.txt": b"Accuracy: 0.8\nAccuracy: 0.9\n"})
+    assert (numbers(found), found.problem) == ({"accuracy": 0.9}, None)
+    assert [a.kind for a in found.artifacts] == ["metrics"]
+    nothing = collect(world, of, {f"{WORK}/log.txt": b"no numbers\n"})
+    assert nothing.problem is not None
+    assert nothing.problem[0] is Reason.INVALID_METRICS
+    assert nothing.problem[1].startswith("log.txt: ")
+
+
+def test_a_named_format_reads_a_file_whatever_it_is_called(world: World) -> None:
+    of = pipeline(collect=("scores",), readings=(CollectSpec("scores", format="csv"),))
+    assert numbers(collect(world, of, {f"{OUT}/scores": b"step,loss\n1,0.5\n2,0.25\n"}))["loss"] == 0.25
+
+
+def printing(world: World, of: Pipeline, output: bytes, files: dict[str, bytes] | None = None) -> Collected:
+    return collect(world, of, files or {}, output.splitlines())
+
+
+def test_judged_metrics_are_found_in_plain_prints_when_no_file_has_them(world: World) -> None:
+    judged = Gate((parse_check("accuracy >= 0.5"), parse_check("loss <= 1")))
+    output = b"epoch 1\naccuracy: 0.8\nother: 3\naccuracy: 0.9\n"
+    files = {f"{OUT}/metrics.json": b'{"loss": 0.25}'}
+    found = printing(world, pipeline(gate=judged), output, files)
+    assert found.problem is None
+    assert {m.name: (m.value, m.source) for m in found.metrics} == {
+        "loss": (0.25, "metrics.json"),
+        "accuracy": (0.9, "output"),
+    }
+
+
+def test_the_output_is_not_read_when_files_have_all_that_is_needed(world: World) -> None:
+    def refuse() -> Iterator[bytes]:
+        raise AssertionError("the output was read")
+
+    spec = ContainerSpec("c", "image:1", ("true",), {}, {}, "0:0", "/", Resources())
+    world.engine.create(spec)
+    world.engine.containers["c"].files = {f"{OUT}/metrics.json": File(b'{"accuracy": 1}')}
+    of = pipeline(gate=Gate((parse_check("accuracy >= 0.5"),)))
+    found = OutputCollector(world.blobs, format_readers()).collect(world.engine, "c", of, refuse)
+    assert found.problem is None
+
+
+def test_a_declared_pattern_finds_metrics_and_series_in_the_output(world: World) -> None:
+    of = pipeline(readings=(CollectSpec("", r"epoch (?P<step>\d+): loss (?P<loss>\S+)"),))
+    found = printing(world, of, b"epoch 1: loss 0.5\nepoch 2: loss 0.25\n")
+    assert numbers(found) == {"loss": 0.25}
+    assert [(each.facts.name, each.facts.points) for each in found.series] == [("loss", 2)]
+
+
+def test_json_lines_of_the_output_are_read_when_declared(world: World) -> None:
+    found = printing(world, pipeline(readings=(CollectSpec(),)), b'starting\n{"loss": 0.5}\n{"loss": 0.25}\n')
+    assert numbers(found) == {"loss": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (
+            CollectSpec("", r"loss (?P<loss>\S+)"),
+            r"no line of the output fits the declared pattern loss (?P<loss>\S+)",
+        ),
+        (
+            CollectSpec(),
+            "the output was declared to hold metrics, and no line of it is a JSON object with numbers",
+        ),
+    ],
+)
+def test_a_declared_output_without_metrics_is_a_problem(world: World, spec: CollectSpec, says: str) -> None:
+    found = printing(world, pipeline(readings=(spec,)), b"hello\n")
+    assert found.problem == (Reason.MISSING_METRICS, says)
+
+
+def test_a_judged_metric_with_different_values_in_two_files_is_a_problem(world: World) -> None:
+    files = {
+        f"{OUT}/metrics.json": b'{"accuracy": 0.9}',
+        f"{OUT}/dvclive/metrics.json": b'{"accuracy": 0.8}',
+    }
+    found = collect(world, pipeline(gate=Gate((parse_check("accuracy >= 0.5"),))), files)
+    assert found.problem is not None
+    assert found.problem[0] is Reason.INVALID_METRICS
+    assert found.problem[1].startswith("accuracy is 0.8 in dvclive/metrics.json and 0.9 in metrics.json:")
+    declared = pipeline(collect=("metrics.json",), gate=Gate((parse_check("accuracy >= 0.5"),)))
+    clear = collect(world, declared, files)
+    assert clear.problem is None
+    assert numbers(clear)["accuracy"] == 0.9
+    told = "accuracy is 0.9 in metrics.json and 0.8 in dvclive/metrics.json, which is not declared"
+    assert clear.warnings == [f"{told}: the first counts"]
+
+
+def test_files_that_a_dvc_yaml_names_are_fetched_and_read(world: World) -> None:
+    files = {
+        f"{WORK}/dvc.yaml": b"metrics:\n  - eval/scores.json\n",
+        f"{WORK}/eval/scores.json": b'{"auc": 0.7}',
+        f"{WORK}/eval/other.json": b'{"x": 1}',
+    }
+    assert numbers(collect(world, pipeline(), files)) == {"auc": 0.7}
+
+
+def test_a_layout_of_the_repositorys_own_is_no_result(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content, mtime in (
+            ("dvclive/metrics.json", b'{"accuracy": 1}', CHECKOUT_TIME),
+            ("dvclive/params.yaml", b"lr: 3\n", CHECKOUT_TIME + 9),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), mtime
+            tar.addfile(member, io.BytesIO(content))
+
+    def get(name: str, path: str) -> io.BytesIO | None:
+        return io.BytesIO(packed.getvalue()) if path == f"{WORK}/dvclive" else None
+
+    monkeypatch.setattr(world.engine, "get", get)
+    monkeypatch.setattr(world.engine, "modified", lambda name, path: None)
+    found = OutputCollector(world.blobs, format_readers()).collect(world.engine, "c", pipeline())
+    assert found.metrics == []
+    assert [p.text for p in found.params] == ["3"]
+    assert [a.path for a in found.artifacts] == ["dvclive/params.yaml"]

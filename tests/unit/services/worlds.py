@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.adapters.collectors import default_collectors
+from orchestrator.adapters.collectors import format_readers
 from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.logs import FolderLogs
@@ -507,7 +507,7 @@ class World:
             gpus,
             self.folder / "scratch",
         )
-        outputs = OutputCollector(self.blobs, default_collectors())
+        outputs = OutputCollector(self.blobs, format_readers())
         ports = ExecutionPorts(
             self.store,
             preparer,
