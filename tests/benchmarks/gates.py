@@ -14,6 +14,7 @@ from tests.support.gate_trials import (
     error_of,
     gaussian,
     guard,
+    mean_replicates,
     of_digits,
     overfit,
     plain,
@@ -94,7 +95,14 @@ def _gaussian(count: int, seed: int) -> dict[str, float]:
     for name, values in rows.items():
         sys.stdout.write(f"\n{name:22}" + "".join(f"{value:22.3f}" for value in values))
     sys.stdout.write("\n")
-    return {
+    trained = {
+        f"as_judged_2_4_8.replicates_at_{gain:+d}": mean_replicates(tests["as_judged_2_4_8"], looks, gain, 0)
+        for gain in (-3, -2, -1, 0, 1, 2, 3)
+    }
+    sys.stdout.write("\nreplicates trained, by how far the truth is from the limit: ")
+    sys.stdout.write(", ".join(f"{name.rpartition('_')[2]} {value:.1f}" for name, value in trained.items()))
+    sys.stdout.write("\n")
+    return trained | {
         f"{name}.{column}": value
         for name, values in rows.items()
         for column, value in zip(COLUMNS, values, strict=False)

@@ -137,6 +137,12 @@ def guard(bounds: Bounds, gain: float, margin: float) -> Shares:
     return Shares(1 - share, share)
 
 
+def mean_replicates(bounds: Bounds, looks: Sequence[int], gain: float, limit: float) -> float:
+    """How many replicates are trained until a look shows "gain > limit" or its opposite, or the last."""
+    ended = _first((bounds[0] + gain > limit) | (bounds[1] + gain < limit))
+    return float(np.array(looks)[ended].mean())
+
+
 def plain(candidate: Floats, baseline: Floats, gain: float) -> Shares:
     """Of naive gates: the higher of two numbers wins."""
     passed = float((candidate + gain >= baseline).mean())
