@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.report import format_duration
@@ -19,6 +19,11 @@ def looks_of(pipeline: Pipeline, purpose: Purpose, replicates: int) -> tuple[int
     if purpose is not Purpose.TRAIN or replicates != pipeline.replicates or not pipeline.looks.counts:
         return (replicates,)
     return pipeline.looks.counts
+
+
+def at_once(pipeline: Pipeline) -> Pipeline:
+    """The pipeline without looks, for a run of which a person says how many replicates it is to have."""
+    return replace(pipeline, looks=replace(pipeline.looks, counts=()))
 
 
 def look_reached(looks: Sequence[int], attempts: Sequence[Attempt]) -> int:

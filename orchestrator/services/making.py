@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.change import Cause, PullRequest, Revision
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.looks import at_once
 from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.domain.run import Run
 from orchestrator.domain.trigger import needs_approval
@@ -84,7 +85,9 @@ class Maker:
         return run
 
     def ask(self, new: NewRun) -> Run:
-        """A run because somebody asked for it."""
+        """A run because somebody asked for it. Replicates that are asked for are trained at once."""
+        if new.replicates is not None:
+            new = replace(new, pipeline=at_once(new.pipeline))
         run = self._store.runs.enqueue(new, (), new.pipeline.name, self._clock.now())
         if run is None:
             raise NotFound(f"pipeline {new.pipeline.name}: the run could not be enqueued", "try again")

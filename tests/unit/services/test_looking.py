@@ -60,6 +60,13 @@ def test_a_run_waits_for_its_first_look_alone(world: World) -> None:
     assert run.replicates == 8
 
 
+def test_replicates_that_a_person_asks_for_are_trained_at_once(world: World) -> None:
+    world.first_run(plan())
+    for count in (8, 5):
+        run = world.detector.run_now(plan(), None, "ada", replicates=count)
+        assert len(world.store.attempts.of_run(run.id)) == count
+
+
 def test_a_look_is_told_in_the_journal_and_taken_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     judged(monkeypatch, UNDECIDED, PASSES)
     run = ended(world, plan())
