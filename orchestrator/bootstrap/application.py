@@ -77,6 +77,7 @@ from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
 from orchestrator.services.statuses import StatusTeller
 from orchestrator.services.supply import ImageSupply
+from orchestrator.services.topping_up import ToppingUp
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -656,6 +657,7 @@ class Application:
                 stopping,
             ),
             talk_to_forge=forge_talk_of(self, stopping),
+            top_up=ToppingUp(self.store, lambda: self.known_pipelines.values(), self.hosts, self.clock).tick,
         )
         return service
 

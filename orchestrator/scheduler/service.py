@@ -53,6 +53,7 @@ class Service:
         look_at_hosts: Callable[[], None] = lambda: None,
         retain: Callable[[], None] = lambda: None,
         talk_to_forge: Callable[[], None] | None = None,
+        top_up: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -73,6 +74,8 @@ class Service:
         # A loop of its own, because removing may take long, and nobody waits for it.
         self._retain = Loop("retain", retain, RETAIN)
         self._hosts = Loop("hosts", look_at_hosts, HOSTS)
+        # Reads much of the history now and then, which nobody waits for.
+        self._top_up = Loop("top up", top_up, FULL)
         # A forge may be slow or refuse, which concerns nothing else. Where there is none, it costs no thread.
         self._forge = None if talk_to_forge is None else Loop("forge", talk_to_forge, FULL)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
@@ -89,6 +92,7 @@ class Service:
         self._mail.start()
         self._retain.start()
         self._hosts.start()
+        self._top_up.start()
         if self._forge is not None:
             self._forge.start()
         self.watcher.start()
@@ -105,7 +109,7 @@ class Service:
     @property
     def healthy(self) -> bool:
         """Whether all loops still turn."""
-        loops = (self._execute, self._act, self._mail, self._retain, self._hosts)
+        loops = (self._execute, self._act, self._mail, self._retain, self._hosts, self._top_up)
         forge_alive = self._forge is None or self._forge.alive
         return all(loop.alive for loop in loops) and forge_alive and self.watcher.running
 
@@ -121,6 +125,7 @@ class Service:
         self._mail.stop(DRAIN)
         self._retain.stop(DRAIN)
         self._hosts.stop(DRAIN)
+        self._top_up.stop(DRAIN)
         if self._forge is not None:
             self._forge.stop(DRAIN)
         self._store.servers.unregister(self._owner)

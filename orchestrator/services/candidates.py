@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from orchestrator.domain.baseline import Candidate
 from orchestrator.domain.deployment import why_not_trusted_with
@@ -59,6 +60,16 @@ def _recipe(store: Store, run: PastRun, remember: bool) -> str:
     if remember:
         return note_keys(store, store.runs.get(run.id))
     return recipe_of(run.commit, run.datasets, store.runs.definition(run.id))
+
+
+def as_trained(store: Store, pipeline: Pipeline, original: Run) -> Pipeline:
+    """The pipeline with which a run can be measured again under the same recipe."""
+    commit, data = original.change.revision.commit, original.change.datasets
+    then = store.runs.definition(original.id)
+    if recipe_of(commit, data, pipeline) == recipe_of(commit, data, then):
+        return pipeline
+    # Hosts come and go: where it executes is as it is now.
+    return replace(then, runner=replace(pipeline.runner, image=then.runner.image))
 
 
 def note_keys(store: Store, run: Run) -> str:

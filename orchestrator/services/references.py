@@ -35,9 +35,10 @@ from orchestrator.ports.baselines import ComparedWith, Frozen
 from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
-from orchestrator.services.candidates import before, candidates, eligible_runs, note_keys
-from orchestrator.services.measuring import evaluation_digest, measured, recipe_of
+from orchestrator.services.candidates import as_trained, before, candidates, eligible_runs, note_keys
+from orchestrator.services.measuring import evaluation_digest, measured
 from orchestrator.services.mergebases import MergeBases
+from orchestrator.services.topping_up import is_topping_up
 
 log = logging.getLogger(__name__)
 
@@ -246,17 +247,8 @@ class References:
         original = self._store.runs.get(best.measured.run_id)
         missing = spec.confirm - len(values.values.get(metric, ()))
         note = f"{original.title} measured again to confirm it as the best"
-        pipeline = self.as_trained(case.pipeline, original)
+        pipeline = as_trained(self._store, case.pipeline, original)
         return self._enqueue(original, pipeline, original.change.revision, original.id, missing, note)
-
-    def as_trained(self, pipeline: Pipeline, original: Run) -> Pipeline:
-        """The pipeline with which a run can be measured again under the same recipe."""
-        commit, data = original.change.revision.commit, original.change.datasets
-        then = self._store.runs.definition(original.id)
-        if recipe_of(commit, data, pipeline) == recipe_of(commit, data, then):
-            return pipeline
-        # Hosts come and go: where it executes is as it is now.
-        return replace(then, runner=replace(pipeline.runner, image=then.runner.image))
 
     def _under_way(self, case: _Case, commit: str) -> Reference | Waiting | None:
         """What measures a commit on the evaluation data of the run that is judged: a run that is waited for,
@@ -265,6 +257,7 @@ class References:
         for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
             if (
                 again.purpose is Purpose.BASELINE
+                and not is_topping_up(again)
                 and again.change.revision.commit == commit
                 and same_evaluation_data(again.change, case.run.change)
             ):
