@@ -1,4 +1,4 @@
-"""``orchestrator runs approve`` and ``reject``: what a person says of a run that waits for one."""
+"""``orchestrator runs approve``, ``reject`` and ``decide``: what a person says of a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,29 @@ def reject(ref: str, reason: str) -> int:
     return _decided(ref, decide, "rejected")
 
 
-def _decided(ref: str, decide: Callable[[Application, Run], Run | None], became: str) -> int:
+@click.command("decide", params=[_REFERENCE])
+@click.argument("outcome", type=click.Choice(["pass", "fail"]))
+@click.option("--reason", required=True, help="Why; it stays with the run.")
+@global_options
+def decide(ref: str, outcome: str, reason: str) -> int:
+    """Decide on an inconclusive run whose gate says `on_inconclusive: manual`.
+
+    One that is decided to pass is then deployed, and told of, like any that passes.
+    """
+
+    def ruled(app: Application, run: Run) -> Run | None:
+        return app.approver.decide(run, outcome == "pass", who(), reason)
+
+    became = "passed by decision" if outcome == "pass" else "rejected by decision"
+    return _decided(ref, ruled, became, "is not inconclusive")
+
+
+def _decided(
+    ref: str,
+    decide: Callable[[Application, Run], Run | None],
+    became: str,
+    cannot: str = "does not wait for approval",
+) -> int:
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.views import reference, run_json
     from orchestrator.domain.errors import InvalidInput
@@ -54,7 +76,7 @@ def _decided(ref: str, decide: Callable[[Application, Run], Run | None], became:
         decided = decide(app, run)
         if decided is None:
             now = app.store.runs.get(run.id).state.value.replace("_", " ")
-            raise InvalidInput(f"{reference(run)} does not wait for approval: it is {now}")
+            raise InvalidInput(f"{reference(run)} {cannot}: it is {now}")
         revision = decided.change.revision
         pull = revision.pull
         of = f" of pull request {pull.number} by {clean(pull.author)} (id {pull.author_id})" if pull else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.approve import approve, reject
+from orchestrator.cli.approve import approve, decide, reject
 from orchestrator.cli.complete import pipeline_names, run_references
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, UNKNOWN, global_options, this, who
@@ -20,6 +20,7 @@ def runs() -> None:
 
 
 runs.add_command(approve)
+runs.add_command(decide)
 runs.add_command(reject)
 
 

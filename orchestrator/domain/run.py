@@ -64,6 +64,12 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
 }
 
 
+RUN_DECISIONS: Mapping[RunState, frozenset[RunState]] = {
+    RunState.INCONCLUSIVE: frozenset({RunState.PASSED, RunState.REJECTED}),
+}
+"""What a person may make of a run that has ended, where its gate leaves that to people."""
+
+
 class AttemptState(StrEnum):
     """Where an Attempt stands."""
 

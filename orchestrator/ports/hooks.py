@@ -8,15 +8,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from orchestrator.domain.gate import Verdict
 from orchestrator.domain.run import Run
 from orchestrator.ports.records import NewAction, OwedStatus
 
 
 class Ruling(StrEnum):
-    """What a person said of a run that waited."""
+    """What a person said of a run that waited, or whose gate could not decide."""
 
     APPROVED = "approved"
     REJECTED = "rejected"
+    DECIDED_PASS = "decided pass"  # noqa: S105 - a ruling's name, not a password
+    """Of an inconclusive run: it counts as passed."""
+    DECIDED_FAIL = "decided fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,21 @@ class Approvals(Protocol):
         self, run_id: int, who: str, reason: str, at: datetime, actions: Sequence[NewAction] = ()
     ) -> Run | None:
         """AWAITING_APPROVAL to CANCELLED with the decision and the actions then owed. Else as approve."""
+
+    def decide(
+        self,
+        run_id: int,
+        verdict: Verdict,
+        who: str,
+        reason: str,
+        at: datetime,
+        actions: Sequence[NewAction] = (),
+    ) -> Run | None:
+        """INCONCLUSIVE to what the new ``verdict`` says, with the decision and the actions then owed.
+
+        All at once; the forge is owed the new state. None when the run is not inconclusive any more, and
+        NotFound when there is no such run.
+        """
 
     def decisions(self, run_id: int) -> Sequence[Decision]:
         """What was said of a run, oldest first."""

@@ -8,17 +8,18 @@ from typing import Final
 
 from sqlalchemy import insert, select, update
 
-from orchestrator.domain.codec import from_plain
+from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.gate import Outcome, Verdict
 from orchestrator.domain.looks import looks_of
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import RUN_TRANSITIONS, Reason, Run, RunState
+from orchestrator.domain.run import RUN_DECISIONS, RUN_TRANSITIONS, Reason, Run, RunState
 from orchestrator.ports.hooks import Decision, Ruling
 from orchestrator.ports.records import NewAction
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import add_actions, add_replicates
 from orchestrator.store.runs import cancel_queued, run_of
-from orchestrator.store.tables import DecisionRow, RunRow
+from orchestrator.store.tables import DecisionRow, RunRow, StatusRow
 from orchestrator.store.transitions import changed, record, require_legal
 
 _WAITS: Final = RunState.AWAITING_APPROVAL
@@ -74,6 +75,39 @@ class SqlApprovals:
                 row = session.execute(select(*wanted).where(RunRow.id == run_id)).one()
                 first = looks_of(from_plain(Pipeline, row.definition), row.purpose, row.replicates)[0]
                 add_replicates(session, run_id, row.seed_run_id, range(first), at)
+            add_actions(session, run_id, actions, who, at)
+            return run_of(session.connection(), run_id)
+
+    def decide(
+        self,
+        run_id: int,
+        verdict: Verdict,
+        who: str,
+        reason: str,
+        at: datetime,
+        actions: Sequence[NewAction] = (),
+    ) -> Run | None:
+        passed = verdict.outcome is Outcome.PASS
+        before, after = RunState.INCONCLUSIVE, RunState.PASSED if passed else RunState.REJECTED
+        require_legal(f"run {run_id}", RUN_DECISIONS, before, after)
+        ruling = Ruling.DECIDED_PASS if passed else Ruling.DECIDED_FAIL
+        decided = (
+            update(RunRow)
+            .where(RunRow.id == run_id, RunRow.state == before)
+            .values(state=after, verdict=to_plain(verdict), message=verdict.sentence)
+        )
+        with self._database.writing() as session:
+            if not changed(session, decided):
+                if session.get(RunRow, run_id) is None:
+                    raise NotFound(f"there is no run {run_id}")
+                return None
+            said = {"run_id": run_id, "decision": ruling.value, "who": who, "reason": reason, "at": at}
+            session.connection().execute(insert(DecisionRow), said)
+            told = f"{ruling.value} by {who}: {reason}"
+            record(session, at, who, f"run {run_id}", run_id, before.value, after.value, told)
+            # The forge knows it as ended: what it was told is not true any more.
+            owed = update(StatusRow).where(StatusRow.run_id == run_id)
+            changed(session, owed.values(sent="", tries=0, not_before=None, last_error=""))
             add_actions(session, run_id, actions, who, at)
             return run_of(session.connection(), run_id)
 
