@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.gate import JudgingContext, Outcome, Verdict, judge
+from orchestrator.domain.gate import Outcome, Verdict, judge
 from orchestrator.domain.looks import look_reached, looks_of, step_after
 from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
@@ -26,6 +26,7 @@ from orchestrator.domain.run import (
 from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
+from orchestrator.services.judging import context_of
 from orchestrator.services.measuring import measured
 from orchestrator.services.references import References, Waiting
 from orchestrator.services.reproduce import Reproducer
@@ -220,12 +221,8 @@ class Evaluator:
             if (direction := pipeline.direction_of(check.metric)) is not None
         }
         looks = looks_of(pipeline, run.purpose, run.replicates)
-        context = JudgingContext(
-            ledger=against.ledger,
-            look=look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0,
-            looks=looks if len(looks) > 1 else (),
-            pair_seeds=pipeline.looks.pair_seeds,
-        )
+        look = look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0
+        context = context_of(self._store, run, pipeline, against, looks, look)
         return judge(pipeline.gate, candidate, against.references, directions, context)
 
 
