@@ -60,6 +60,7 @@ class ComparedWith:
     why_none: str = ""
     comparable: bool = True
     runs: tuple[int, ...] = ()
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

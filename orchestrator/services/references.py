@@ -107,7 +107,12 @@ class References:
         ledger = self._ledger(run, pipeline, references) if pipeline.gate.checks else []
         compared = [
             ComparedWith(
-                str(check), r.measured.run_id if r.measured else None, r.why_none, r.comparable, r.runs
+                str(check),
+                r.measured.run_id if r.measured else None,
+                r.why_none,
+                r.comparable,
+                r.runs,
+                r.unconfirmed,
             )
             for check, r in references.items()
         ]
@@ -132,7 +137,7 @@ class References:
         chosen = self._measured(told.chosen)
         members = [Candidate(self._measured(run_id), run_id, "") for run_id in told.runs]
         values = pooled(members, chosen) if members else chosen
-        return Reference(values, told.why_none, told.comparable, told.runs)
+        return Reference(values, told.why_none, told.comparable, told.runs, told.unconfirmed)
 
     def _measured(self, run_id: int) -> Measured:
         return measured(self._store.runs.get(run_id), self._store.runs.metrics(run_id))
@@ -242,8 +247,8 @@ class References:
         if isinstance(again, Reference):
             if fresh:
                 return _reference(fresh, best.measured)
-            why = f"{best.measured.title} could not be confirmed as the best: {again.why_none}"
-            return Reference(best.measured, why, comparable=False)
+            why = f"it could not be confirmed as the best: {again.why_none}"
+            return Reference(best.measured, why, comparable=False, unconfirmed=True)
         original = self._store.runs.get(best.measured.run_id)
         missing = spec.confirm - len(values.values.get(metric, ()))
         note = f"{original.title} measured again to confirm it as the best"

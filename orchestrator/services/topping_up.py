@@ -21,6 +21,7 @@ from orchestrator.domain.change import Cause
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.pipeline import HostSpec, Pipeline
 from orchestrator.domain.run import Purpose, Reason, Run, RunState
+from orchestrator.domain.statistics.bounds import is_deterministic
 from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
@@ -116,7 +117,10 @@ class ToppingUp:
             if chosen is None or chosen.evaluation_digest != place.evaluation_digest:
                 continue
             members = together(chosen, past, spec)
-            there = len(pooled(members, chosen.measured).values.get(check.metric, ()))
+            values = pooled(members, chosen.measured).values.get(check.metric, ())
+            there = len(values)
+            if is_deterministic(values):
+                continue
             if there < wanted and (new := self._new(pipeline, spec, chosen, there, idle)) is not None:
                 return new
         return None

@@ -152,3 +152,6 @@ class Reference:
     why_none: str = ""
     comparable: bool = True
     runs: tuple[int, ...] = ()
+    unconfirmed: bool = False
+    """Whether it was chosen for its value, and no fresh run could say what it is worth; not comparable then.
+    """

@@ -49,6 +49,8 @@ def prepare(
         why = f" ({reference.why_none})" if reference.why_none else ""
         cannot = f"{name} {format_value(mean)} cannot be compared with {measured.title}"
         sentence = f"{cannot}: different evaluation data{why}"
+        if reference.unconfirmed:
+            sentence = f"{cannot}: {reference.why_none}"
         return (_result_without_test(check, sentence, mean, n, measured),)
     other = measured.mean(name)
     if other is None or not math.isfinite(other):

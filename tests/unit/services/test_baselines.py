@@ -169,7 +169,7 @@ def test_a_best_that_cannot_be_confirmed_leaves_the_verdict_open(world: World) -
     world.engine.script(Script((), Exit(1)), lambda spec: spec.env.get("MLCI_RUN_ID") == str(run.id + 1))
     judged = world.finish(run, line.server)
     assert judged.state is RunState.INCONCLUSIVE
-    assert f"{first.title} could not be confirmed as the best" in judged.message
+    assert f"cannot be compared with {first.title}: it could not be confirmed as the best" in judged.message
 
 
 def branched(world: World, base: str) -> Line:
@@ -340,6 +340,11 @@ def test_what_failed_or_was_cancelled_by_a_person_is_not_begun_again(world: Worl
 
 def test_with_the_same_seeds_for_all_nothing_is_measured_further(world: World) -> None:
     line, _ = wanting(world, looks=Looks(pair_seeds=True))
+    assert topping(world, [line.pipeline]).tick() is None
+
+
+def test_what_gives_the_same_number_for_each_seed_is_not_measured_further(world: World) -> None:
+    line, _ = wanting(world, replicates=2)
     assert topping(world, [line.pipeline]).tick() is None
 
 

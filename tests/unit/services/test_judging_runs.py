@@ -13,6 +13,7 @@ from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate, OnInconclusive, Outcome
 from orchestrator.domain.pipeline import DatasetSpec, Execution, Pipeline, SourceSpec
 from orchestrator.domain.run import AttemptState, Exit, Purpose, Reason, Run, RunState
+from orchestrator.ports.baselines import PastRun
 from orchestrator.ports.records import Standing
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
@@ -238,11 +239,11 @@ def test_waiting_for_a_baseline_does_not_read_the_history_at_every_look(
     wait_until(waits, "the baseline's run")
     read: list[str] = []
 
-    def measured_runs(pipeline_name: str) -> list[Run]:
+    def history(pipeline_name: str, metrics: object) -> list[PastRun]:
         read.append(pipeline_name)
         return []
 
-    monkeypatch.setattr(world.store.runs, "measured_runs", measured_runs)
+    monkeypatch.setattr(world.store.baselines, "history", history)
     world.evaluator.tick()
     assert read == []
 
