@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator.adapters.collectors.formats import FormatReaders
 from orchestrator.domain.collected import Reading
@@ -15,18 +17,21 @@ def left_in(folder: Path) -> dict[str, LeftFile]:
     """All files below a folder, by their paths in it."""
     return {
         str(path.relative_to(folder)): LeftFile(
-            str(path.relative_to(folder)), path.stat().st_size, lambda path=path: path.open("rb")
+            str(path.relative_to(folder)), path.stat().st_size, partial(_opened, path)
         )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
 
 
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
 def left(contents: Mapping[str, bytes]) -> dict[str, LeftFile]:
     """Files with these contents, by their paths."""
     return {
-        path: LeftFile(path, len(content), lambda content=content: io.BytesIO(content))
-        for path, content in contents.items()
+        path: LeftFile(path, len(content), partial(io.BytesIO, content)) for path, content in contents.items()
     }
 
 

@@ -21,6 +21,7 @@ from orchestrator.domain.metrics import Json
 MOST_NODES: Final = 2_000_000
 """So many values a document may have: a few bytes can stand for very many."""
 _DEEPEST: Final = 100
+_LONGEST_TOML: Final = 64 << 10
 _EXACT: Final = 1e15
 """Below it, a float that is a whole number was written as one."""
 
@@ -50,7 +51,11 @@ def parse_json(path: str, text: str, expected: str) -> Json:
 
 
 def parse_toml(path: str, text: str, expected: str) -> Json:
-    """A TOML text."""
+    """A TOML text. Short ones alone: names with many dots take time that grows with the square of them."""
+    if len(text) > _LONGEST_TOML:
+        raise InvalidInput(
+            f"{path}: it has {len(text)} characters, and TOML may have {_LONGEST_TOML}", "JSON, or YAML"
+        )
     try:
         return cast("Json", tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -30,6 +30,7 @@ _PATIENCE: Final = 60.0
 _STEPS_BETWEEN_LOOKS: Final = 100_000
 _LONGEST_VALUE: Final = 1 << 20
 _MAGIC: Final = b"SQLite format 3\0"
+_HEADER: Final = 100
 _LARGEST: Final = 1.7976931348623157e308
 """How MLflow stores infinity."""
 _MOST_RUNS: Final = 1_000
@@ -46,10 +47,14 @@ def read_database(files: Sequence[LeftFile]) -> Reading:
     if main is None:
         raise InvalidInput(f"{files[0].path}: there is a log without its database", _EXPECTED)
     with main.open() as stream:
-        head = stream.read(len(_MAGIC))
-    if head != _MAGIC:
+        head = stream.read(_HEADER)
+    if not head.startswith(_MAGIC):
         what = "this is no SQLite database" if head else "the file is empty"
         raise InvalidInput(f"{main.path}: {what}", _EXPECTED)
+    if main.size < _size(head) and len(files) == 1:
+        raise InvalidInput(
+            f"{main.path}: it is cut off: {main.size} bytes of {_size(head)} are there", _EXPECTED
+        )
     found = Findings(NAME, main.path)
     with _opened(main, files) as database:
         runs = _runs(database, main.path)
@@ -57,6 +62,14 @@ def read_database(files: Sequence[LeftFile]) -> Reading:
             _note(found, database, run, prefix, main.path)
         _note_datasets(found, database)
     return found.reading()
+
+
+def _size(head: bytes) -> int:
+    """How many bytes a database has, as its header tells; 0 where it does not."""
+    if len(head) < _HEADER or head[24:28] != head[92:96]:
+        return 0
+    page = int.from_bytes(head[16:18])
+    return (65536 if page == 1 else page) * int.from_bytes(head[28:32])
 
 
 @contextmanager

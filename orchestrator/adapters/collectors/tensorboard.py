@@ -127,7 +127,7 @@ def _note(found: Findings, read: Sequence[tuple[LeftFile, _File]], prefix: str) 
             pictures[tag] = (file, step, picture)
         if said.broken:
             found.warn(f"{file.path}: {said.broken} records are no events and were passed over")
-    for tag, (file, single, pieces) in joined.items():
+    for tag, (file, single, pieces) in sorted(joined.items()):
         steps, values, walls = (np.concatenate([piece[n] for piece in pieces]) for n in range(3))
         name = _under(prefix, tag)
         found.series(Series(name, _array(steps), _array(values), _known(walls), file.path))
