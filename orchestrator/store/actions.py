@@ -21,6 +21,7 @@ from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.store.engine import Database
 from orchestrator.store.outbox import PENDING, SqlOutbox, add_mail
+from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import ActionRow, OutboxRow, Plain
 from orchestrator.store.transitions import (
     NO_LEASE,
@@ -35,10 +36,14 @@ from orchestrator.store.transitions import (
     require_legal,
 )
 
-_ANY_OWED = select(
-    or_(
-        select(ActionRow.id).where(ActionRow.state.in_([ActionState.PENDING, ActionState.RUNNING])).exists(),
-        select(OutboxRow.id).where(OutboxRow.state == PENDING).exists(),
+_ANY_OWED = PreparedQuery(
+    select(
+        or_(
+            select(ActionRow.id)
+            .where(ActionRow.state.in_([ActionState.PENDING, ActionState.RUNNING]))
+            .exists(),
+            select(OutboxRow.id).where(OutboxRow.state == PENDING).exists(),
+        )
     )
 )
 
@@ -73,7 +78,7 @@ class SqlActions(SqlOutbox):
 
     def any_owed(self) -> bool:
         with self._database.connected() as connection:
-            return bool(connection.scalar(_ANY_OWED))
+            return bool(_ANY_OWED.scalar(connection))
 
     def get(self, action_id: int) -> Action:
         with self._database.reading() as session:

@@ -24,6 +24,7 @@ from orchestrator.store.gpus import give_back as give_gpus_back
 from orchestrator.store.gpus import leased
 from orchestrator.store.gpus import take as take_gpus
 from orchestrator.store.outbox import PENDING
+from orchestrator.store.prepared import PreparedQuery, PreparedWrite
 from orchestrator.store.tables import (
     ActionRow,
     ArtifactRow,
@@ -53,26 +54,32 @@ _CLAIMABLE = (RunState.QUEUED, RunState.RUNNING)
 # Statements that every turn of the server makes are put together once; and what they find is read without the
 # session's bookkeeping, which would cost more than all the rest.
 _COLUMNS = [column for column in AttemptRow.__table__.c if column.name not in ("left_out", *NO_LEASE)]
-_ONE = select(*_COLUMNS).where(AttemptRow.id == bindparam("id"))
-_OF_RUN = (
+_ONE = PreparedQuery(select(*_COLUMNS).where(AttemptRow.id == bindparam("id")))
+_OF_RUN = PreparedQuery(
     select(*_COLUMNS)
     .where(AttemptRow.run_id == bindparam("run_id"))
     .order_by(AttemptRow.replicate, AttemptRow.number)
 )
-_RUN_ID = select(AttemptRow.run_id).where(AttemptRow.id == bindparam("id"))
-_RUN_STATE_LOCKED = select(RunRow.state).where(RunRow.id == bindparam("id")).with_for_update()
-_CLAIM = update(AttemptRow).where(
-    AttemptRow.id == bindparam("attempt_id"), AttemptRow.state == AttemptState.QUEUED
+_RUN_ID = PreparedQuery(select(AttemptRow.run_id).where(AttemptRow.id == bindparam("id")))
+_RUN_STATE_LOCKED = PreparedQuery(select(RunRow.state).where(RunRow.id == bindparam("id")).with_for_update())
+_CLAIM = PreparedWrite(
+    update(AttemptRow).where(
+        AttemptRow.id == bindparam("attempt_id"), AttemptRow.state == AttemptState.QUEUED
+    )
 )
-_BEGIN_RUN = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == RunState.QUEUED)
-_MOVE = update(AttemptRow).where(
-    AttemptRow.id == bindparam("attempt_id"),
-    AttemptRow.lease_token == bindparam("token"),
-    AttemptRow.state == bindparam("before"),
+_BEGIN_RUN = PreparedWrite(
+    update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == RunState.QUEUED)
 )
-_FREE_SLOT = delete(SlotRow).where(SlotRow.attempt_id == bindparam("attempt_id"))
-_METRICS = insert(MetricRow)
-_ARTIFACTS = insert(ArtifactRow)
+_MOVE = PreparedWrite(
+    update(AttemptRow).where(
+        AttemptRow.id == bindparam("attempt_id"),
+        AttemptRow.lease_token == bindparam("token"),
+        AttemptRow.state == bindparam("before"),
+    )
+)
+_FREE_SLOT = PreparedWrite(delete(SlotRow).where(SlotRow.attempt_id == bindparam("attempt_id")))
+_METRICS = PreparedWrite(insert(MetricRow))
+_ARTIFACTS = PreparedWrite(insert(ArtifactRow))
 _QUEUED = (
     select(AttemptRow.id, AttemptRow.run_id, RunRow.host_wish)
     .join(RunRow, RunRow.id == AttemptRow.run_id)
@@ -84,7 +91,7 @@ _QUEUED = (
     .order_by(AttemptRow.id)
 )
 _SLOTS_IN_USE = select(SlotRow.host, func.count()).group_by(SlotRow.host)
-_TAKEN = select(SlotRow.attempt_id, SlotRow.host, SlotRow.index)
+_TAKEN = PreparedQuery(select(SlotRow.attempt_id, SlotRow.host, SlotRow.index))
 
 
 class SqlAttempts:
@@ -96,7 +103,7 @@ class SqlAttempts:
 
     def of_run(self, run_id: int) -> Sequence[Attempt]:
         with self._database.connected() as connection:
-            return [_attempt(row) for row in connection.execute(_OF_RUN, {"run_id": run_id})]
+            return [_attempt(row) for row in _OF_RUN.rows(connection, {"run_id": run_id})]
 
     def get(self, attempt_id: int) -> Attempt:
         with self._database.connected() as connection:
@@ -140,11 +147,11 @@ class SqlAttempts:
         terms: Terms,
     ) -> Lease:
         connection = session.connection()
-        run_id = connection.scalar(_RUN_ID, {"id": attempt_id})
+        run_id = _RUN_ID.scalar(connection, {"id": attempt_id})
         if run_id is None:
             raise NotFound(f"there is no attempt {attempt_id}")
         # Always the run before its attempts: whoever ends the run locks in this order too.
-        run_state = connection.scalar(_RUN_STATE_LOCKED, {"id": run_id})
+        run_state = _RUN_STATE_LOCKED.scalar(connection, {"id": run_id})
         lease = self._lease(attempt_id, owner, at, seconds)
         values = {
             "attempt_id": attempt_id,
@@ -323,7 +330,7 @@ class SqlAttempts:
 
     def taken(self) -> Mapping[int, tuple[str, int]]:
         with self._database.connected() as connection:
-            return {attempt_id: (host, index) for attempt_id, host, index in connection.execute(_TAKEN)}
+            return {attempt_id: (host, index) for attempt_id, host, index in _TAKEN.rows(connection)}
 
     def gpus_leased(self) -> Mapping[str, Mapping[str, int]]:
         return leased(self._database)
@@ -380,8 +387,8 @@ def _moved(session: Session, lease: Lease, before: AttemptState, values: Mapping
 def _add_left_behind(session: Session, attempt_id: int, result: AttemptResult) -> None:
     connection = session.connection()
     if result.metrics:
-        connection.execute(
-            _METRICS,
+        _METRICS.each(
+            connection,
             [
                 {
                     "attempt_id": attempt_id,
@@ -396,8 +403,8 @@ def _add_left_behind(session: Session, attempt_id: int, result: AttemptResult) -
         )
     add_findings(session, attempt_id, result.params, result.series, result.plots)
     if result.artifacts:
-        connection.execute(
-            _ARTIFACTS,
+        _ARTIFACTS.each(
+            connection,
             [
                 {
                     "attempt_id": attempt_id,
@@ -412,7 +419,7 @@ def _add_left_behind(session: Session, attempt_id: int, result: AttemptResult) -
 
 
 def _get(connection: Connection, attempt_id: int) -> Attempt:
-    row = connection.execute(_ONE, {"id": attempt_id}).one_or_none()
+    row = _ONE.one_or_none(connection, {"id": attempt_id})
     if row is None:
         raise NotFound(f"there is no attempt {attempt_id}")
     return _attempt(row)

@@ -3,6 +3,8 @@
 SQLite runs in write-ahead mode, so that readers never wait. A transaction that will write says so at its
 start (``BEGIN IMMEDIATE``): one that turns from reading to writing fails at once, whatever the timeout, when
 another writer was quicker. Commits are synced to the disk: what a row promises must survive a power cut.
+Transactions on SQLite begin and end by its driver, on connections that stay checked out of SQLAlchemy's pool
+between them: what that does for each took longer than most statements.
 
 PostgreSQL's writers are READ COMMITTED: several are at work at once, so whoever reads before it writes locks
 the row it read (``with_for_update``), or lets a unique key decide (``transitions.inserted``). Its readers see
@@ -16,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -32,7 +34,8 @@ from orchestrator.store.failures import translated
 _EXPECTED: Final = "write sqlite:////absolute/path or postgresql://user@host/name"
 _BUSY_SECONDS: Final = 30.0
 _AGAIN: Final = 0.02
-_WRITES: Final = "orchestrator_writes"
+_KEPT: Final = 10
+"""Connections to SQLite that stay open while nobody uses them."""
 _MIGRATION_LOCK: Final = 0x6D6C6369
 """An arbitrary number that all our processes share: PostgreSQL's advisory locks are numbers."""
 _POSTGRES: Final = {
@@ -91,7 +94,7 @@ def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
     connect_args = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
     # Room for every worker thread at once: threads wait for the file, not for the pool.
     engine = create_engine(
-        url, hide_parameters=True, connect_args=connect_args, pool_size=10, max_overflow=90
+        url, hide_parameters=True, connect_args=connect_args, pool_size=_KEPT, max_overflow=90
     )
 
     @event.listens_for(engine, "connect")
@@ -106,11 +109,11 @@ def open_engine(url: URL, *, for_migrations: bool = False) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if for_migrations or connection.get_execution_options().get(_WRITES, False):
+        if for_migrations:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
+        elif not (driver := _driver_of(connection)).in_transaction:
             # It touches no file and cannot fail, so it goes to the driver, for a tenth of the time.
-            cast(sqlite3.Connection, connection.connection.dbapi_connection).execute("BEGIN")
+            driver.execute("BEGIN")
 
     return engine
 
@@ -182,18 +185,59 @@ def lock_for_migration(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
 
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+
+
 class _Writing(Session):
     """A session of one transaction, which looks its connection up once: each statement asks for it."""
 
-    _found: Connection | None = None
+    found: Connection | None = None
 
     def connection(self, *rest: Any, **named: Any) -> Connection:  # noqa: ANN401 - passed on as they come
         # A savepoint is made for a connection when that is looked up.
         if rest or named or self.in_nested_transaction():
             return super().connection(*rest, **named)
-        if self._found is None:
-            self._found = super().connection()
-        return self._found
+        if self.found is None:
+            self.found = super().connection()
+        return self.found
+
+
+class _Kept:
+    """A connection to SQLite for one transaction after the other, each of which its driver begins and ends.
+
+    Connection and session take part in that transaction; what SQLAlchemy calls one is inside of it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.connection = engine.connect()
+        self.driver = _driver_of(self.connection)
+        self.session = _Writing(self.connection, expire_on_commit=False)
+        self.session.found = self.connection
+
+    def commit(self) -> None:
+        """Make what was written last."""
+        if self.session.in_transaction():
+            self.session.commit()
+            self.session.close()
+        if self.connection.in_transaction():
+            self.connection.commit()
+        if self.driver.in_transaction:
+            self.driver.commit()
+
+    def rest(self) -> None:
+        """Undo what was not committed, and forget all objects."""
+        if self.session.in_transaction():
+            self.session.close()
+        if self.connection.in_transaction():
+            self.connection.rollback()
+        if self.driver.in_transaction:
+            self.driver.rollback()
+
+    def close(self) -> None:
+        """Close it for good, also where it is broken."""
+        self.connection.invalidate()
+        self.connection.close()
 
 
 class Database:
@@ -202,13 +246,15 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         self._engine = open_engine(url)
-        self._writer = self._engine.execution_options(**{_WRITES: True})
         self._reader = self._engine
+        # Taken and put back at one end, so that few are in use where few are needed. Both are atomic.
+        self._idle: list[_Kept] = []
+        self._closed = False
         # SQLite's own way of waiting for another writer is to sleep and look again, ever longer.
         self._turn = threading.Lock()
         self._patience = float(cast(str, url.query.get("timeout", _BUSY_SECONDS)))
-        if url.get_backend_name() != "sqlite":
-            self._patience = 0.0
+        self._keeps = url.get_backend_name() == "sqlite"
+        if not self._keeps:
             self._reader = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -216,38 +262,71 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that only reads: it sees one moment and never waits for a writer."""
-        with translated(), Session(self._reader) as session:
+        if not self._keeps:
+            with translated(), Session(self._reader) as session:
+                yield session
+            return
+        with self.connected() as connection, Session(connection) as session:
             yield session
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A transaction that only reads, for what needs no objects."""
-        with translated(), self._reader.connect() as connection:
-            yield connection
+        if not self._keeps:
+            with translated(), self._reader.connect() as connection:
+                yield connection
+            return
+        with translated(), self._begun("BEGIN") as kept:
+            yield kept.connection
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that writes: committed at the end, rolled back by any exception."""
-        with (
-            translated(),
-            self._in_turn(),
-            _Writing(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
-
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """One writer of this process after the other, where the database lets in one anyway.
-
-        Who waited in vain goes on, and is told by the database.
-        """
+        if not self._keeps:
+            with (
+                translated(),
+                _Writing(self._engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
+            return
+        # One writer of this process after the other, for SQLite lets in one anyway. Who waited in vain goes
+        # on, and is told by the database.
         held = self._patience > 0 and self._turn.acquire(timeout=self._patience)
         try:
-            yield
+            with translated(), self._begun("BEGIN IMMEDIATE") as kept:
+                yield kept.session
+                kept.commit()
         finally:
             if held:
                 self._turn.release()
+
+    @contextmanager
+    def _begun(self, how: str) -> Iterator[_Kept]:
+        """A connection that nobody else uses, in a transaction that ends, if it has not, without a commit."""
+        try:
+            kept = self._idle.pop()
+        except IndexError:
+            kept = _Kept(self._engine)
+        try:
+            kept.driver.execute(how)
+            yield kept
+            kept.rest()
+        except BaseException:
+            # Perhaps it is the connection that broke: who comes next begins with another.
+            kept.close()
+            raise
+        if len(self._idle) >= _KEPT:
+            kept.close()
+            return
+        self._idle.append(kept)
+        if self._closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def version(self) -> str:
         """Which database this is, as ``SQLite 3.40.1`` or ``PostgreSQL 15.20``. Raises StoreUnavailable."""
@@ -273,7 +352,9 @@ class Database:
             yield cast(sqlite3.Connection, connection.driver_connection)
 
     def close(self) -> None:
-        """Free all connections."""
+        """Free all connections; one that is in use, at the end of its transaction."""
+        self._closed = True
+        self._close_idle()
         self._engine.dispose()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from sqlalchemy import Insert, Row, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState, action_key
@@ -27,6 +27,7 @@ from orchestrator.ports.records import (
 )
 from orchestrator.store.deliveries import heed_comment
 from orchestrator.store.occasions import follow_run, serve_time
+from orchestrator.store.prepared import PreparedQuery, PreparedWrite
 from orchestrator.store.statuses import owe_status
 from orchestrator.store.tables import (
     ActionRow,
@@ -37,34 +38,36 @@ from orchestrator.store.tables import (
     PipelineRow,
     RunRow,
 )
-from orchestrator.store.transitions import Once, TooLate, changed, inserted, record
+from orchestrator.store.transitions import Once, TooLate, changed, flushed, inserted, record
 
 # Put together once, for several runs may be enqueued at a time.
-_CHANGE = insert(ChangeRow)
-_SET_RANK = update(ChangeRow).where(ChangeRow.id == bindparam("change_id"))
-_COUNT = (
+_CHANGE = PreparedWrite(insert(ChangeRow))
+_SET_RANK = PreparedWrite(update(ChangeRow).where(ChangeRow.id == bindparam("change_id")))
+_COUNT = PreparedWrite(
     update(PipelineRow)
     .where(PipelineRow.name == bindparam("pipeline"))
     .values(last_number=PipelineRow.last_number + 1)
 )
 _COUNTER = Once(PipelineRow)
-_LAST_NUMBER = select(PipelineRow.last_number).where(PipelineRow.name == bindparam("pipeline"))
-_RUN = insert(RunRow)
-_SET_ORIGIN = update(RunRow).where(RunRow.id == bindparam("run_id"))
+_LAST_NUMBER = PreparedQuery(select(PipelineRow.last_number).where(PipelineRow.name == bindparam("pipeline")))
+_RUN = PreparedWrite(insert(RunRow))
+_SET_ORIGIN = PreparedWrite(update(RunRow).where(RunRow.id == bindparam("run_id")))
 _UNFINISHED = tuple(state for state in RunState if not state.final)
 _WAITING = (RunState.AWAITING_APPROVAL,)
-_OLDER = (
+_ON_BRANCH = (
     select(RunRow.id, RunRow.state)
     .join(ChangeRow, ChangeRow.id == RunRow.change_id)
     .where(
         RunRow.pipeline == bindparam("pipeline"),
-        RunRow.state.in_(bindparam("states", expanding=True)),
         RunRow.purpose == Purpose.TRAIN,
         ChangeRow.branch == bindparam("branch"),
         ChangeRow.revision["source"].as_string() == bindparam("source"),
     )
     .order_by(RunRow.id)
 )
+_OLDER = {
+    states: PreparedQuery(_ON_BRANCH.where(RunRow.state.in_(states))) for states in (_UNFINISHED, _WAITING)
+}
 _END_WAITING = (
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), RunRow.state == RunState.AWAITING_APPROVAL)
@@ -163,7 +166,6 @@ def _require(rows: int) -> str:
 def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     """Insert the change, the run, its attempts and its start actions, and return the run's id."""
     pipeline = new.pipeline
-    connection = session.connection()
     change_id = _add(
         session,
         _CHANGE,
@@ -179,7 +181,7 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
             "rank": 0,
         },
     )
-    connection.execute(_SET_RANK, {"change_id": change_id, "rank": _rank(session, new, change_id)})
+    changed(session, _SET_RANK, {"change_id": change_id, "rank": _rank(session, new, change_id)})
     replicates = new.replicates or pipeline.replicates
     state = RunState.AWAITING_APPROVAL if new.needs_approval else RunState.QUEUED
     number = _next_number(session, pipeline.name)
@@ -207,7 +209,7 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
     )
     seed_run_id = _seed_run_id(session, new, run_id)
     origin = {"seed_run_id": seed_run_id, "rerun_of": new.rerun_of}
-    connection.execute(_SET_ORIGIN, {"run_id": run_id, **origin})
+    changed(session, _SET_ORIGIN, {"run_id": run_id, **origin})
     record(session, at, new.requested_by, f"run {run_id}", run_id, "", state.value, new.cause.value)
     if state is RunState.QUEUED:
         first = looks_of(pipeline, new.purpose, replicates)[0]
@@ -223,11 +225,11 @@ def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
 
 
 def _older(
-    session: Session, pipeline: str, source: str, branch: str, states: Sequence[RunState]
+    session: Session, pipeline: str, source: str, branch: str, states: tuple[RunState, ...]
 ) -> list[tuple[int, RunState]]:
     """The runs of a branch that are in one of these states."""
-    wanted = {"pipeline": pipeline, "source": source, "branch": branch, "states": list(states)}
-    return [(row.id, row.state) for row in session.connection().execute(_OLDER, wanted)]
+    wanted = {"pipeline": pipeline, "source": source, "branch": branch}
+    return [(row.id, row.state) for row in _OLDER[states].rows(session.connection(), wanted)]
 
 
 def _end_waiting(session: Session, runs: Sequence[tuple[int, RunState]], why: str, at: datetime) -> None:
@@ -246,10 +248,9 @@ def _ask_to_end(session: Session, runs: Sequence[tuple[int, RunState]], who: str
             record(session, at, who, f"run {run_id}", run_id, "", "", what)
 
 
-def _add(session: Session, statement: Insert, values: Mapping[str, object]) -> int:
+def _add(session: Session, statement: PreparedWrite, values: Mapping[str, object]) -> int:
     """Insert a row; the id that it was given."""
-    key = session.connection().execute(statement, values).inserted_primary_key
-    return int(cast("Row[Any]", key)[0])
+    return cast(int, statement.number(flushed(session), values))
 
 
 def _rank(session: Session, new: NewRun, change_id: int) -> int:
@@ -273,7 +274,7 @@ def _next_number(session: Session, pipeline: str) -> int:
     mine = {"pipeline": pipeline}
     if not changed(session, _COUNT, mine) and not _COUNTER.add(session, {"name": pipeline, "last_number": 1}):
         changed(session, _COUNT, mine)
-    return session.connection().execute(_LAST_NUMBER, mine).scalar_one()
+    return int(_LAST_NUMBER.scalar(session.connection(), mine))
 
 
 def _seed_run_id(session: Session, new: NewRun, run_id: int) -> int:

@@ -62,6 +62,12 @@ def translated() -> Iterator[None]:
         if state in _UNAVAILABLE or state[:2] in _OUR_CLASSES:
             raise StoreUnavailable(f"the database cannot work now: {_said(error)}", _remedy(error)) from error
         raise StoreError(f"the database refused a statement: {_said(error)}", _remedy(error)) from error
+    except sqlite3.Error as error:
+        # From statements that went to SQLite's driver by themselves.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if isinstance(error, sqlite3.OperationalError | sqlite3.InterfaceError):
+            raise StoreUnavailable(f"the database did not answer: {error}", _SQLITE.get(code, "")) from error
+        raise StoreError(f"the database refused a statement: {error}", _SQLITE.get(code, "")) from error
     except sa.StatementError as error:
         # A value was refused before it reached the database: the caller's own mistake, said in its own words.
         raise error.orig or error from None

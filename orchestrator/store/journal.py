@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 
 from orchestrator.ports.records import JournalEntry
 from orchestrator.store.engine import Database
+from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import ActionRow, AttemptRow, DeploymentRow, JournalRow, OutboxRow
 from orchestrator.store.transitions import record
 
 LATE: Final = 256
 """A writer commits before so many others have begun and committed after it."""
-_LAST: Final = select(func.max(JournalRow.id))
+_LAST: Final = PreparedQuery(select(func.max(JournalRow.id)))
 _SUBJECT = re.compile(r"(?P<kind>run|attempt|action|deployment|mail) (?P<id>[0-9]{1,18})")
 _TABLES: Mapping[str, type[AttemptRow | ActionRow | DeploymentRow | OutboxRow]] = {
     "attempt": AttemptRow,
@@ -56,7 +57,7 @@ class SqlJournal:
     def head(self) -> int:
         # Asked every second by every server: one look at the end of an index, without the ORM's machinery.
         with self._database.connected() as connection:
-            last = int(connection.scalar(_LAST) or 0)
+            last = int(_LAST.scalar(connection) or 0)
             if not last or connection.dialect.name == "sqlite":
                 return last
             # Writers that are at work at once may commit a lower id after a higher one: it fills a gap.

@@ -11,10 +11,11 @@ from orchestrator.domain.placement import Going
 from orchestrator.domain.run import AttemptState, RunState
 from orchestrator.ports.queue import Taken, Waiting, WaitingAttempt
 from orchestrator.store.engine import Database
+from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import AttemptRow, RunRow, SlotRow, StagedRow
 
 # Every turn of the server makes these, so they are put together once.
-_WAITING = (
+_WAITING = PreparedQuery(
     select(AttemptRow.id, AttemptRow.run_id, case((RunRow.state == RunState.RUNNING, 1), else_=0))
     .join(RunRow, RunRow.id == AttemptRow.run_id)
     .where(
@@ -42,7 +43,7 @@ _DESCRIBED = (
 )
 _AT_ONCE = 500
 """Ids in one statement: databases have their limits."""
-_TAKEN = (
+_TAKEN = PreparedQuery(
     select(SlotRow.host, RunRow.pipeline, SlotRow.cpus, SlotRow.memory, RunRow.number)
     .join(AttemptRow, AttemptRow.id == SlotRow.attempt_id)
     .join(RunRow, RunRow.id == AttemptRow.run_id)
@@ -62,7 +63,7 @@ class SqlQueue:
 
     def waiting(self, at: datetime) -> Sequence[Waiting]:
         with self._database.connected() as connection:
-            rows = connection.execute(_WAITING, {"at": at})
+            rows = _WAITING.rows(connection, {"at": at})
             return [Waiting(attempt_id, run_id, begun == 1) for attempt_id, run_id, begun in rows]
 
     def describe(self, attempt_ids: Sequence[int]) -> Sequence[WaitingAttempt]:
@@ -78,7 +79,7 @@ class SqlQueue:
         with self._database.connected() as connection:
             return [
                 Taken(host, pipeline, cpus, memory, f"{pipeline}#{number}")
-                for host, pipeline, cpus, memory, number in connection.execute(_TAKEN)
+                for host, pipeline, cpus, memory, number in _TAKEN.rows(connection)
             ]
 
     def going(self) -> Sequence[Going]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, cast, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Text, Update, and_, bindparam, cast, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
@@ -40,6 +40,7 @@ from orchestrator.store.enqueue import (
     apply_moves,
 )
 from orchestrator.store.findings import metric_of
+from orchestrator.store.prepared import PreparedQuery, PreparedWrite
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
@@ -118,7 +119,7 @@ class SqlRuns:
         if known is not None:
             return known
         with self._database.connected() as connection:
-            told = connection.scalar(_DEFINITION, {"id": run_id})
+            told = _DEFINITION.scalar(connection, {"id": run_id})
         if told is None:
             raise NotFound(f"there is no run {run_id}")
         with self._remembering:
@@ -163,12 +164,13 @@ class SqlRuns:
 
     def moving(self) -> Sequence[Standing]:
         with self._database.connected() as connection:
-            return [Standing(*row) for row in connection.execute(_MOVING)]
+            return [Standing(*row) for row in _MOVING.rows(connection)]
 
     def previous_state(self, run: Run) -> RunState | None:
         before = {"pipeline": run.pipeline, "id": run.id, "branch": run.change.revision.branch}
         with self._database.connected() as connection:
-            return connection.scalar(_PREVIOUS_STATE, before)
+            found: RunState | None = _PREVIOUS_STATE.scalar(connection, before)
+        return found
 
     def measured_runs(self, pipeline: str) -> Sequence[Run]:
         passed = _RUNS.where(RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED).order_by(RunRow.id)
@@ -177,14 +179,15 @@ class SqlRuns:
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
         with self._database.connected() as connection:
-            tries = connection.execute(_TRIES, {"run_id": run_id}).all()
+            tries = _TRIES.rows(connection, {"run_id": run_id})
             latest = {row.replicate: row.id for row in tries}
             states = {row.id: row.state for row in tries}
             if any(states[attempt_id] is AttemptState.SUCCEEDED for attempt_id in latest.values()):
                 latest = {r: attempt_id for r, attempt_id in latest.items() if states[attempt_id] not in _BAD}
             found: dict[int, list[Metric]] = {attempt_id: [] for attempt_id in latest.values()}
-            for row in connection.execute(_MEASURED, {"attempts": list(found)}):
-                found[row.attempt_id].append(metric_of(row))
+            for row in _MEASURED.rows(connection, {"run_id": run_id}):
+                if row.attempt_id in found:
+                    found[row.attempt_id].append(metric_of(row))
         return {replicate: found[attempt_id] for replicate, attempt_id in latest.items()}
 
     def deployed_ids(self, pipeline: str) -> Sequence[int]:
@@ -238,9 +241,9 @@ class SqlRuns:
         values: dict[str, object] = {"state": after, "reason": reason, "message": message}
         if verdict is not None:
             values["verdict"] = to_plain(verdict)
-        statement = _MOVE
+        statement: PreparedWrite | Update = _MOVE
         if after is RunState.RUNNING:
-            statement = statement.values(started_at=func.coalesce(RunRow.started_at, at))
+            statement = _GUARDED.values(started_at=func.coalesce(RunRow.started_at, at))
         if after.final:
             values["finished_at"] = at
         with self._database.writing() as session:
@@ -309,12 +312,13 @@ class SqlRuns:
 
     def cancel_reason(self, run_id: int) -> Reason | None:
         with self._database.connected() as connection:
-            return connection.scalar(_CANCEL_REASON, {"id": run_id})
+            found: Reason | None = _CANCEL_REASON.scalar(connection, {"id": run_id})
+        return found
 
 
 def cancel_queued(session: Session, run_id: int, reason: Reason | None, who: str, at: datetime) -> None:
     """Cancel the attempts of a run that ends which nobody has begun."""
-    queued = session.connection().scalars(_QUEUED_TRIES, {"run_id": run_id}).all()
+    queued = _QUEUED_TRIES.scalars(session.connection(), {"run_id": run_id})
     if not queued:
         return
     # Whatever made the run fail did not make this attempt fail: it never began.
@@ -341,7 +345,7 @@ _RUNS = select(
     *(column for column in RunRow.__table__.c if column.name not in ("change_id", "definition")),
     *(column.label(f"change_{column.name}") for column in ChangeRow.__table__.c),
 ).join_from(RunRow, ChangeRow, ChangeRow.id == RunRow.change_id)
-_ONE = _RUNS.where(RunRow.id == bindparam("id"))
+_ONE = PreparedQuery(_RUNS.where(RunRow.id == bindparam("id")))
 _NEWEST_ENDED = _RUNS.where(
     RunRow.id.in_(
         select(func.max(RunRow.id))
@@ -350,25 +354,27 @@ _NEWEST_ENDED = _RUNS.where(
     )
 )
 _REMOVALS = select(JournalRow.reason, JournalRow.at)
-_MOVE = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == bindparam("before"))
-_QUEUED_TRIES = (
+_GUARDED = update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.state == bindparam("before"))
+_MOVE = PreparedWrite(_GUARDED)
+_QUEUED_TRIES = PreparedQuery(
     select(AttemptRow.id)
     .where(AttemptRow.run_id == bindparam("run_id"), AttemptRow.state == AttemptState.QUEUED)
     .order_by(AttemptRow.id)
     .with_for_update()
 )
 _BAD = (AttemptState.FAILED, AttemptState.ERRORED)
-_TRIES = (
+_TRIES = PreparedQuery(
     select(AttemptRow.replicate, AttemptRow.id, AttemptRow.state)
     .where(AttemptRow.run_id == bindparam("run_id"))
     .order_by(AttemptRow.replicate, AttemptRow.number)
 )
-_MEASURED = (
+_MEASURED = PreparedQuery(
     select(*[column for column in MetricRow.__table__.c if column.name != "id"])
-    .where(MetricRow.attempt_id.in_(bindparam("attempts", expanding=True)))
+    .join(AttemptRow, AttemptRow.id == MetricRow.attempt_id)
+    .where(AttemptRow.run_id == bindparam("run_id"))
     .order_by(MetricRow.id)
 )
-_PREVIOUS_STATE = (
+_PREVIOUS_STATE = PreparedQuery(
     select(RunRow.state)
     .join(ChangeRow, ChangeRow.id == RunRow.change_id)
     .where(
@@ -381,15 +387,15 @@ _PREVIOUS_STATE = (
     .order_by(RunRow.id.desc())
     .limit(1)
 )
-_DEFINITION = select(cast(RunRow.definition, Text)).where(RunRow.id == bindparam("id"))
-_CANCEL_REASON = select(RunRow.cancel_reason).where(RunRow.id == bindparam("id"))
+_DEFINITION = PreparedQuery(select(cast(RunRow.definition, Text)).where(RunRow.id == bindparam("id")))
+_CANCEL_REASON = PreparedQuery(select(RunRow.cancel_reason).where(RunRow.id == bindparam("id")))
 _ENDED_TRIES = (
     select(func.count())
     .where(AttemptRow.run_id == RunRow.id, AttemptRow.state.in_(_ENDED))
     .correlate(RunRow)
     .scalar_subquery()
 )
-_MOVING = (
+_MOVING = PreparedQuery(
     select(RunRow.id, RunRow.state, RunRow.cancel_reason.is_not(None), _ENDED_TRIES)
     .where(
         or_(
@@ -407,7 +413,7 @@ def _fetch(connection: Connection, wanted: Select[Any]) -> list[Run]:
 
 def run_of(connection: Connection, run_id: int) -> Run:
     """A run as it is now. NotFound when there is none."""
-    row = connection.execute(_ONE, {"id": run_id}).one_or_none()
+    row = _ONE.one_or_none(connection, {"id": run_id})
     if row is None:
         raise _missing(connection, str(run_id), None, run_id)
     return _run(row)

@@ -8,12 +8,17 @@ from sqlalchemy.orm import Session
 from orchestrator.domain.host import HostState
 from orchestrator.domain.placement import Terms
 from orchestrator.domain.run import RunState
+from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import HostRow, MetaRow, RunRow, SlotRow
 from orchestrator.store.transitions import Once, TooLate
 
-_OF_HOST = select(SlotRow.index, SlotRow.cpus, SlotRow.memory).where(SlotRow.host == bindparam("host"))
+_OF_HOST = PreparedQuery(
+    select(SlotRow.index, SlotRow.cpus, SlotRow.memory).where(SlotRow.host == bindparam("host"))
+)
 _SLOT = Once(SlotRow)
-_STATE = select(HostRow.state).where(HostRow.name == bindparam("host")).with_for_update(read=True)
+_STATE = PreparedQuery(
+    select(HostRow.state).where(HostRow.name == bindparam("host")).with_for_update(read=True)
+)
 _PLACE = select(RunRow.pipeline, RunRow.project).where(RunRow.id == bindparam("id"))
 _TURN = select(MetaRow.value).where(MetaRow.name == "instance").with_for_update()
 _GOING = select(func.count()).where(RunRow.state == RunState.RUNNING)
@@ -25,7 +30,7 @@ def take(session: Session, host: str, slots: int, attempt_id: int, terms: Terms)
     for _ in range(slots):
         taken: set[int] = set()
         cpus, memory = 0.0, 0
-        for index, its_cpus, its_memory in session.connection().execute(_OF_HOST, {"host": host}):
+        for index, its_cpus, its_memory in _OF_HOST.rows(session.connection(), {"host": host}):
             taken.add(index)
             cpus += its_cpus or 0.0
             memory += its_memory or 0
@@ -44,7 +49,7 @@ def require_open(connection: Connection, host: str) -> None:
     Whoever claims knows the hosts as they were a moment ago. Who drains one and then sees no slot in use has
     to be right that nothing begins there: a change of the state waits for claims that have read it.
     """
-    if connection.scalar(_STATE, {"host": host}) not in (None, HostState.ACTIVE):
+    if _STATE.scalar(connection, {"host": host}) not in (None, HostState.ACTIVE):
         raise TooLate
 
 

@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, Delete, Update, insert, or_, update
+from sqlalchemy import ColumnElement, Connection, Delete, Update, insert, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.errors import IllegalTransition, LeaseLost
 from orchestrator.ports.records import Lease
+from orchestrator.store.prepared import PreparedWrite
 from orchestrator.store.tables import ActionRow, AttemptRow, Base, JournalRow, OutboxRow
 
 S = TypeVar("S", bound=StrEnum)
@@ -28,19 +30,31 @@ SYSTEM = "orchestrator"
 """Who, where it was no person and no worker with a lease."""
 
 
-_JOURNAL = insert(JournalRow)
+_JOURNAL = PreparedWrite(insert(JournalRow))
 
 
 class TooLate(Exception):
     """Somebody else was faster: rolls the transaction back; never leaves the store."""
 
 
-def changed(session: Session, statement: Update | Delete, values: Mapping[str, object] | None = None) -> int:
+def changed(
+    session: Session,
+    statement: Update | Delete | PreparedWrite,
+    values: Mapping[str, object] = MappingProxyType({}),
+) -> int:
     """Execute a guarded write and say how many rows passed its guard."""
-    if session.new:
-        session.flush()
     # By the connection, for the session's own way of updating costs more than all the rest of a transaction.
-    return session.connection().execute(statement, values).rowcount
+    connection = flushed(session)
+    if isinstance(statement, PreparedWrite):
+        return statement.count(connection, values)
+    return connection.execute(statement, values).rowcount
+
+
+def flushed(session: Session) -> Connection:
+    """The connection of a session, once what was added to it is written."""
+    if session.in_transaction() and session.new:
+        session.flush()
+    return session.connection()
 
 
 class Once:
@@ -50,27 +64,17 @@ class Once:
     """
 
     def __init__(self, row: type[Base]) -> None:
-        kept = {"preserve_rowcount": True}
-        self._by_dialect = {
-            "sqlite": sqlite.insert(row).on_conflict_do_nothing().execution_options(**kept),
-            "postgresql": postgresql.insert(row).on_conflict_do_nothing().execution_options(**kept),
-        }
+        self._insert = PreparedWrite(
+            sqlite.insert(row).on_conflict_do_nothing(), postgresql.insert(row).on_conflict_do_nothing()
+        )
 
     def add(self, session: Session, values: Mapping[str, object]) -> bool:
         """Insert a row; False, and nothing changed, when one of its unique keys is there already."""
-        return self._add(session, values).rowcount > 0
+        return self._insert.count(flushed(session), values) > 0
 
     def number(self, session: Session, values: Mapping[str, object]) -> int | None:
         """As :meth:`add`; the id that the new row was given, or None."""
-        result = self._add(session, values)
-        key = result.inserted_primary_key if result.rowcount > 0 else None
-        return None if key is None else int(key[0])
-
-    def _add(self, session: Session, values: Mapping[str, object]) -> CursorResult[Any]:
-        if session.new:
-            session.flush()
-        connection = session.connection()
-        return connection.execute(self._by_dialect[connection.dialect.name], values)
+        return self._insert.number(flushed(session), values)
 
 
 def inserted(session: Session, row: Base) -> bool:
@@ -109,10 +113,8 @@ def record(
     reason: str = "",
 ) -> None:
     """Add a journal row to the transaction."""
-    if session.new:
-        session.flush()
-    session.connection().execute(
-        _JOURNAL,
+    _JOURNAL.count(
+        flushed(session),
         {
             "at": at,
             "who": who or SYSTEM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import subprocess
@@ -10,14 +11,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from orchestrator.domain.errors import StoreError, StoreUnavailable
 from orchestrator.store import SqlStore, open_store
+from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.failures import translated
-from tests.unit.store.support import AT, enqueue, file_of
+from tests.unit.store.support import AT, at_once, enqueue, file_of
 
 
 def path_of(url: str) -> Path:
@@ -98,6 +101,54 @@ def test_a_full_database_is_unavailable_and_says_what_to_do() -> None:
                 connection.exec_driver_sql("CREATE TABLE c (d)")
     finally:
         engine.dispose()
+
+
+def open_files(path: Path) -> int:
+    """How many files this process has open of a database."""
+    here = Path("/proc/self/fd")
+    return sum(os.path.realpath(number) == str(path) for number in here.iterdir())
+
+
+def test_a_closed_database_leaves_no_file_open(url: str) -> None:
+    database = Database(parse_url(url))
+    together = threading.Barrier(4)
+
+    def use(_: int) -> None:
+        with database.connected():
+            together.wait(10)
+
+    at_once(4, use)
+    with database.writing():
+        pass
+    assert open_files(path_of(url)) > 0
+    with database.connected():
+        database.close()
+    assert open_files(path_of(url)) == 0
+
+
+def test_reading_within_a_transaction_has_one_of_its_own(url: str, store: SqlStore) -> None:
+    with closing(Database(parse_url(url))) as database:
+        with database.connected() as outer:
+            assert outer.scalar(text("SELECT count(*) FROM runs")) == 0
+            enqueue(store)
+            with database.connected() as inner:
+                assert inner is not outer
+                assert inner.scalar(text("SELECT count(*) FROM runs")) == 1
+            assert outer.scalar(text("SELECT count(*) FROM runs")) == 0
+        with database.connected() as later:
+            assert later.scalar(text("SELECT count(*) FROM runs")) == 1
+
+
+def test_a_connection_that_broke_is_not_used_again(url: str) -> None:
+    with closing(Database(parse_url(url))) as database:
+        with database.connected() as connection:
+            driver = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+        driver.close()
+        with pytest.raises(StoreError, match="closed"), database.connected():
+            pass
+        for _ in range(2):
+            with database.writing() as session:
+                assert session.scalar(text("SELECT 1")) == 1
 
 
 def test_every_test_of_the_store_that_is_not_about_its_file_runs_on_postgresql_too() -> None:
