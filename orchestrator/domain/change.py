@@ -41,7 +41,8 @@ class PullRequest:
     """A pull request as the forge tells it.
 
     ``base`` is the branch that it is to be merged into; ``repository`` and ``branch`` are where its commits
-    lie. ``author_id`` never changes, unlike ``author``, the login: who is trusted goes by it.
+    lie, and ``owner_id`` says whose that is. Ids never change, unlike ``author``, the login: who is trusted
+    goes by them.
     """
 
     number: int
@@ -54,6 +55,7 @@ class PullRequest:
     author_id: int = 0
     title: str = ""
     draft: bool = False
+    owner_id: int = 0
 
     @property
     def ref(self) -> str:

@@ -65,8 +65,10 @@ def cause_of(ref: str) -> Cause:
 
 
 def needs_approval(pull: PullRequest, trusted: Sequence[int]) -> bool:
-    """Whether a person must look at a pull request before its code runs: it is from a fork, by a stranger."""
-    return pull.fork and (not pull.author_id or pull.author_id not in trusted)
+    """Whether a person must look at a pull request before its code runs: it is from a fork, by a stranger or
+    in a stranger's, who may let others push to it under the author's name.
+    """
+    return pull.fork and not all(who and who in trusted for who in (pull.author_id, pull.owner_id))
 
 
 def may_be_strangers(ref: str) -> bool:

@@ -7,10 +7,13 @@ make us look and nothing else. A comment is written down, and read from the forg
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
@@ -22,6 +25,9 @@ _COMMENTS = "issue_comment"
 _KNOWN_FOR = timedelta(days=7)
 """So long a delivery is known again; a later one that is sent again makes us look, which harms nobody."""
 _FORGET_EVERY = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
+OUTSIDERS_AN_HOUR: Final = 20
+"""Comments of a repository in an hour that are looked into although their authors have no part in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class Delivery:
     event: str
     repository: str
     comment: int | None = None
+    outsider: bool = False
+    """Whether the comment seems to be by somebody who has no part in the repository."""
 
 
 class Taking(StrEnum):
@@ -47,6 +55,25 @@ class Taking(StrEnum):
     REPLAYED = "taken before"
     NOT_WATCHED = "no pipeline watches that repository"
     IGNORED = "nothing to do"
+
+
+class _Outsiders:
+    """Counts the comments of people who have no part in a repository: to look into one costs requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._times: dict[str, deque[datetime]] = {}
+
+    def too_many(self, repository: str, now: datetime) -> bool:
+        """Count one more, unless there were too many within an hour."""
+        with self._lock:
+            times = self._times.setdefault(repository.casefold(), deque())
+            while times and now - times[0] >= _HOUR:
+                times.popleft()
+            if len(times) >= OUTSIDERS_AN_HOUR:
+                return True
+            times.append(now)
+            return False
 
 
 class Hooks:
@@ -70,6 +97,7 @@ class Hooks:
         self._wake = wake
         self._heed = heed
         self._forgot: datetime | None = None
+        self._outsiders = _Outsiders()
 
     def receive(self, delivery: Delivery) -> Taking:
         """Take a delivery. Raises StoreError when it could not be written down: it may be sent again then."""
@@ -84,6 +112,10 @@ class Hooks:
             return Taking.NOT_WATCHED
         ids = (f"delivery:{delivery.id}", f"body:{delivery.digest}")
         now = self._clock.now()
+        if asks and delivery.outsider and self._outsiders.too_many(repository, now):
+            # What the delivery says may keep from looking, and never lets anybody have their will.
+            log.info("%s: too many comments by outsiders in an hour, this one is not looked into", repository)
+            return Taking.IGNORED
         self._forget_old(now)
         if not self._store.deliveries.take(ids, delivery.event, repository, now, delivery.comment):
             log.info("%s: delivery %s was taken before", repository, delivery.id)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -29,13 +32,18 @@ _USUAL = 256 * 1024
 """Bytes that nearly no delivery has more of: their senders never wait for those who send much, and slowly."""
 _USUAL_AT_ONCE = 64
 _LARGE_AT_ONCE = 4
-_SECONDS = 30.0
+_OF_AN_ADDRESS = 16
+"""Places that one address may take, so that whoever sends slowly leaves some to others."""
+_USUAL_SECONDS = 5.0
+_LARGE_SECONDS = 30.0
 _BETWEEN_WARNINGS = 60.0
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _EVENT = re.compile(r"[a-z_]{1,64}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,100}/[A-Za-z0-9._-]{1,100}")
 _ASKS = re.compile(r"^/mlci\b", re.MULTILINE)
+_INSIDERS = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
+"""Who has a part in a repository, as GitHub says; one whose membership is private seems to have none."""
 _LARGEST_ID = (1 << 63) - 1
 _CLOSE = {"Connection": "close"}
 """Of what is not read to its end: the rest is not wanted either."""
@@ -68,6 +76,7 @@ class _Unusable(Exception):
 def add_webhooks(app: FastAPI, hooks: Webhooks) -> None:
     """Answer GitHub's deliveries."""
     usual, large = asyncio.Semaphore(_USUAL_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
+    places = _Places()
 
     @app.post(PATH)
     async def github(request: Request) -> Response:
@@ -78,8 +87,11 @@ def add_webhooks(app: FastAPI, hooks: Webhooks) -> None:
         busy = usual if int(request.headers.get("content-length", LARGEST)) <= _USUAL else large
         if busy.locked():
             return _told("too many deliveries at once, send it again later", 503, {"Retry-After": "10"})
-        async with busy:
-            return await _take(request, hooks)
+        with places.of(request) as free:
+            if not free:
+                return _told("too many deliveries at once from there", 503, {"Retry-After": "10"})
+            async with busy:
+                return await _take(request, hooks, _USUAL_SECONDS if busy is usual else _LARGE_SECONDS)
 
 
 def _refused_unread(request: Request) -> Response | None:
@@ -98,9 +110,43 @@ def _refused_unread(request: Request) -> Response | None:
     return _too_large() if int(length[:20]) > LARGEST else None
 
 
-async def _take(request: Request, hooks: Webhooks) -> Response:
+class _Places:
+    """How many deliveries are read at once of each address. In one event loop."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, request: Request) -> Iterator[bool]:
+        """Whether there is a place for another one; it is free again afterwards."""
+        network = _network(request)
+        if network is None:
+            yield True
+            return
+        free = self._taken[network] < _OF_AN_ADDRESS
+        self._taken[network] += 1
+        try:
+            yield free
+        finally:
+            self._taken[network] -= 1
+            if not self._taken[network]:
+                del self._taken[network]
+
+
+def _network(request: Request) -> str | None:
+    """Who sends, as others cannot pretend to be many; None for a proxy of ours, which sends for everybody."""
     try:
-        async with asyncio.timeout(_SECONDS):
+        address = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return None
+    if not address.is_global:
+        return None
+    return str(ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False))
+
+
+async def _take(request: Request, hooks: Webhooks, seconds: float) -> Response:
+    try:
+        async with asyncio.timeout(seconds):
             body = await _read(request)
     except TimeoutError:
         return _told("the body did not come in time", 408, _CLOSE)
@@ -151,12 +197,14 @@ def _delivery(request: Request, body: bytes) -> Delivery:
         raise _Unusable("it is no object")
     event = request.headers["x-github-event"]
     repository = _text(payload, "repository", "full_name")
+    comment = _asking_comment(payload) if event == "issue_comment" else None
     return Delivery(
         request.headers["x-github-delivery"],
         hashlib.sha256(body).hexdigest(),
         event,
         repository if _REPOSITORY.fullmatch(repository) else "",
-        _asking_comment(payload) if event == "issue_comment" else None,
+        comment,
+        comment is not None and _text(payload, "comment", "author_association") not in _INSIDERS,
     )
 
 

@@ -308,4 +308,5 @@ def _pull(body: Json) -> PullRequest:
         author_id=number_at(author, "id") if author is not None else 0,
         title=text_at(body, "title"),
         draft=at(body, "draft") is True,
+        owner_id=number_at(repository, "owner", "id") if repository is not None else 0,
     )

@@ -37,6 +37,7 @@ def test_a_look_shows_branches_tags_and_pull_requests(watched: Watched) -> None:
                 pull.author.id,
                 "Release",
                 True,
+                watched.repository.owner.id,
             ),
         ),
     )

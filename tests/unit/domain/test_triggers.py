@@ -132,12 +132,14 @@ def test_pull_requests_are_watched_by_their_base_and_kind(
     ("facts", "waits"),
     [
         ({"fork": False}, False),
-        ({"fork": True, "author_id": 5}, False),
-        ({"fork": True, "author_id": 6}, True),
-        ({"fork": True, "author_id": 0}, True),
+        ({"fork": True, "author_id": 5, "owner_id": 5}, False),
+        ({"fork": True, "author_id": 6, "owner_id": 5}, True),
+        ({"fork": True, "author_id": 0, "owner_id": 5}, True),
+        ({"fork": True, "author_id": 5, "owner_id": 6}, True),
+        ({"fork": True, "author_id": 5, "owner_id": 0}, True),
     ],
 )
-def test_a_fork_needs_approval_unless_its_author_is_trusted_by_id(
+def test_a_fork_needs_approval_unless_its_author_and_its_owner_are_trusted_by_id(
     facts: dict[str, object], waits: bool
 ) -> None:
     assert needs_approval(pull(**facts), (5, 0)) is waits

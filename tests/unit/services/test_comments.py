@@ -17,12 +17,14 @@ from orchestrator.domain.run import Run, RunState
 from orchestrator.ports.forge import Comment
 from orchestrator.ports.records import CommentMove, NewRun
 from orchestrator.services.comments import Comments
-from orchestrator.services.hooks import Delivery, Hooks, Taking
+from orchestrator.services.hooks import OUTSIDERS_AN_HOUR, Delivery, Hooks, Taking
 from tests.unit.services.forges import WINE, FakeForge
 from tests.unit.services.worlds import World, commit_id, pipeline
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
-PULL = PullRequest(7, "main", commit_id("theirs"), "topic", "evil/wine", True, "evil", 666, "Better trees")
+PULL = PullRequest(
+    7, "main", commit_id("theirs"), "topic", "evil/wine", True, "evil", 666, "Better trees", owner_id=666
+)
 
 
 class Desk:
@@ -442,6 +444,22 @@ def test_where_nobody_can_be_asked_what_a_comment_says_it_is_not_taken(world: Wo
 
 def _never(repository: str) -> None:
     raise AssertionError(repository)
+
+
+def test_comments_of_outsiders_are_looked_into_so_many_times_an_hour(world: World) -> None:
+    hooks = Hooks(world.store, world.clock, _watches, _never, lambda: None)
+
+    def comment(number: int, outsider: bool) -> Taking:
+        name = f"{number} {outsider}"
+        return hooks.receive(Delivery(name, name, "issue_comment", "acme/wine", number, outsider))
+
+    first = [comment(number, outsider=True) for number in range(1, OUTSIDERS_AN_HOUR + 1)]
+    assert set(first) == {Taking.TAKEN}
+    assert comment(100, outsider=True) is Taking.IGNORED
+    assert comment(101, outsider=False) is Taking.TAKEN
+    assert 100 not in [seen.id for seen in world.store.deliveries.comments(world.clock.now())]
+    world.clock.advance(3600)
+    assert comment(102, outsider=True) is Taking.TAKEN
 
 
 def _watches(repository: str) -> bool:

@@ -129,7 +129,7 @@ class Servers(RuleBasedStateMachine):
         self.words += 1
         commit = self.sources.push("stranger/main", f"{self.number} {self.words}")
         del self.sources.branches["stranger/main"]
-        self.sources.pulls = [PullRequest(7, "main", commit, fork=True, author_id=5)]
+        self.sources.pulls = [PullRequest(7, "main", commit, fork=True, author_id=5, owner_id=5)]
         self.history.setdefault(PULL, []).append(commit)
 
     @rule(content=st.sampled_from((b"1", b"2", b"3")))

@@ -247,7 +247,8 @@ class TestTags:
 
 def pull(commit: str, number: int = 7, **facts: object) -> PullRequest:
     known = {"number": number, "base": "main", "commit": commit, "branch": "idea", "fork": False}
-    return PullRequest(**(known | {"author": "ann", "author_id": 5} | facts))  # type: ignore[arg-type]
+    people = {"author": "ann", "author_id": 5, "owner_id": 5}
+    return PullRequest(**(known | people | facts))  # type: ignore[arg-type]
 
 
 class TestPullRequests:
@@ -318,7 +319,9 @@ class TestPullRequests:
             assert seen.store.runs.definition(other.id).execution.secrets == ()
 
     def test_a_newer_commit_takes_the_place_of_one_that_waits_for_approval(self, seen: World) -> None:
-        watched = watching(pull_requests=PullRequestRules())
+        mail = EmailAction(("team@example.org",))
+        rules = watching(pull_requests=PullRequestRules())
+        watched = replace(rules, actions=((Trigger.CANCELLED, mail),))
         poll(seen, watched)
         self.opened(seen, fork=True)
         (old,) = poll(seen, watched)
@@ -327,6 +330,7 @@ class TestPullRequests:
         old = seen.store.runs.get(old.id)
         assert (old.state, old.reason) == (RunState.CANCELLED, Reason.SUPERSEDED)
         assert old.message == f"{new.title} came after it"
+        assert seen.store.actions.of_run(old.id) == [], "strangers make nobody mail"
         assert new.state is RunState.AWAITING_APPROVAL
 
     def test_one_that_is_closed_is_not_to_be_approved_any_more(self, seen: World) -> None:

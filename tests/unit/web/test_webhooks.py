@@ -159,7 +159,8 @@ def test_what_is_larger_than_github_sends_is_refused(
 def test_a_body_that_does_not_come_is_not_waited_for(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "_SECONDS", 0.01)
+    monkeypatch.setattr(webhooks, "_USUAL_SECONDS", 0.01)
+    monkeypatch.setattr(webhooks, "_LARGE_SECONDS", 0.01)
 
     async def never() -> AsyncIterator[bytes]:
         yield b"{"
@@ -242,6 +243,53 @@ def test_no_other_comment_is_noted(endpoint: Endpoint, payload: object) -> None:
     body = body_of(payload)
     endpoint.send(body, signed(body, "issue_comment"))
     assert [delivery.comment for delivery in endpoint.taken] == [None]
+
+
+@pytest.mark.parametrize(
+    ("association", "outsider"), [("OWNER", False), ("COLLABORATOR", False), ("NONE", True), (None, True)]
+)
+def test_a_comment_says_whether_its_author_seems_to_have_no_part_in_it(
+    endpoint: Endpoint, association: str | None, outsider: bool
+) -> None:
+    body = body_of(comment(comment={"id": 99, "body": "/mlci run", "author_association": association}))
+    endpoint.send(body, signed(body, "issue_comment"))
+    assert [delivery.outsider for delivery in endpoint.taken] == [outsider]
+
+
+def test_who_sends_slowly_from_one_address_leaves_places_to_others(endpoint: Endpoint) -> None:
+    body = body_of(PUSH)
+    begun: list[None] = []
+
+    async def ask() -> tuple[list[int], int]:
+        held, full = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            begun.append(None)
+            if len(begun) == 16:
+                full.set()
+            await held.wait()
+            yield body
+
+        def client(address: str) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(endpoint.app, client=(address, 4000))
+            return httpx.AsyncClient(transport=transport, base_url="http://ci.example.org")
+
+        headers = signed(body) | {"Content-Length": str(len(body))}
+        async with client("1.1.1.1") as one, client("8.8.8.8") as other, client("10.0.0.1") as proxy:
+            post = "/webhooks/github"
+            waiting = [
+                asyncio.create_task(one.post(post, content=slow(), headers=headers)) for _ in range(16)
+            ]
+            await full.wait()
+            refused = await one.post(post, content=body, headers=signed(body))
+            taken = [await by.post(post, content=body, headers=signed(body)) for by in (other, proxy)]
+            held.set()
+            ended = [answer.status_code for answer in await asyncio.gather(*waiting)]
+        assert [answer.status_code for answer in taken] == [202, 202]
+        return ended, refused.status_code
+
+    ended, refused = asyncio.run(ask())
+    assert (set(ended), refused) == ({202}, 503)
 
 
 def test_a_push_that_looks_like_a_comment_asks_for_nothing(endpoint: Endpoint) -> None:
