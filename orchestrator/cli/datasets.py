@@ -95,9 +95,11 @@ def list_datasets() -> int:
 
 @datasets.command("show")
 @click.argument("name")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Versions at most.")
+@click.option("--all", "every", is_flag=True, help="Show all versions, which may take a while.")
 @global_options
-def show(name: str) -> int:
-    """All versions of a dataset, with what changed from one to the next, and the tables of the newest."""
+def show(name: str, limit: int, every: bool) -> int:
+    """The newest versions of a dataset, what changed from one to the next, and the tables of the newest."""
     from orchestrator.cli.output import Column, print_json, print_table
     from orchestrator.domain.change import diff_manifests
     from orchestrator.domain.codec import to_plain
@@ -109,11 +111,15 @@ def show(name: str) -> int:
         spec = _find(app, name)
         rows, plain, before = [], [], None
         tables: Mapping[str, TableFacts] = {}
-        for version in app.store.detection.versions(spec):
+        # One more, to tell what changed since.
+        stored = app.store.detection.versions(spec, None if every else limit + 1)
+        for version in stored:
             manifest = app.store.detection.manifest(spec, version.fingerprint)
-            tables = app.store.detection.tables(spec, version.fingerprint)
             changed = "" if before is None else diff_manifests(before, manifest).summary
             before = manifest
+            if not every and len(stored) > limit and version is stored[0]:
+                continue
+            tables = app.store.detection.tables(spec, version.fingerprint)
             plain.append({**to_plain(version), "changed": changed, "tables": to_plain(dict(tables))})
             size = format_size(version.size)
             rows.append((f"v{version.number}", str(version.files), size, changed, version.fingerprint[:16]))
@@ -296,6 +302,7 @@ def scan(name: str, check: bool) -> int:
         if check:
             return _check(app, spec)
         found = app.detector.refresh(spec)
+        app.detector.look_into(spec)
         if isinstance(found, Unsettled):
             say(f"{spec.name}: {waits_until(spec)}")
         elif settings.json:

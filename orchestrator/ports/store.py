@@ -82,8 +82,8 @@ class Detection(Protocol):
     def version(self, dataset: DatasetSpec, fingerprint: str) -> DatasetVersion | None:
         """A stored version, or None."""
 
-    def versions(self, dataset: DatasetSpec) -> Sequence[DatasetVersion]:
-        """All stored versions, oldest first."""
+    def versions(self, dataset: DatasetSpec, newest: int | None = None) -> Sequence[DatasetVersion]:
+        """The stored versions, oldest first; only so many of the ``newest`` where that is given."""
 
     def manifest(self, dataset: DatasetSpec, fingerprint: str) -> Manifest:
         """The files of a stored version, by path. NotFound when it is not stored."""

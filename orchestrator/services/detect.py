@@ -135,6 +135,12 @@ class Detector:
 
     def scan_dataset(self, pipeline: Pipeline, dataset: DatasetSpec) -> list[Run]:
         """Look at a dataset and enqueue a run when it became a new version. Raises DatasetError."""
+        runs = self._scan(pipeline, dataset)
+        # Only now: whoever waits for a version or a run need not wait for that.
+        self._pins.look_into(dataset)
+        return runs
+
+    def _scan(self, pipeline: Pipeline, dataset: DatasetSpec) -> list[Run]:
         version = self.refresh(dataset)
         if isinstance(version, Unsettled):
             return []
@@ -164,6 +170,10 @@ class Detector:
     def refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
         """The dataset's version now; a new one is stored once nothing has changed for the settle time."""
         return self._pins.refresh(dataset)
+
+    def look_into(self, dataset: DatasetSpec) -> None:
+        """Find out what the tables of a dataset's newest version look like."""
+        self._pins.look_into(dataset)
 
     def run_now(
         self,
@@ -196,7 +206,7 @@ class Detector:
         if isinstance(defined, str):
             raise NotFound(f"{pipeline.name} does not run {revision.short}: {defined}", "name another ref")
         pipeline = untrusted(defined) if named.strangers else pipeline_for(defined, revision.pull)
-        return self._maker.ask(
+        run = self._maker.ask(
             NewRun(
                 pipeline,
                 cause or (Cause.RERUN if rerun_of else Cause.MANUAL),
@@ -213,6 +223,10 @@ class Detector:
                 rank=named.rank,
             )
         )
+        for dataset in pipeline.datasets if cause is None else ():
+            # Where a person asks there may be no server that would do it. A program need not wait for it.
+            self._pins.look_into(dataset)
+        return run
 
     def run_pull(
         self,

@@ -51,6 +51,7 @@ class Pins:
         self._tables = Tables(store, datasets)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._told: set[tuple[str, str]] = set()
+        self._newest: dict[str, DatasetVersion] = {}
 
     def now(self, pipeline: Pipeline) -> Pinned | Unsettled:
         """A version of each dataset of a pipeline. Raises DatasetError."""
@@ -96,27 +97,39 @@ class Pins:
         one that the last version was made from.
         """
         with self._locks[dataset.key]:
-            listing = self._datasets.look(dataset)
-            watch = self._store.detection.dataset_watch(dataset)
-            now = self._clock.now()
-            if watch and watch.fingerprint and watch.signature == listing.signature:
-                version = self._store.detection.version(dataset, watch.fingerprint)
-                if version is not None:
-                    if watch.pending is not None:
-                        # What was being written was taken back.
-                        settled = DatasetWatch(watch.signature, watch.fingerprint)
-                        self._store.detection.save_dataset_watch(dataset, settled)
-                    return version
-            wait = _wait(dataset, listing, watch, now)
-            if wait > 0:
-                self._remember(dataset, watch, listing.signature, now)
-                return Unsettled(dataset.name, wait)
-            snapshot = self._snapshot(dataset, watch)
-            if dataset.settle > 0 and snapshot.listing.signature != listing.signature:
-                # It moved on while it was hashed: what was still a moment ago is so no longer.
-                self._remember(dataset, watch, snapshot.listing.signature, self._clock.now())
-                return Unsettled(dataset.name, dataset.settle)
-            return self._record(dataset, snapshot)
+            version = self._refresh(dataset)
+            if isinstance(version, DatasetVersion):
+                self._newest[dataset.key] = version
+            return version
+
+    def look_into(self, dataset: DatasetSpec) -> None:
+        """Find out what the tables of the newest version look like, for people; that may take a while."""
+        newest = self._newest.get(dataset.key)
+        if newest is not None:
+            self._tables.look_into(dataset, newest)
+
+    def _refresh(self, dataset: DatasetSpec) -> DatasetVersion | Unsettled:
+        listing = self._datasets.look(dataset)
+        watch = self._store.detection.dataset_watch(dataset)
+        now = self._clock.now()
+        if watch and watch.fingerprint and watch.signature == listing.signature:
+            version = self._store.detection.version(dataset, watch.fingerprint)
+            if version is not None:
+                if watch.pending is not None:
+                    # What was being written was taken back.
+                    settled = DatasetWatch(watch.signature, watch.fingerprint)
+                    self._store.detection.save_dataset_watch(dataset, settled)
+                return version
+        wait = _wait(dataset, listing, watch, now)
+        if wait > 0:
+            self._remember(dataset, watch, listing.signature, now)
+            return Unsettled(dataset.name, wait)
+        snapshot = self._snapshot(dataset, watch)
+        if dataset.settle > 0 and snapshot.listing.signature != listing.signature:
+            # It moved on while it was hashed: what was still a moment ago is so no longer.
+            self._remember(dataset, watch, snapshot.listing.signature, self._clock.now())
+            return Unsettled(dataset.name, dataset.settle)
+        return self._record(dataset, snapshot)
 
     def _remember(
         self, dataset: DatasetSpec, watch: DatasetWatch | None, signature: str, since: datetime
@@ -128,9 +141,9 @@ class Pins:
 
     def _version_now(self, dataset: DatasetSpec) -> DatasetVersion:
         with self._locks[dataset.key]:
-            return self._record(
-                dataset, self._snapshot(dataset, self._store.detection.dataset_watch(dataset))
-            )
+            snapshot = self._snapshot(dataset, self._store.detection.dataset_watch(dataset))
+            self._newest[dataset.key] = self._record(dataset, snapshot)
+            return self._newest[dataset.key]
 
     def _snapshot(self, dataset: DatasetSpec, watch: DatasetWatch | None) -> Snapshot:
         known: Sequence[FileEntry] = ()
@@ -139,11 +152,9 @@ class Pins:
         return self._datasets.snapshot(dataset, known, _ignore)
 
     def _record(self, dataset: DatasetSpec, snapshot: Snapshot) -> DatasetVersion:
-        former = self._store.detection.dataset_watch(dataset)
         version = self._store.detection.record_version(
             dataset, snapshot.fingerprint, snapshot.entries, self._clock.now()
         )
-        self._tables.record(dataset, version, snapshot.entries, former.fingerprint if former else None)
         self._store.detection.save_dataset_watch(
             dataset, DatasetWatch(snapshot.listing.signature, snapshot.fingerprint)
         )

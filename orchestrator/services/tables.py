@@ -6,6 +6,7 @@ It tells people what changed, and decides nothing: what cannot be read is said, 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final
@@ -39,28 +40,44 @@ class Tables:
     def __init__(self, store: Store, datasets: DatasetSource) -> None:
         self._store = store
         self._datasets = datasets
+        self._lock = threading.Lock()
+        self._seen: dict[str, str] = {}
+        """The version of each dataset that was looked into last, or is at this moment."""
 
-    def record(
-        self,
-        dataset: DatasetSpec,
-        version: DatasetVersion,
-        entries: Iterable[FileEntry],
-        former: str | None,
-    ) -> None:
-        """Look at the tables of a version that was just made, and store what they are like.
+    def look_into(self, dataset: DatasetSpec, version: DatasetVersion) -> None:
+        """Look at the tables of a dataset's newest version, unless it was done, and store what they are like.
 
-        Of those that were the same in the version with the fingerprint ``former`` it is known already.
+        They are read from their beginning to their end: for nobody who holds a lock, or waits for a run.
         """
-        if dataset.kind not in _HERE or self._store.detection.tables(dataset, version.fingerprint):
+        with self._lock:
+            if dataset.kind not in _HERE or self._seen.get(dataset.key) == version.fingerprint:
+                return
+            before = self._seen.get(dataset.key)
+            self._seen[dataset.key] = version.fingerprint
+        try:
+            self._record(dataset, version, before or self._former(dataset, version))
+        except BaseException:
+            with self._lock:
+                self._seen.pop(dataset.key, None)
+            raise
+
+    def _former(self, dataset: DatasetSpec, version: DatasetVersion) -> str | None:
+        older = [v for v in self._store.detection.versions(dataset, 2) if v.number < version.number]
+        return older[-1].fingerprint if older else None
+
+    def _record(self, dataset: DatasetSpec, version: DatasetVersion, former: str | None) -> None:
+        """Of tables that were the same in the version with the fingerprint ``former`` it is known already."""
+        if self._store.detection.tables(dataset, version.fingerprint):
             return
         known = self._store.detection.tables(dataset, former) if former else {}
+        entries = self._store.detection.manifest(dataset, version.fingerprint)
         found: dict[str, TableFacts] = {}
         left = COUNTED
         for entry in _tables(entries):
             if len(found) == TABLES:
                 break
             before = known.get(entry.path)
-            if before is not None and before.content == entry.content:
+            if before is not None and before.content == entry.content and not before.problem:
                 found[entry.path] = before
                 continue
             count = entry.size <= left
@@ -69,7 +86,9 @@ class Tables:
                 found[entry.path] = self._look(dataset, entry, count)
             except DatasetError as error:
                 log.info("%s: %s was not looked into: %s", version.label, entry.path, error)
-                return
+                found[entry.path] = TableFacts(
+                    entry.content, problem=f"it could not be read: {error.message}"
+                )
         if found:
             self._store.detection.record_tables(dataset, version.fingerprint, found)
 

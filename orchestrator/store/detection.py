@@ -120,14 +120,15 @@ class SqlDetection:
             row = _row(session, dataset, fingerprint)
             return _version(dataset, row) if row else None
 
-    def versions(self, dataset: DatasetSpec) -> Sequence[DatasetVersion]:
+    def versions(self, dataset: DatasetSpec, newest: int | None = None) -> Sequence[DatasetVersion]:
         with self._database.reading() as session:
             rows = session.scalars(
                 select(DatasetVersionRow)
                 .where(DatasetVersionRow.dataset_key == dataset.key)
-                .order_by(DatasetVersionRow.number)
+                .order_by(DatasetVersionRow.number.desc())
+                .limit(newest)
             )
-            return [_version(dataset, row) for row in rows]
+            return [_version(dataset, row) for row in reversed(rows.all())]
 
     def manifest(self, dataset: DatasetSpec, fingerprint: str) -> Manifest:
         with self._database.reading() as session:

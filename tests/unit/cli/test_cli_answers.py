@@ -251,6 +251,11 @@ def test_retry_makes_a_new_run_of_the_same_commit(command: Command, folder: Path
 def test_plan_says_what_would_run_and_leaves_no_trace(
     command: Command, folder: Path, tmp_path: Path, git_repository: GitRepository
 ) -> None:
+    fresh = json.loads(command("plan", "wine", "--json").out)
+    assert [look["news"] for look in fresh["data"]] == ["being written"]
+    assert fresh["waits"] == ["dataset grapes: it is being written until it has been still for 10 s"]
+    wine = folder / "pipelines/wine.yaml"
+    wine.write_text(wine.read_text().replace("../grapes}", "../grapes, settle: 0s}"))
     ended = command("plan", "wine", "--json")
     assert ended.code == 0
     planned = json.loads(ended.out)
@@ -323,6 +328,24 @@ def test_datasets_are_scanned_listed_and_compared(command: Command, folder: Path
     versions = json.loads(command("datasets", "show", "grapes", "--json").out)
     assert [(v["number"], v["files"], v["changed"]) for v in versions] == [(1, 1, ""), (2, 2, "+1 file")]
     assert command("datasets", "show", "raisins").code == 2
+
+
+def test_the_newest_versions_of_a_dataset_are_shown_and_all_when_asked_for(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    path = folder / "pipelines" / "wine.yaml"
+    path.write_text(path.read_text().replace("{path: ../grapes}", "{path: ../grapes, settle: 0s}"))
+    for number in range(1, 5):
+        (tmp_path / "grapes" / f"{number}.txt").write_text(str(number))
+        assert command("datasets", "scan", "grapes").code == 0
+
+    def shown(*options: str) -> list[tuple[int, str]]:
+        told = json.loads(command("datasets", "show", "grapes", "--json", *options).out)
+        return [(version["number"], version["changed"]) for version in told]
+
+    assert shown("--limit", "2") == [(3, "+1 file"), (4, "+1 file")]
+    assert shown("--limit", "4") == shown() == [(1, ""), *((number, "+1 file") for number in (2, 3, 4))]
+    assert shown("--limit", "1", "--all") == shown()
 
 
 def test_two_versions_of_a_dataset_are_compared_by_files_and_by_tables(

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.change import Cause, DatasetVersion, FileEntry, Revision
+from orchestrator.domain.change import Cause, DatasetRole, DatasetVersion, FileEntry, Revision
 from orchestrator.domain.errors import SourceRefused
-from orchestrator.domain.pipeline import DatasetRole, DatasetSpec, Pipeline, SourceSpec
+from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.retention import Kind, Policy
 from orchestrator.domain.upkeep import MirrorFacts
 from orchestrator.ports.records import DatasetWatch, HeadMove, NewRun

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.change import Cause, DatasetVersion, FileEntry
+from orchestrator.domain.change import Cause, DatasetRole, DatasetVersion, FileEntry
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.pipeline import DatasetRole, DatasetSpec
+from orchestrator.domain.pipeline import DatasetSpec
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.records import DataMove, DatasetWatch, ScheduleMove
