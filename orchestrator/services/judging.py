@@ -40,7 +40,7 @@ def log_ratios(pipeline: Pipeline) -> frozenset[str]:
 
 
 def uses_of(store: Store, run: Run, holdout: Holdout) -> tuple[int, str]:
-    """How often the pipeline judged on a run's evaluation data before it, and why that is to end, if it is."""
+    """How often the pipeline judged on a run's evaluation data before it, and why that ended, or empty."""
     digest = evaluation_digest(run.change)
     judged = [
         past

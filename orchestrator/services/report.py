@@ -76,7 +76,7 @@ class ReportBuilder:
             data_changes=self._data_changes(run, pipeline, baseline),
             deployments=deployments,
             artifacts=tuple(ArtifactRow(a.path, a.size, a.removed) for a in artifacts),
-            warnings=self._warnings(attempts, checks),
+            warnings=self._warnings(run, attempts, checks),
             likely_cause=likely_cause(run.reason, [*run.message.splitlines(), *tail]),
             failure=_failure(run, attempts),
             log_tail=tail,
@@ -168,8 +168,11 @@ class ReportBuilder:
             for d in self._store.deployments.of_run(run.id)
         )
 
-    def _warnings(self, attempts: Sequence[Attempt], checks: Sequence[CheckResult]) -> tuple[str, ...]:
+    def _warnings(
+        self, run: Run, attempts: Sequence[Attempt], checks: Sequence[CheckResult]
+    ) -> tuple[str, ...]:
         found = [w for a in attempts for w in a.warnings]
+        found += run.verdict.warnings if run.verdict else ()
         found += [f"{c.metric}: {w}" for c in checks for w in c.warnings]
         for attempt in attempts:
             found += [f"not kept: {entry}" for entry in self._store.attempts.left_out(attempt.id)]

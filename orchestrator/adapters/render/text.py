@@ -47,6 +47,7 @@ def _checks(view: View) -> list[str]:
     for check in view.checks:
         lines += _wrap(f"{check.text} ({check.outcome})", f"  {check.mark} ", "    ")
         lines += _wrap(check.sentence, "    ")
+        lines += _wrap(check.details, "    ")
         lines += [line for warning in check.warnings for line in _wrap(warning, "    ! ", "      ")]
     return [*lines, *_more(view, "checks")]
 

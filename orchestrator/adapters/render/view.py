@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrator.domain.gate import CheckResult, Outcome
+from orchestrator.domain.gate.details import details_of
 from orchestrator.domain.report import ArtifactRow, Report, Word, format_size
 from orchestrator.domain.text import clean
 
@@ -48,6 +49,8 @@ class Check:
     text: str
     sentence: str
     warnings: tuple[str, ...]
+    details: str
+    """The figures behind the sentence; empty where plain values decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ def _check(check: CheckResult, cut: _Cutter, told: Iterable[str]) -> Check:
         cut.text(check.check),
         cut.text(check.sentence),
         tuple(cut.text(warning) for warning in check.warnings if warning not in told),
+        cut.text(details_of(check)),
     )
 
 
