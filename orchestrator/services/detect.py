@@ -289,12 +289,18 @@ class Detector:
         branches = {ref: head for ref, head in heads.items() if head.is_branch}
         if not branches:
             return []
-        branch = main_of(branches, default)
+        main = main_of(branches, default)
         moves: list[Move] = [seen.move(b, branches[b].commit) for b in sorted(branches)]
-        revision = self._sources.fetch(source, branches[branch].commit, branch)
-        defined = self._define(pipeline, revision)
-        if isinstance(defined, str):
-            self._record(pipeline, source, moves, [f"{branch}: no run of {revision.short}: {defined}"])
+        why_not = ""
+        # Where the main branch has no such pipeline, the push was to another one that brings it.
+        for branch in sorted(branches, key=lambda each: (each != main, each)):
+            revision = self._sources.fetch(source, branches[branch].commit, branch)
+            defined = self._define(pipeline, revision)
+            if not isinstance(defined, str):
+                break
+            why_not = why_not or f"{branch}: no run of {revision.short}: {defined}"
+        else:
+            self._record(pipeline, source, moves, [why_not])
             return []
         pinned = self._pinned(defined)
         if isinstance(pinned, Unsettled):

@@ -178,7 +178,17 @@ def test_another_branch_adds_no_schedule_and_makes_nothing_of_its_own_run_on_the
     assert "has no such pipeline" in declined.why
     repository.push("try", "the trap again", "wine.quality steal\nwine.mine follow")
     repository.look()
-    assert [run.change.revision.branch for run in repository.runs("wine.mine")] == ["try"]
+    assert {run.change.revision.branch for run in repository.runs("wine.mine")} == {"try"}
+
+
+def test_the_push_that_brings_a_pipeline_to_a_branch_runs_it_there(repository: Repository) -> None:
+    repository.look()
+    commit = repository.push("try", "a new one", "wine.quality train\nwine.new train --new")
+    repository.look()
+    (run,) = repository.runs("wine.new")
+    assert (run.change.revision.branch, run.change.revision.commit) == ("try", commit)
+    repository.look()
+    assert len(repository.runs("wine.new")) == 1
 
 
 def test_a_pull_request_against_a_branch_that_is_not_watched_runs_as_that_branch_says_now(
