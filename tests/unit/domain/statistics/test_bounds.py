@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from orchestrator.domain.statistics.bounds import (
@@ -209,6 +211,33 @@ def test_there_is_no_ledger_of_single_runs() -> None:
 def test_any_order_of_values_gives_the_same_interval() -> None:
     first, second = compare(THREE, EIGHT, LEDGER), compare(THREE[::-1], sorted(EIGHT), LEDGER)
     assert _rounded(first) == _rounded(second)
+
+
+NUMBERS = st.floats(-100, 100, allow_nan=False).map(lambda number: round(number, 3))
+
+
+@given(
+    candidate=st.lists(NUMBERS, min_size=1, max_size=6),
+    baseline=st.lists(NUMBERS, min_size=1, max_size=9),
+    ledger=st.none() | st.builds(Noise, st.floats(0.1, 10), st.integers(1, 30)),
+    unit=st.sampled_from([1e-6, 0.01, 100.0, 1e6]),
+)
+def test_a_comparison_means_the_same_in_any_unit(
+    candidate: list[float], baseline: list[float], ledger: Noise | None, unit: float
+) -> None:
+    plain = compare(candidate, baseline, ledger)
+    scaled = compare(
+        [value * unit for value in candidate],
+        [value * unit for value in baseline],
+        Noise(ledger.sd * unit, ledger.df) if ledger else None,
+    )
+    assert scaled.method is plain.method
+    reach = unit * (abs(plain.estimate) + plain.critical * plain.se)
+    assert scaled.lower == pytest.approx(plain.lower * unit, rel=1e-6, abs=1e-9 * reach)
+    assert scaled.upper == pytest.approx(plain.upper * unit, rel=1e-6, abs=1e-9 * reach)
+    mirrored = compare(candidate, baseline, ledger, sign=-1)
+    assert (mirrored.lower, mirrored.upper) == (-plain.upper, -plain.lower)
+    assert plain.lower <= plain.estimate <= plain.upper
 
 
 def _rounded(interval: Interval) -> tuple[float, float]:
