@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_measurements")),
     )
     op.create_index(
-        op.f("ix_measurements_pipeline"),
+        op.f("ix_measurements_pipeline_evaluation_metric_code_hardware"),
         "measurements",
         ["pipeline", "evaluation", "metric_code", "hardware"],
         unique=False,
