@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.complete import pipeline_names
+from orchestrator.cli.gate_replay import replay
 from orchestrator.cli.groups import CommandGroup
 from orchestrator.cli.settings import PASSED, global_options, this
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 @global_options
 def gate() -> None:
     """Tell what a gate can show, and what it would need."""
+
+
+gate.add_command(replay)
 
 
 @gate.command("plan")
@@ -151,6 +155,8 @@ def budget_of(found: HoldoutPlan) -> Iterator[str]:
             f"{found.left} of {found.max_uses} verdicts left (mode {found.mode.value}), "
             f"alpha {found.alpha:.3g} for each"
         )
+    if found.ended:
+        yield f"used up: {found.ended}"
     for margin, rows in found.rows:
         yield (
             f"{count(rows, 'row')} pin a difference of {margin:.3g} for {found.max_uses} verdicts, "

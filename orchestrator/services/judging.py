@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from orchestrator.domain.gate import Holdout, HoldoutMode, JudgingContext
 from orchestrator.domain.pipeline import Pipeline, Scale
@@ -41,12 +42,28 @@ def log_ratios(pipeline: Pipeline) -> frozenset[str]:
 
 def uses_of(store: Store, run: Run, holdout: Holdout) -> tuple[int, str]:
     """How often the pipeline judged on a run's evaluation data before it, and why that ended, or empty."""
-    digest = evaluation_digest(run.change)
-    judged = [
+    return _uses(_judged(store, run.pipeline, run, below=run.id), holdout)
+
+
+def uses_so_far(store: Store, pipeline: str, holdout: Holdout) -> tuple[int, str]:
+    """The same, up to now, on the evaluation data of the newest run that was judged."""
+    newest = next(
+        (r for r in store.runs.listing(pipeline, _JUDGED, limit=100) if r.purpose is Purpose.TRAIN), None
+    )
+    return (0, "") if newest is None else _uses(_judged(store, pipeline, newest, newest.id + 1), holdout)
+
+
+def _judged(store: Store, pipeline: str, like: Run, below: int) -> list[Run]:
+    """The runs with lower ids that were judged on the evaluation data of ``like``, newest first."""
+    digest = evaluation_digest(like.change)
+    return [
         past
-        for past in store.runs.listing(run.pipeline, _JUDGED, limit=_LOOKED_THROUGH)
-        if past.id < run.id and past.purpose is Purpose.TRAIN and evaluation_digest(past.change) == digest
+        for past in store.runs.listing(pipeline, _JUDGED, limit=_LOOKED_THROUGH)
+        if past.id < below and past.purpose is Purpose.TRAIN and evaluation_digest(past.change) == digest
     ]
+
+
+def _uses(judged: Sequence[Run], holdout: Holdout) -> tuple[int, str]:
     if holdout.mode is HoldoutMode.FIRST_CHANGE:
         ended = next((past for past in reversed(judged) if past.state is not RunState.PASSED), None)
         if ended is not None:
