@@ -9,10 +9,19 @@ from rich.text import Text
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.artifacts import kept
+from orchestrator.cli.found import (
+    MOST_SHOWN,
+    params_of,
+    plots_of,
+    print_params,
+    print_series,
+    series_of,
+)
 from orchestrator.cli.output import Column, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import done_now, reference
 from orchestrator.domain.change import PullRequest
+from orchestrator.domain.gate.details import HEADINGS, is_tested, row_of
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
 from orchestrator.domain.text import clean
@@ -35,6 +44,7 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
         ("", Column("", fold=True)),
         [*_facts(run), *_decisions(app, run), *_asked_to_end(app, run), *_marks(app, run)],
     )
+    _print_evidence(screen, run)
     _heading(screen, "attempts")
     columns = (
         "replicate",
@@ -48,11 +58,7 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     )
     attempts = app.store.attempts.of_run(run.id)
     print_table(columns, [_attempt_row(a) for a in attempts])
-    if any(attempt.gpus for attempt in attempts):
-        _heading(screen, "GPUs")
-        headings = ("replicate", "try", "host", Column("GPU", fold=True), "model", "driver")
-        given = [row for attempt in attempts for row in _gpu_rows(attempt)]
-        print_table((*headings, Column("used", fold=True)), given)
+    _print_gpus(screen, attempts)
     for attempt in attempts:
         if attempt.log_removed:
             screen.print(Text(f"the log of replicate {attempt.replicate} was {attempt.log_removed}"))
@@ -66,6 +72,7 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
         _heading(screen, "deployments")
         placed = [(d.server, d.state.value, d.release, stamp(d.activated_at)) for d in deployments]
         print_table(("server", "state", "release", "activated"), placed)
+    _print_found(screen, app, run)
     files = kept(app, run)
     if files:
         _heading(screen, "artifacts")
@@ -78,6 +85,49 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
             for e in app.store.journal.of_run(run.id)
         ]
         print_table(("when", "what", "from", "to", "who", Column("why", fold=True)), entries)
+
+
+def _print_found(screen: Console, app: Application, run: Run) -> None:
+    """What its files say beside metrics."""
+    series = series_of(app, run)
+    if series:
+        _heading(screen, "series")
+        print_series(series[:MOST_SHOWN], "")
+        _more(screen, series, f"orchestrator runs series {run.id}")
+    params = params_of(app, run)
+    if params:
+        _heading(screen, "parameters")
+        print_params(params[:MOST_SHOWN], "")
+        _more(screen, params, f"orchestrator runs params {run.id}")
+    plots = plots_of(app, run)
+    if plots:
+        _heading(screen, "plots")
+        drawn = [(p.path, p.kind.value, p.title) for _, p in plots[:MOST_SHOWN]]
+        print_table(("path", "kind", Column("title", fold=True)), drawn)
+        _more(screen, plots, f"orchestrator --json runs show {run.id}")
+
+
+def _more(screen: Console, found: Sequence[object], command: str) -> None:
+    if len(found) > MOST_SHOWN:
+        screen.print(Text(f"and {len(found) - MOST_SHOWN} more: {command}"))
+
+
+def _print_gpus(screen: Console, attempts: Sequence[Attempt]) -> None:
+    if any(attempt.gpus for attempt in attempts):
+        _heading(screen, "GPUs")
+        headings = ("replicate", "try", "host", Column("GPU", fold=True), "model", "driver")
+        given = [row for attempt in attempts for row in _gpu_rows(attempt)]
+        print_table((*headings, Column("used", fold=True)), given)
+
+
+def _print_evidence(screen: Console, run: Run) -> None:
+    """The figures of the checks that more than plain values decided."""
+    tested = [check for check in run.verdict.checks if is_tested(check)] if run.verdict else []
+    if tested:
+        _heading(screen, "evidence")
+        folded = ("check", "test", "noise", "correction")
+        titles = [Column(title, fold=title in folded) for title in HEADINGS]
+        print_table(titles, [row_of(check) for check in tested])
 
 
 def _heading(screen: Console, title: str) -> None:

@@ -293,6 +293,58 @@ def list_kept() -> int:
 
 
 @_takes_reference
+@runs.command("series")
+@click.argument("name", required=False)
+@global_options
+def series(ref: str, name: str | None) -> int:
+    """Metrics over the course of a run: what they come to, or the points of the one that is named."""
+    from orchestrator.cli.found import (
+        points_json,
+        points_of,
+        print_points,
+        print_series,
+        series_json,
+        series_of,
+    )
+    from orchestrator.cli.output import print_json
+    from orchestrator.cli.views import reference
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        if name is not None:
+            points = points_of(app, run, name)
+            print_json(points_json(points)) if settings.json else print_points(points)
+            return PASSED
+        found = series_of(app, run)
+        if settings.json:
+            print_json(series_json(found))
+        else:
+            print_series(found, f"{reference(run)} left no series")
+        return PASSED
+
+
+@_takes_reference
+@runs.command("params")
+@global_options
+def params(ref: str) -> int:
+    """What a run's training was told, as its files say: learning rate, seed, sizes."""
+    from orchestrator.cli.found import params_json, params_of, print_params
+    from orchestrator.cli.output import print_json
+    from orchestrator.cli.views import reference
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        found = params_of(app, run)
+        if settings.json:
+            print_json(params_json(found))
+        else:
+            print_params(found, f"{reference(run)} left no parameters")
+        return PASSED
+
+
+@_takes_reference
 @runs.command("artifacts")
 @click.option(
     "--download",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.bootstrap import Application
+from orchestrator.cli.found import params_json, params_of, plots_json, plots_of, series_json, series_of
 from orchestrator.cli.output import Column, Json, ago, iso
 from orchestrator.cli.settings import INCONCLUSIVE, PASSED, REJECTED, UNKNOWN
 from orchestrator.domain.action import ActionState
@@ -147,6 +148,9 @@ def full_json(app: Application, run: Run, waits: Sequence[str], journal: bool = 
         "waiting": list(waits),
         "checks": to_plain(report.checks),
         "metrics": to_plain(report.metrics),
+        "series": series_json(series_of(app, run)),
+        "params": params_json(params_of(app, run)),
+        "plots": plots_json(plots_of(app, run)),
         "baseline": report.baseline_title,
         "what_changed": report.what_changed,
         "change": to_plain(run.change),

@@ -41,6 +41,8 @@ from orchestrator.services.reproduce import image_to_repeat
 from orchestrator.services.staging import Stager
 from orchestrator.services.supply import ImageSupply
 
+_TRACKING = "MLFLOW_TRACKING_URI"
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -262,10 +264,11 @@ def environment(run: Run, pipeline: Pipeline, attempt: Attempt) -> dict[str, str
     What the user sets wins over what we suggest.
     """
     revision = run.change.revision
-    suggested = {
-        "PYTHONUNBUFFERED": "1",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{naming.OUTPUT}/mlflow.db",
-    }
+    suggested = {"PYTHONUNBUFFERED": "1"}
+    if _TRACKING not in dict(pipeline.execution.env) and _TRACKING not in pipeline.execution.secrets:
+        suggested[_TRACKING] = f"sqlite:///{naming.OUTPUT}/mlflow.db"
+        # The only name by which the library lets a place for files be given without a line of code.
+        suggested["_MLFLOW_SERVER_ARTIFACT_ROOT"] = f"{naming.OUTPUT}/mlartifacts"
     given = {
         "CI": "true",
         "HOME": naming.HOME,

@@ -13,13 +13,7 @@ from orchestrator.domain.pipeline import CollectSpec
 
 JSON_LINES: Final = "jsonlines"
 _LONGEST: Final = 1000
-Format: TypeAlias = Literal[
-    "json",
-    "yaml",
-    "toml",
-    "jsonl",
-    "csv",
-]
+Format: TypeAlias = Literal["json", "yaml", "toml", "jsonl", "csv", "tsv", "junit", "mlflow", "tensorboard"]
 
 
 def _pattern(value: Plain) -> str:

@@ -105,6 +105,7 @@ def test_a_container_sees_its_code_data_and_environment(world: World) -> None:
     assert (spec.command, spec.user, spec.workdir) == (TRAIN, "1000:1000", "/workspace")
     assert spec.env["EPOCHS"] == "3"
     assert spec.env["MLFLOW_TRACKING_URI"] == "mine"
+    assert "_MLFLOW_SERVER_ARTIFACT_ROOT" not in spec.env
     assert spec.env["MLCI_SEED"] == str(only(world, run).seed)
     assert spec.env["MLCI_COMMIT"] == run.change.revision.commit
     assert spec.env["MLCI_DATA_WINE_TEST"] == "/mlci/data/wine-test/files"
@@ -417,13 +418,27 @@ def test_what_a_stranger_installed_is_for_nobody_else(world: World) -> None:
     world.finish(world.first_run(watched), server)
     for number, author in ((1, 7), (2, 8)):
         commit = world.sources.push(f"try-{number}", f"theirs {number}")
-        world.sources.pulls.append(PullRequest(number, "main", commit, author_id=author))
+        world.sources.pulls.append(PullRequest(number, "main", commit, author_id=author, owner_id=author))
     runs = world.detector.poll_source(watched, source)
     assert [world.finish(run, server).state for run in runs] == [RunState.PASSED, RunState.PASSED]
     assert len([c for c, _ in world.engine.calls if c == "commit"]) == 3
     again = world.finish(world.detector.run_now(watched, "main", "ana"), server)
     assert again.state is RunState.PASSED
     assert len([c for c, _ in world.engine.calls if c == "commit"]) == 3
+
+
+def test_a_strangers_dockerfile_is_built_without_the_layers_of_others(world: World) -> None:
+    world.sources.files["Dockerfile"] = b"FROM image:1\n"
+    source = SourceSpec("repo", "/repo", pull_requests=PullRequestRules(trusted=(7,)))
+    watched = pipeline(sources=(source,), runner=RunnerSpec("repo", RepositoryImage()))
+    server = world.server()
+    world.finish(world.first_run(watched), server)
+    assert list(world.engine.build_cached.values()) == [True]
+    commit = world.sources.push("try", "theirs")
+    world.sources.pulls.append(PullRequest(1, "main", commit, author_id=7, owner_id=7))
+    (run,) = world.detector.poll_source(watched, source)
+    assert world.finish(run, server).state is RunState.PASSED
+    assert list(world.engine.build_cached.values()) == [True, False]
 
 
 def test_setup_sees_the_key_files_alone_and_no_secret(world: World) -> None:
