@@ -305,10 +305,12 @@ class Engine(Protocol):
         interrupt: Interrupt | None = None,
         arguments: Mapping[str, str] | None = None,
         shared: bool = False,
+        cached: bool = True,
     ) -> str:
         """Make an image from a folder; its id. ``arguments`` are those of the Dockerfile's ARG.
 
         A ``shared`` one belongs to no installation: it does not carry our label, and so is never removed.
+        One that is not ``cached`` is made line by line, and takes no layer that another build left.
 
         A stranger's Dockerfile is given ``resources``, within which each of its lines runs (``pids`` apart,
         which engines cannot limit there), and reaches what ``network`` does: a sandbox, the engine's default

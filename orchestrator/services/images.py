@@ -144,6 +144,8 @@ class Images:
                     runner,
                     limit,
                     network,
+                    # Layers that others left could hold what only they may see.
+                    cached=not whose,
                 )
             case _:
                 assert_never(image)
@@ -177,6 +179,7 @@ class Images:
         network: Sandbox | str | None = None,
         *,
         anew: bool = False,
+        cached: bool = True,
     ) -> tuple[str, str]:
         """Build a folder, a stranger's when there is a ``runner``."""
         tag = built_tag(folder, dockerfile, name)
@@ -199,6 +202,7 @@ class Images:
                     network=way if isinstance(way, Sandbox) else way is not None,
                     credentials=runner is None,
                     interrupt=bounded.check,
+                    cached=cached,
                 )
         return tag, digest
 

@@ -121,6 +121,7 @@ class FakeEngine:
         self.build_fails: str | None = None
         self.build_limits: dict[str, tuple[Resources | None, Sandbox | bool]] = {}
         self.build_credentials: dict[str, bool] = {}
+        self.build_cached: dict[str, bool] = {}
         self.build_arguments: dict[str, dict[str, str]] = {}
         self.shared_labels: dict[str, dict[str, str]] = {}
         self.build_hangs = False
@@ -288,6 +289,7 @@ class FakeEngine:
         interrupt: Interrupt | None = None,
         arguments: Mapping[str, str] | None = None,
         shared: bool = False,
+        cached: bool = True,
     ) -> str:
         if self.build_hangs and interrupt is not None:
             for line in self.build_output:
@@ -299,6 +301,7 @@ class FakeEngine:
         with self._call("build", tag):
             self.build_limits[tag] = (resources, network)
             self.build_credentials[tag] = credentials
+            self.build_cached[tag] = cached
             self.build_arguments[tag] = dict(arguments or {})
             for line in self.build_output:
                 progress(ProgressEvent("build", line=line))

@@ -141,6 +141,7 @@ class DockerEngine:
         interrupt: Interrupt | None = None,
         arguments: Mapping[str, str] | None = None,
         shared: bool = False,
+        cached: bool = True,
     ) -> str:
         """Make an image from a folder; its id."""
         with ExitStack() as stack:
@@ -149,6 +150,8 @@ class DockerEngine:
             options = build_limits(resources, network)
             if arguments:
                 options["buildargs"] = json.dumps(dict(arguments))
+            if not cached:
+                options["nocache"] = "1"
             return self._images.build(
                 context,
                 dockerfile,

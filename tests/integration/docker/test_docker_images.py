@@ -71,6 +71,22 @@ def test_a_strangers_dockerfile_runs_within_its_limits_and_reaches_no_network(
     assert "routes 1" in told, "but for the table's heading"
 
 
+def test_a_build_that_is_not_cached_takes_no_layer_of_another(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {bench.image}\nRUN echo {bench.prefix}\n")
+
+    def lines_were_run(name: str, cached: bool) -> bool:
+        told: list[str] = []
+        tag = f"{bench.prefix}:{name}"
+        bench.engine.build(
+            tmp_path, "Dockerfile", tag, {}, lambda event: told.append(event.line), cached=cached
+        )
+        return bench.prefix in told
+
+    assert lines_were_run("ours", cached=True)
+    assert not lines_were_run("again", cached=True)
+    assert lines_were_run("strangers", cached=False)
+
+
 class Unwanted(Exception):
     """Nobody wants the build any more."""
 
