@@ -10,7 +10,7 @@ from orchestrator.domain.baseline import Candidate, Measured, Place, choose, poo
 from orchestrator.domain.check import Check, Claim, Comparison, Margin, Test, Threshold
 from orchestrator.domain.gate import Gate, HoldoutMode, Require
 from orchestrator.domain.metrics import Direction
-from orchestrator.domain.pipeline import Pipeline, Scale
+from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.statistics.holdout import Release, alpha_of_use, rows_for_difference
 from orchestrator.domain.statistics.looks import bound
 from orchestrator.domain.statistics.noise import MAX_LEDGER_RUNS, Noise, pool
@@ -24,6 +24,7 @@ from orchestrator.domain.statistics.planning import (
 from orchestrator.domain.statistics.scale import log_gain, log_margin, logarithms
 from orchestrator.ports.store import Store
 from orchestrator.services.candidates import candidates, eligible_runs
+from orchestrator.services.judging import log_ratios, uses_so_far
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,13 @@ class HoldoutPlan:
     max_uses: int
     alpha: float | None
     rows: tuple[tuple[float, int], ...]
+    ended: str = ""
+    """Why there are no more verdicts, although some are left."""
 
     @property
     def left(self) -> int:
         """How many verdicts are left."""
-        return max(0, self.max_uses - self.uses)
+        return 0 if self.ended else max(0, self.max_uses - self.uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ class GatePlan:
     holdout: HoldoutPlan | None
 
 
-def plan_gate(store: Store, pipeline: Pipeline, wish: Wish, holdout_uses: int = 0) -> GatePlan:
-    """What the gate can show now. ``holdout_uses`` is how often its evaluation data was judged with."""
+def plan_gate(store: Store, pipeline: Pipeline, wish: Wish) -> GatePlan:
+    """What the gate can show now."""
     gate = pipeline.gate
     metrics = {check.metric for check in gate.checks}
     past = candidates(store, pipeline, eligible_runs(store, pipeline, metrics)) if metrics else []
@@ -112,8 +115,9 @@ def plan_gate(store: Store, pipeline: Pipeline, wish: Wish, holdout_uses: int = 
     alpha = None
     if budget.mode is not HoldoutMode.OFF:
         alpha = alpha_of_use(gate.alpha, budget.delta, budget.max_uses, release)
+    uses, ended = uses_so_far(store, pipeline.name, budget)
     return GatePlan(
-        plans, HoldoutPlan(budget.dataset, budget.mode, holdout_uses, budget.max_uses, alpha, rows)
+        plans, HoldoutPlan(budget.dataset, budget.mode, uses, budget.max_uses, alpha, rows, ended)
     )
 
 
@@ -135,8 +139,7 @@ def _plan(
     ledger: Sequence[Measured],
     wish: Wish,
 ) -> CheckPlan:
-    spec = next((m for m in pipeline.metrics if m.name == check.metric), None)
-    ratio = isinstance(check, Comparison) and spec is not None and spec.scale is Scale.LOG_RATIO
+    ratio = isinstance(check, Comparison) and check.metric in log_ratios(pipeline)
     noise = _noise(ledger, check.metric, ratio=ratio)
     title, values, wanted_n = _baseline(store, pipeline, check, past)
     baseline_n = 0 if isinstance(check, Threshold) else max(len(values), wanted_n, 1)

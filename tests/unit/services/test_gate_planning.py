@@ -27,7 +27,7 @@ def gated(*checks: str, **changes: object) -> Pipeline:
     return pipeline(**{"gate": Gate(tuple(map(parse_check, checks))), "replicates": 3, **changes})
 
 
-def trained(world: World, made: Pipeline) -> Run:
+def trained(world: World, made: Pipeline, ends: RunState = RunState.PASSED) -> Run:
     """A first run of which each replicate left another value."""
 
     for number, value in enumerate(VALUES):
@@ -38,7 +38,7 @@ def trained(world: World, made: Pipeline) -> Run:
 
         world.engine.script(Script((), Exit(0), {"/mlci/output/metrics.json": content}), fits)
     run = world.finish(world.first_run(made), world.server())
-    assert run.state is RunState.PASSED, run.message
+    assert run.state is ends, run.message
     return run
 
 
@@ -132,9 +132,23 @@ def test_a_budget_tells_what_is_left_and_what_it_asks_of_the_test_set(world: Wor
     made = gated("accuracy not worse than best by 1pp")
     budget = Holdout("test", HoldoutMode.NONE, max_uses=100)
     made = replace(made, gate=replace(made.gate, holdout=budget))
-    found = plan_gate(world.store, made, Wish(), holdout_uses=40)
+    before = plan_gate(world.store, made, Wish()).holdout
+    assert before is not None
+    assert (before.uses, before.left, before.ended) == (0, 100, "")
+    trained(world, made)
+    found = plan_gate(world.store, made, Wish())
     assert found.holdout is not None
-    assert found.holdout.left == 60
+    assert (found.holdout.uses, found.holdout.left) == (1, 99)
     assert found.holdout.alpha == pytest.approx(0.0005)
     assert found.holdout.rows == ((0.01, 165_881),)
     assert found.checks[0].alpha == pytest.approx(0.0005)
+
+
+def test_a_budget_that_ends_with_the_first_failure_says_so(world: World) -> None:
+    budget = Holdout("test", HoldoutMode.FIRST_CHANGE, max_uses=100)
+    made = gated("accuracy >= 0.95")
+    made = replace(made, gate=replace(made.gate, holdout=budget))
+    run = trained(world, made, RunState.REJECTED)
+    found = plan_gate(world.store, made, Wish()).holdout
+    assert found is not None
+    assert (found.left, found.ended) == (0, f"{run.title} did not pass, which ended it")
