@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import commands, detect, dispatch, gates, logs, masking, remote, retention
+from tests.benchmarks import collect, commands, detect, dispatch, gates, logs, looks, masking, remote, retention
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
@@ -21,6 +21,8 @@ BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "remote": remote.measure,
     "retention": retention.measure,
     "gates": gates.measure,
+    "collect": collect.measure,
+    "looks": looks.measure,
 }
 
 
