@@ -62,19 +62,25 @@ def digest_of(datasets: Iterable[DatasetVersion]) -> str:
     return digest.hexdigest()
 
 
-def keys_of(run: Run, pipeline: Pipeline, attempts: Sequence[Attempt], benchmark_image: str = "") -> Keys:
-    """What a run was measured with; ``benchmark_image`` is the digest of the image of its benchmark."""
+def keys_of(run: Run, pipeline: Pipeline, attempts: Sequence[Attempt]) -> Keys:
+    """What a run was measured with."""
+    sound = [a for a in latest_tries(attempts) if a.state is AttemptState.SUCCEEDED]
+    # A benchmark runs in the image of the training.
+    images = sorted({attempt.image_digest for attempt in sound}) if pipeline.benchmark else []
     return Keys(
         evaluation=evaluation_digest(run.change),
-        metric_code=metric_code(pipeline, benchmark_image),
-        hardware=_hardware(attempts),
+        metric_code=metric_code(pipeline, images),
+        hardware=_hardware(sound),
         recipe=recipe_of(run.change.revision.commit, run.change.datasets, pipeline),
     )
 
 
-def metric_code(pipeline: Pipeline, benchmark_image: str = "") -> str:
-    """Names how metrics come about: the blocks that collect, declare and compute them."""
-    return _digest(pipeline.collect, pipeline.metrics, pipeline.benchmark, benchmark_image)
+def metric_code(pipeline: Pipeline, benchmark_images: Sequence[str] = ()) -> str:
+    """Names how metrics come about: the blocks that collect, declare and compute them, and the digests of the
+    images in which a benchmark computes them.
+    """
+    blocks = (pipeline.collect, pipeline.readings, pipeline.metrics, pipeline.benchmark)
+    return _digest(*blocks, benchmark_images)
 
 
 def recipe_of(commit: str, datasets: Iterable[DatasetVersion], pipeline: Pipeline) -> str:
@@ -90,7 +96,6 @@ def _digest(*parts: object) -> str:
 
 
 def _hardware(attempts: Sequence[Attempt]) -> str:
-    """The models that a run's replicates computed on; empty where any is not known."""
-    sound = [a for a in latest_tries(attempts) if a.state is AttemptState.SUCCEEDED]
-    models = {attempt.hardware for attempt in sound}
+    """The models that replicates computed on; empty where any is not known."""
+    models = {attempt.hardware for attempt in attempts}
     return "" if "" in models else " + ".join(sorted(models))

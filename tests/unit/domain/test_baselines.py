@@ -1,12 +1,25 @@
 """Which run a comparison is made with."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.baseline import BaselineSpec, Candidate, Chosen, Place, choose, parse_selector
+from orchestrator.domain.baseline import (
+    MOST_TOGETHER,
+    BaselineSpec,
+    Candidate,
+    Chosen,
+    Place,
+    choose,
+    parse_selector,
+    pooled,
+    since_rebase,
+    together,
+)
 from orchestrator.domain.metrics import Direction
 from tests.unit.domain.examples import measured
 
@@ -133,3 +146,112 @@ def test_a_mean_is_nan_when_any_replicate_is_and_none_without_any() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 9))
 def test_the_mean_of_equal_values_is_that_value(value: float, count: int) -> None:
     assert measured({"accuracy": (value,) * count}).mean("accuracy") == value
+
+
+def made(run_id: int, recipe: str, *values: float, again: bool = False, commit: str = "") -> Candidate:
+    """A run of a recipe."""
+    candidate = past(run_id, *values)
+    found = replace(candidate.measured, commit=commit or recipe)
+    return replace(candidate, measured=found, recipe=recipe, again=again)
+
+
+BEST = BaselineSpec("best", parse_selector("best"))
+CONFIRMED = BaselineSpec("best", parse_selector("best"), confirm=2)
+
+
+def ids(candidates: Sequence[Candidate]) -> list[int]:
+    return [c.measured.run_id for c in candidates]
+
+
+def best_id(spec: BaselineSpec, *history: Candidate) -> int:
+    found = choose(spec, history, "accuracy", Direction.HIGHER, {}, Place("e1")).candidate
+    assert found is not None
+    return found.measured.run_id
+
+
+def test_runs_of_one_recipe_are_taken_together_and_others_are_not() -> None:
+    history = (made(1, "x", 0.8), made(2, "y", 0.1), made(3, "x", 0.9, again=True))
+    assert ids(together(history[0], history, BEST)) == [1, 3]
+    assert pooled(together(history[0], history, BEST), history[0].measured).values == {"accuracy": (0.8, 0.9)}
+
+
+def test_runs_of_which_the_recipe_is_not_known_stand_alone() -> None:
+    history = (past(1, 0.8), past(2, 0.9))
+    assert ids(together(history[0], history, BEST)) == [1]
+
+
+def test_a_run_that_lacks_what_others_of_its_recipe_have_counts_as_nan() -> None:
+    both = measured({"accuracy": (0.8, 0.9), "loss": (0.1, 0.2)}, run_id=1)
+    one = replace(past(2), measured=measured({"loss": (0.3, 0.4, 0.5)}, run_id=2), recipe="x")
+    values = pooled([replace(past(1), measured=both, recipe="x"), one], both).values
+    assert values["loss"] == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert values["accuracy"][:2] == (0.8, 0.9)
+    assert len(values["accuracy"]) == 5
+    assert all(math.isnan(value) for value in values["accuracy"][2:])
+
+
+def test_of_very_many_runs_of_one_recipe_the_chosen_and_the_last_ones_count() -> None:
+    history = [made(n, "x", 0.8) for n in range(1, MOST_TOGETHER + 10)]
+    assert ids(together(history[0], history, BEST)) == [1, *range(10, MOST_TOGETHER + 10)]
+
+
+def test_one_lucky_run_is_not_better_than_many_that_are_nearly_as_good() -> None:
+    many = made(2, "y", 0.89, 0.9, 0.91, 0.9, 0.88, 0.92, 0.9, 0.9)
+    assert best_id(BEST, made(1, "x", 0.905), many) == 2
+
+
+def test_what_confirms_the_best_has_no_part_in_its_choice() -> None:
+    lucky, steady = made(1, "x", 0.95), made(2, "y", 0.9, 0.9, 0.9, 0.9)
+    fresh = made(3, "x", 0.1, 0.1, again=True)
+    assert best_id(CONFIRMED, lucky, steady, fresh) == 1
+    assert best_id(BEST, lucky, steady, fresh) == 2
+    assert ids(together(lucky, (lucky, steady, fresh), CONFIRMED)) == [3]
+    assert together(lucky, (lucky, steady), CONFIRMED) == ()
+
+
+def test_where_all_measured_again_the_first_ranks_and_the_others_confirm() -> None:
+    first, second = made(3, "x", 0.9, again=True), made(4, "x", 0.1, again=True)
+    assert best_id(CONFIRMED, made(1, "y", 0.5), first, second) == 3
+    assert ids(together(first, (first, second), CONFIRMED)) == [4]
+
+
+def test_a_rebaseline_leaves_what_measures_a_later_commit_again() -> None:
+    history = (
+        made(1, "x", 0.9),
+        made(2, "y", 0.8),
+        made(3, "x", 0.9, again=True),
+        made(4, "y", 0.8, again=True),
+    )
+    assert ids(since_rebase(history, 2)) == [2, 4]
+    assert since_rebase(history, 0) == list(history)
+
+
+@pytest.mark.parametrize("selector", ["last_deployed", "merge_base"])
+def test_the_run_that_baselines_begin_with_stands_in_where_there_is_none(selector: str) -> None:
+    history = (replace(made(1, "x", 0.9), deployed=True), made(2, "y", 0.8), made(3, "z", 0.8))
+    spec, place = BaselineSpec(selector, parse_selector(selector)), Place("e1", "x", "main")
+
+    def chosen_since(since: int) -> int:
+        found = choose(spec, history, "accuracy", Direction.HIGHER, {}, place, since).candidate
+        assert found is not None
+        return found.measured.run_id
+
+    assert (chosen_since(0), chosen_since(2)) == (1, 2)
+
+
+def test_a_merge_base_is_the_newest_run_of_that_commit_trained_before_measured_again() -> None:
+    spec, place = BaselineSpec("m", parse_selector("merge_base")), Place("e1", "c", "main")
+
+    def base_of(*history: Candidate) -> Chosen:
+        return choose(spec, history, "accuracy", Direction.HIGHER, {}, place)
+
+    trained, repeated = made(1, "x", 0.9, commit="c"), made(2, "y", 0.9, again=True, commit="c")
+    assert base_of(trained, repeated, made(3, "z", 0.9)) == Chosen(trained)
+    assert base_of(repeated, made(3, "z", 0.9)) == Chosen(repeated)
+    assert base_of(made(3, "z", 0.9)).why_none == "the commit c, where the branch left, has no eligible run"
+
+
+def test_an_unknown_default_branch_has_no_merge_base() -> None:
+    spec = BaselineSpec("m", parse_selector("merge_base"))
+    found = choose(spec, [past(1, 0.9)], "accuracy", Direction.HIGHER, {}, Place("e1"))
+    assert found == Chosen(None, "it is not known at which commit the branch left the default branch")

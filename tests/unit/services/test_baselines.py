@@ -11,9 +11,10 @@ from orchestrator.domain.baseline import BaselineSpec, parse_selector
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import CheckResult
-from orchestrator.domain.pipeline import DatasetSpec, Looks, Pipeline, SourceSpec
+from orchestrator.domain.pipeline import Benchmark, DatasetSpec, Looks, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Purpose, Reason, Run, RunState
 from orchestrator.services.baselines_now import baselines_now
+from orchestrator.services.measuring import keys_of
 from orchestrator.services.topping_up import TOPPING_UP, ToppingUp
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
@@ -114,6 +115,17 @@ def test_the_noise_on_another_cpu_is_another_noise(world: World) -> None:
     assert keys is not None
     assert keys.hardware == "Another CPU"
     assert ledger_of(world, second) == ()
+
+
+def test_a_benchmark_in_another_image_is_another_metric(world: World) -> None:
+    benchmark = Benchmark(("score",), ("accuracy",))
+    run = Line(world, "accuracy >= 0").push("a", accuracy=0.7)
+    definition = world.store.runs.definition(run.id)
+    (attempt,) = world.store.attempts.of_run(run.id)
+    other = replace(attempt, image_digest="sha256:other")
+    scored = replace(definition, benchmark=benchmark)
+    assert keys_of(run, scored, [attempt]).metric_code != keys_of(run, scored, [other]).metric_code
+    assert keys_of(run, definition, [attempt]) == keys_of(run, definition, [other])
 
 
 def test_a_branch_that_is_not_trusted_adds_nothing_to_the_noise(world: World) -> None:
