@@ -198,6 +198,7 @@ def _as_json(found: GatePlan) -> Json:
             "max_uses": budget.max_uses,
             "left": budget.left if budget.alpha is not None else None,
             "alpha": budget.alpha,
+            "used_up": budget.ended or None,
             "rows": [{"margin": margin, "rows": rows} for margin, rows in budget.rows],
         }
     return {"checks": checks, "holdout": holdout}

@@ -101,7 +101,8 @@ def compare(
 
     With a ledger, both sides and the ledger are one estimate of the noise; where the candidate's own noise is
     beyond the ledger's by an F test at VARIANCE_ALPHA, Welch's t takes its place and ``variance_increased``
-    is set; ``equal_noise`` takes it for granted instead that it is not. Without a ledger it is Student's t
+    is set; ``equal_noise`` takes it for granted instead that it is not. A ledger of no noise at all is left
+    out where there is some, which ``variance_increased`` tells as well. Without a ledger it is Student's t
     for as many replicates on either side, or for a single one on one side (which then lends the other's
     variance), else Welch's. Two single runs and no ledger: UNREPLICATED. Replicates, and a ledger if there
     is one, that do not vary at all: DETERMINISTIC.
@@ -119,6 +120,10 @@ def compare(
     if own == other == 0 and (ledger is None or ledger.sd == 0):
         replicated = k_c > 1 or k_b > 1 or ledger is not None
         return _point(gain, alpha, k_c, k_b, Method.DETERMINISTIC if replicated else Method.UNREPLICATED)
+    contradicted = ledger is not None and ledger.sd == 0
+    if contradicted:
+        # It knew of no noise at all, and there is some: it would make that look smaller.
+        ledger, bound = None, Bound(bound.looks, bound.alpha) if bound else None
     increased = ledger is not None and not equal_noise and _increased(own, k_c, ledger)
     ledger_df = ledger.df if ledger else 0
     known = (ledger.df * ledger.sd**2 if ledger else 0.0) + other
@@ -146,7 +151,7 @@ def compare(
         method,
         k_c,
         k_b,
-        increased,
+        increased or contradicted,
         ledger,
         len(bound.looks) if bound else 1,
     )
@@ -168,7 +173,7 @@ def compare_with_constant(
     if own == 0 and (ledger is None or ledger.sd == 0):
         replicated = n > 1 or ledger is not None
         return _point(gain, alpha, n, 0, Method.DETERMINISTIC if replicated else Method.UNREPLICATED)
-    increased = ledger is not None and _increased(own, n, ledger)
+    increased = ledger is not None and (ledger.sd == 0 or _increased(own, n, ledger))
     used = None if increased else ledger
     df = (used.df if used else 0) + n - 1
     sd = max(math.sqrt(((used.df * used.sd**2 if used else 0.0) + own) / df), resolution)
@@ -242,7 +247,7 @@ def _point(gain: float, alpha: float, k_c: int, k_b: int, method: Method) -> Int
 
 
 def _increased(own: float, k_c: int, ledger: Noise) -> bool:
-    if k_c < 2 or ledger.sd == 0:
+    if k_c < 2:
         return False
     return own / (k_c - 1) / ledger.sd**2 > f_quantile(1 - VARIANCE_ALPHA, k_c - 1, ledger.df)
 

@@ -61,7 +61,12 @@ def test_three_runs_against_eight_see_a_loss_of_two_sds_beyond_the_margin() -> N
 def test_five_runs_and_sequential_looks_see_more() -> None:
     assert proof(bounds("ledger_5v8"), -3, -1).failed >= 0.95
     assert proof(bounds("sequential"), -3, -1).failed >= 0.965
-    assert guard(bounds("sequential"), -1.5, 0).failed >= 0.55
+
+
+def test_a_guard_that_looks_on_catches_what_one_look_lets_pass() -> None:
+    lower, upper = bounds("sequential")
+    assert guard((lower, upper), -1.5, 0.5).failed == pytest.approx(0.55, abs=0.02)
+    assert guard((lower[:1], upper[:1]), -1.5, 0.5).failed == pytest.approx(0.23, abs=0.02)
 
 
 def test_proving_that_nothing_was_lost_is_dear() -> None:

@@ -16,6 +16,7 @@ from orchestrator.domain.statistics.bounds import (
     compare_with_constant,
     is_deterministic,
 )
+from orchestrator.domain.statistics.looks import Bound
 from orchestrator.domain.statistics.noise import Noise, pool
 
 THREE = [0.912, 0.908, 0.915]
@@ -113,6 +114,18 @@ def test_a_noisier_candidate_is_told_and_judged_by_its_own_noise() -> None:
     assert interval.sd == pytest.approx(stats.tstd(wild))
     assert interval.upper > 0.03
     assert not compare(wild, EIGHT, LEDGER, equal_noise=True).variance_increased
+
+
+def test_noise_where_the_ledger_knew_of_none_is_not_made_smaller_by_it() -> None:
+    silent = Noise(0.0, 30, 10)
+    for candidate, baseline in ((THREE, EIGHT), (THREE, OTHER_THREE), ([0.91] * 3, EIGHT), ([0.91], EIGHT)):
+        known, alone = compare(candidate, baseline, silent), compare(candidate, baseline)
+        assert (known.lower, known.upper) == (alone.lower, alone.upper)
+        assert known.variance_increased
+    constant = compare_with_constant(THREE, 0.9, silent)
+    assert constant.se == compare_with_constant(THREE, 0.9).se
+    looking = compare(THREE, EIGHT, silent, bound=Bound((3, 6), 0.05, 1.9))
+    assert looking.critical == compare(THREE, EIGHT, bound=Bound((3, 6), 0.05)).critical
 
 
 def test_the_variance_is_called_increased_from_the_f_quantile_on() -> None:
