@@ -9,12 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from orchestrator.config.data_places import check_data_places
 from orchestrator.config.database import holds_password
 from orchestrator.config.grants import check_grants
 from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.actions import DeployAction, EmailAction
 from orchestrator.config.models.common import Context, Model, is_loopback
-from orchestrator.config.models.dataset import FolderDataset
+from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.email import Email
 from orchestrator.config.models.orchestrator import OrchestratorFile
 from orchestrator.config.models.pipeline import PipelineFile
@@ -302,18 +303,11 @@ def _state_in_datasets(
     """The orchestrator's own state must not become a run's input, also not through a symlink."""
     if main.model is None:
         return
-    state = Path(os.path.realpath(main.model.storage.path))
-    holders: list[tuple[Document | None, Mapping[str, object]]] = [(main.document, main.model.datasets)]
+    holders: list[tuple[Document | None, Mapping[str, Dataset]]] = [(main.document, main.model.datasets)]
     holders += [(file.document, file.model.datasets) for file in pipelines if file.model is not None]
     for document, datasets in holders:
-        for name, dataset in datasets.items():
-            if document is None or not isinstance(dataset, FolderDataset):
-                continue
-            real = Path(os.path.realpath(dataset.path))
-            if real.is_relative_to(state) or state.is_relative_to(real):
-                message = f"{dataset.path} holds the orchestrator's own state, or lies in it ({state})"
-                expected = "a folder apart from storage.path"
-                yield document.problem(("datasets", name, "path"), message, expected)
+        if document is not None:
+            yield from check_data_places(document, datasets, main.model.storage.path)
 
 
 def _retained(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:

@@ -42,6 +42,31 @@ def test_the_orchestrators_own_state_is_no_dataset(folder: ConfigFolder, path: s
 
 
 @pytest.mark.parametrize(
+    "form",
+    [
+        "{{dvc: a.dvc, repository: {place}}}",
+        "{{dvc: a.dvc, repository: ../code, remote: {place}}}",
+        "{{sql: 'sqlite:///{place}/db.sqlite', query: SELECT 1}}",
+    ],
+)
+def test_data_that_dvc_or_sqlite_has_lie_in_no_folder_of_the_system_or_of_the_orchestrator(
+    folder: ConfigFolder, form: str
+) -> None:
+    (folder.root / "var").mkdir(exist_ok=True)
+    (folder.root / "code").mkdir()
+    (folder.root / "link").symlink_to("var")
+    for place, told in (
+        (f"{folder.root}/var", "holds the orchestrator's own state, or lies in it"),
+        (f"{folder.root}/link", "holds the orchestrator's own state, or lies in it"),
+        ("/etc", "belongs to the system"),
+    ):
+        problems = folder.problems_with(f"datasets: {{d: {form.format(place=place)}}}\n")
+        assert [problem for problem in problems if told in problem and problem.startswith("4:")], problems
+    problems = folder.problems_with(f"datasets: {{d: {form.format(place=folder.root / 'code')}}}\n")
+    assert not [problem for problem in problems if "own state" in problem or "belongs" in problem]
+
+
+@pytest.mark.parametrize(
     "key", ["volumes", "binds", "privileged", "cap_add", "devices", "mounts", "security_opt"]
 )
 def test_a_runner_has_no_key_that_opens_the_host(folder: ConfigFolder, key: str) -> None:

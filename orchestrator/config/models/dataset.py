@@ -107,15 +107,12 @@ def _no_remote_data(value: Plain) -> Plain:
     return value
 
 
-def _dataset_path(value: Path) -> Path:
-    real = Path(os.path.realpath(value))
-    for candidate in (value, real):
+def systems_own(path: Path) -> Path | None:
+    """The place that a path means, where that belongs to the system; also through a link."""
+    for candidate in (path, Path(os.path.realpath(path))):
         if candidate == Path("/") or any(candidate.is_relative_to(folder) for folder in _PRIVATE):
-            raise wrong(
-                f"{candidate} belongs to the system, and its content would be given to every run",
-                "a folder that holds nothing but data",
-            )
-    return value
+            return candidate
+    return None
 
 
 class FolderDataset(_Files):
@@ -131,7 +128,11 @@ class FolderDataset(_Files):
 
     @model_validator(mode="after")
     def _nothing_of_the_system(self) -> FolderDataset:
-        _dataset_path(self.path)
+        if (found := systems_own(self.path)) is not None:
+            raise wrong(
+                f"{found} belongs to the system, and its content would be given to every run",
+                "a folder that holds nothing but data",
+            )
         return self
 
 
