@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 RESAMPLES: Final = 1000
 _FEWEST_RESAMPLES: Final = 200
-_MOST_DRAWN: Final = 60_000_000
-"""Rows times models times resamples: what a bootstrap may cost, in the order of two seconds."""
+_MOST_DRAWN: Final = 20_000_000
+"""Rows times models times resamples: what a bootstrap may cost, in the order of a second."""
 _CHUNK: Final = 2_000_000
 """Weights that are in memory at once."""
 
