@@ -54,6 +54,7 @@ def site_of(app: Application, service: Service) -> FastAPI:
         lambda: service.healthy,
         standing,
         overview=glance,
+        content=app.blobs.open,
     )
     site = create_app(pages, _names(app))
     if (hooks := webhooks_of(app, service)) is not None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import BinaryIO
 
 import jinja2
 from fastapi import FastAPI, Request
-from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
@@ -25,6 +24,7 @@ from orchestrator.ports.world import LogFiles, Renderer
 from orchestrator.services.overview import Overview, PipelineView
 from orchestrator.services.readiness import Readiness
 from orchestrator.services.report import ReportBuilder
+from orchestrator.web.charts import RunId, add_charts, has_charts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED = 50
@@ -40,8 +40,6 @@ _TONES = {
     RunState.ERRORED: "trouble",
     RunState.CANCELLED: "quiet",
 }
-RunId = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
-"""A run's number in a path, as large as the database can hold."""
 # Pages hold no script and load nothing; the report's styles are inline because mail programs want them so.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
@@ -51,6 +49,10 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+def _nothing_stored(sha256: str) -> BinaryIO:
+    raise NotFound(f"nothing is stored under {sha256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Pages:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     overview: Callable[[], Overview] = lambda: Overview((), ())
     """Where all pipelines stand."""
+    content: Callable[[str], BinaryIO] = _nothing_stored
+    """What is stored under a hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,16 @@ def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
         if host not in allowed_hosts:
             return PlainTextResponse("this server does not answer under that name\n", 421, headers=_HEADERS)
         response: Response = await call_next(request)  # type: ignore[misc]  # Starlette's own type is opaque
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            # A plot's file has stricter ones of its own.
+            response.headers.setdefault(name, value)
         return response
 
     templates = _templates()
     _add_errors(app, templates)
     _add_health(app, pages)
     _add_pages(app, pages, templates)
+    add_charts(app, pages.store, pages.content, templates)
     return app
 
 
@@ -179,7 +186,10 @@ def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> Non
         report = pages.reports.build(run, started=not run.state.final)
         if not run.state.final:
             report = replace(report, standing=tuple(pages.standing(run)))
-        return HTMLResponse(pages.renderer.page(report, {"All runs": "/", "Log": f"/runs/{run.id}/log"}))
+        links = {"All runs": "/", "Log": f"/runs/{run.id}/log"}
+        if has_charts(pages.store, run):
+            links["Charts"] = f"/runs/{run.id}/charts"
+        return HTMLResponse(pages.renderer.page(report, links))
 
     @app.get("/runs/{run_id}/log")
     def log(run_id: RunId) -> Response:
