@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from orchestrator.domain.collected import Reading
+from orchestrator.domain.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ class Collectors(Protocol):
 
     def check(self, pattern: str) -> None:
         """Raises InvalidInput for a pattern that cannot be searched for."""
+
+    def predictions(self, file: LeftFile) -> Predictions:
+        """A file with a prediction for each row: CSV, TSV, JSON lines or Parquet. Raises InvalidInput."""
 
     def search(self, file: LeftFile, pattern: str) -> Reading:
         """The numbers that the named groups of a regular expression find in a text, line by line.

@@ -9,7 +9,18 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.benchmarks import collect, commands, detect, dispatch, gates, logs, looks, masking, remote, retention
+from tests.benchmarks import (
+    collect,
+    commands,
+    detect,
+    dispatch,
+    gates,
+    logs,
+    looks,
+    masking,
+    remote,
+    retention,
+)
 from tests.benchmarks.harness import Figures, Parameters
 
 BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {

@@ -14,11 +14,13 @@ from orchestrator.adapters.collectors.junit import read_junit
 from orchestrator.adapters.collectors.mlflow_db import read_database
 from orchestrator.adapters.collectors.plain import kind_of, load_mapping, read_plain
 from orchestrator.adapters.collectors.plots import kind_of_plot, read_plots
+from orchestrator.adapters.collectors.predictions import read_predictions
 from orchestrator.adapters.collectors.shapes import read_shaped
 from orchestrator.adapters.collectors.tables import read_table
 from orchestrator.adapters.collectors.text import compiled, read_printed, search_text
 from orchestrator.domain.collected import Reading
 from orchestrator.domain.errors import InvalidInput
+from orchestrator.domain.predictions import Predictions
 from orchestrator.ports.collecting import Claim, LeftFile
 
 LAYOUTS: Final = (
@@ -125,6 +127,10 @@ class FormatReaders:
     def check(self, pattern: str) -> None:
         """Raises InvalidInput for a pattern that cannot be searched for."""
         compiled(pattern)
+
+    def predictions(self, file: LeftFile) -> Predictions:
+        """A file with a prediction for each row."""
+        return read_predictions(file)
 
     def search(self, file: LeftFile, pattern: str) -> Reading:
         """A text's numbers by a pattern."""
