@@ -83,6 +83,8 @@ class StatusTeller:
         self._lock = threading.Lock()
         self._noted: dict[tuple[str, str], tuple[SourceSpec, tuple[str, ...]]] = {}
         self._configurations: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._repositories: dict[int, str] = {}
+        """Of the runs that owe marks to commits of repositories that are left alone."""
 
     def tick(self, stopping: threading.Event) -> int:
         """Tell what is due now, until it is to stop; how much that was."""
@@ -90,6 +92,8 @@ class StatusTeller:
             return 0
         done = self._tell_configurations(self._forge)
         due = self._store.statuses.due(self._clock.now())
+        runs = {owed.run_id for owed in due}
+        self._repositories = {run: name for run, name in self._repositories.items() if run in runs}
         # What failed before comes last, so that one commit which a forge does not take holds up no other.
         for owed in sorted(due, key=lambda each: each.tries):
             if stopping.is_set():
@@ -141,10 +145,14 @@ class StatusTeller:
         return done
 
     def _tell(self, forge: Forge, owed: OwedStatus) -> int:
+        # A forge may be left alone for long, with hundreds of runs that owe it something.
+        if self._leaves_alone(self._repositories.get(owed.run_id, "")):
+            return 0
         run = self._store.runs.get(owed.run_id)
         source = self._store.runs.definition(run.id).source_named(run.change.revision.source)
         now = self._clock.now()
         if source is not None and self._is_left_alone(source):
+            self._repositories[run.id] = source.github
             return 0
         claimed = self._store.statuses.claim(owed, now, now + _CLAIM)
         if claimed is None:
@@ -176,7 +184,10 @@ class StatusTeller:
             self._store.statuses.postpone(claimed, until, str(error))
 
     def _is_left_alone(self, source: SourceSpec) -> bool:
-        trouble = self._troubles.get(source.github)
+        return self._leaves_alone(source.github)
+
+    def _leaves_alone(self, repository: str) -> bool:
+        trouble = self._troubles.get(repository)
         return trouble is not None and self._clock.now() < trouble.until
 
     def _trouble(self, source: SourceSpec, error: SourceUnavailable) -> datetime:

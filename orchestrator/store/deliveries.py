@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, exists, or_, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.ports.hooks import CommentSeen
 from orchestrator.ports.records import CommentMove
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import ChangeRow, DeliveryRow
+from orchestrator.store.tables import DeliveryRow
 from orchestrator.store.transitions import Once, TooLate, changed
 
 _COMMENT: Final = "comment:"
 _WAITS: Final = "comment waits"
 _DEALT_WITH: Final = "comment dealt with"
+_HEEDED: Final = "comment heeded"
 _ROW = Once(DeliveryRow)
 _COMMENTS = (
     select(DeliveryRow.id, DeliveryRow.repository, DeliveryRow.received_at)
@@ -72,13 +73,21 @@ class SqlDeliveries:
             return changed(session, old)
 
 
-def heed_comment(session: Session, pipeline: str, move: CommentMove) -> str:
-    """The key of the change that a comment asks for; TooLate when it was made already."""
-    key = f"comment {move.comment}"
-    same = or_(ChangeRow.key == key, ChangeRow.key.startswith(f"{key} + ", autoescape=True))
-    if session.scalar(select(exists().where(ChangeRow.pipeline == pipeline, same))):
-        raise TooLate
-    return key
+def heed_comment(session: Session, pipeline: str, move: CommentMove, at: datetime) -> str:
+    """The key of the change that a comment asks for; TooLate when it was made already.
+
+    It is written down as what was taken, which is remembered for longer than comments are obeyed.
+    """
+    _add_new(
+        session,
+        {
+            "id": f"{_COMMENT}{move.comment} {pipeline}",
+            "event": _HEEDED,
+            "repository": "",
+            "received_at": at,
+        },
+    )
+    return f"comment {move.comment}"
 
 
 def _add_new(session: Session, values: Mapping[str, object]) -> None:

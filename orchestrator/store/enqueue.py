@@ -97,7 +97,7 @@ def apply_moves(session: Session, pipeline: str, moves: Sequence[Move], at: date
     The key names each move by its count, so that a commit that comes back is a change of its own.
     """
     # One order for everybody: two servers with the same moves wait for each other instead of both failing.
-    parts = [_apply(session, pipeline, move) for move in sorted(moves, key=_order)]
+    parts = [_apply(session, pipeline, move, at) for move in sorted(moves, key=_order)]
     key = " + ".join(part for part in parts if part)
     for move in moves:
         if isinstance(move, HeadMove) and move.new is None and move.branch.startswith(PULLS):
@@ -120,10 +120,10 @@ def _order(move: Move) -> tuple[str, str, str]:
             return ("data", move.dataset, "")
 
 
-def _apply(session: Session, pipeline: str, move: Move) -> str:
+def _apply(session: Session, pipeline: str, move: Move, at: datetime) -> str:
     match move:
         case CommentMove():
-            return heed_comment(session, pipeline, move)
+            return heed_comment(session, pipeline, move, at)
         case UpstreamMove():
             return follow_run(session, pipeline, move)
         case ScheduleMove():

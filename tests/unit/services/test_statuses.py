@@ -245,6 +245,31 @@ def test_a_result_that_nobody_takes_for_two_days_is_given_up(
     assert "given up" in world.store.journal.of_run(run.id)[-1].reason
 
 
+def test_runs_of_a_repository_that_is_left_alone_are_not_read_again_and_again(
+    world: World, forge: FakeForge, teller: Teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in ("first", "second", "third"):
+        enqueued(world, word)
+    forge.faults["set_status"] = [SourceRefused("the token was revoked")]
+    teller.told()
+    read: list[int] = []
+    get = world.store.runs.get
+
+    def counted(run_id: int) -> Run:
+        read.append(run_id)
+        return get(run_id)
+
+    monkeypatch.setattr(world.store.runs, "get", counted)
+    world.clock.advance(5)
+    teller.told()
+    first = list(read)
+    world.clock.advance(5)
+    teller.told()
+    assert read == first
+    world.clock.advance(600)
+    assert teller.told() == 3
+
+
 def test_two_servers_tell_a_state_once(world: World, forge: FakeForge) -> None:
     enqueued(world)
     owed = world.store.statuses.due(world.clock.now())

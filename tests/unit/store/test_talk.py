@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from orchestrator.domain.change import PullRequest
 from orchestrator.domain.errors import NotFound
@@ -211,6 +212,17 @@ def test_a_comment_makes_one_run_of_each_pipeline(store: SqlStore) -> None:
     both = (asked, head(None, "d" * 40))
     assert store.runs.enqueue(approved, both, "wine", AT) is None
     assert store.detection.heads("wine", "code") == {}
+    assert store.runs.enqueue(approved, (CommentMove(98), head(None, "e" * 40)), "wine", AT) is not None
+    assert store.runs.enqueue(approved, (CommentMove(98),), "wine", AT) is None, "with whatever it was seen"
+
+
+def test_whether_a_comment_was_heeded_is_asked_of_an_index(store: SqlStore) -> None:
+    statements: list[str] = []
+    engine = store._database._engine
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    made = store.runs.enqueue(replace(waiting(), needs_approval=False), (CommentMove(99),), "wine", AT)
+    assert made is not None
+    assert [statement for statement in statements if "LIKE" in statement] == []
 
 
 def test_an_attempt_of_a_run_that_was_approved_can_be_claimed(store: SqlStore) -> None:
