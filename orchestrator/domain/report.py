@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.collected import Param, Plot
+from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.gate import CheckResult
 from orchestrator.domain.metrics import format_compared, format_difference, format_value
 from orchestrator.domain.run import Run, RunState
@@ -162,6 +164,10 @@ class Report:
     trend: Trend | None = None
     approved_by: str = ""
     """Who let it go, when it waited for somebody."""
+    series: tuple[SeriesFacts, ...] = ()
+    """What its metrics came to on the way, of the replicate whose artifacts are listed."""
+    params: tuple[Param, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
     @property
     def label(self) -> str:

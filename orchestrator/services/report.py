@@ -59,6 +59,7 @@ class ReportBuilder:
         tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
         chosen = representative(attempts)
         artifacts = self._store.attempts.artifacts(chosen.id) if chosen else ()
+        findings = self._store.findings
         deployments = self._deployments(run, releasing)
         previous = self._store.runs.previous_state(run)
         return Report(
@@ -84,6 +85,9 @@ class ReportBuilder:
             host=", ".join(sorted({a.host for a in attempts if a.host})),
             url=f"{self._url}/runs/{run.id}" if self._url else "",
             approved_by=self._approved_by(run),
+            series=tuple(findings.series_facts(chosen.id) if chosen else ()),
+            params=tuple(findings.params(chosen.id) if chosen else ()),
+            plots=tuple(findings.plots(chosen.id) if chosen else ()),
         )
 
     def _approved_by(self, run: Run) -> str:
