@@ -28,5 +28,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def shortened(text: str, length: int) -> str:
     """A text on one line with at most that many characters."""
-    line = clean(text).strip()
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+    return cut(clean(text).strip(), length)
+
+
+def cut(text: str, length: int) -> str:
+    """At most that many characters of a text, and that it was cut."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

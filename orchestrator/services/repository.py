@@ -71,7 +71,6 @@ class RepositoryPipelines:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Defined] = OrderedDict()
         self._told: dict[str, tuple[str, tuple[str, ...]]] = {}
-        self._now: Mapping[str, Pipeline] = {}
         self._branches: Mapping[str, str] = {}
         self._seen: tuple[tuple[tuple[str, str], ...], Mapping[str, Pipeline], tuple[str, ...]] | None = None
         """The heads of the last look, with what it found: nothing is asked anew while none of them moves."""
@@ -79,7 +78,8 @@ class RepositoryPipelines:
     @property
     def now(self) -> Mapping[str, Pipeline]:
         """The pipelines that the last look found, by name."""
-        return self._now
+        with self._lock:
+            return {} if self._seen is None else self._seen[1]
 
     def look(self, refs: Refs | None = None) -> tuple[Mapping[str, Pipeline], tuple[str, ...]]:
         """The pipelines of all watched branches by name, and what is wrong with their files.
@@ -115,7 +115,6 @@ class RepositoryPipelines:
             wrong.append(f"no watched branch of {self.source.location} has a file {self._file}")
         with self._lock:
             self._seen = heads, found, tuple(wrong)
-            self._now = found
         return found, tuple(wrong)
 
     def refs(self) -> Refs:

@@ -8,7 +8,6 @@ import hmac
 import json
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,6 +30,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.pace import LONGEST_ASKED
 from orchestrator.domain.run import Run
+from orchestrator.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ LONGEST_REASON: Final = 500
 SHORTEST_TOKEN: Final = 16
 _AT_ONCE: Final = 4
 _SECONDS: Final = 10.0
-_BETWEEN_WARNINGS: Final = 60.0
 _KEYS: Final = ("ref", "reason")
 _CLOSE: Final = {"Connection": "close"}
 
@@ -55,15 +54,9 @@ class Triggers:
     start: Callable[[str, str | None, str], Run | float]
     url: Callable[[Run], str]
     mask: Callable[[str], str]
-    _warned: float = field(default=float("-inf"), init=False)
-
-    def refuse(self, request: Request) -> None:
-        """Say in the log that somebody showed a wrong token, but not again and again."""
-        now = time.monotonic()
-        if now - self._warned >= _BETWEEN_WARNINGS:
-            self._warned = now
-            sender = request.client.host if request.client else "unknown"
-            log.warning("a request to start a run was refused for its token (sender: %s)", sender)
+    refusals: Refusals = field(
+        default_factory=lambda: Refusals("a request to start a run was refused for its token"), init=False
+    )
 
 
 class _Unusable(Exception):
@@ -103,7 +96,7 @@ def _refused(request: Request, triggers: Triggers) -> Response | None:
         return _told("the token is too short here to be of use", 503, _CLOSE)
     # Of equal length, whatever is shown: the time that this takes tells nothing of the right one.
     if not hmac.compare_digest(_digest(shown.strip()), _digest(right)):
-        triggers.refuse(request)
+        triggers.refusals.tell(request)
         return _told(
             "the token is wrong", 401, {"WWW-Authenticate": 'Bearer error="invalid_token"', **_CLOSE}
         )

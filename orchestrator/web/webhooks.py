@@ -9,7 +9,6 @@ import ipaddress
 import json
 import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from orchestrator.domain.errors import SecretMissing
 from orchestrator.services.hooks import Delivery, Taking
+from orchestrator.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ _OF_AN_ADDRESS = 16
 """Places that one address may take, so that whoever sends slowly leaves some to others."""
 _USUAL_SECONDS = 5.0
 _LARGE_SECONDS = 30.0
-_BETWEEN_WARNINGS = 60.0
+_WRONG = (
+    "a webhook with a wrong signature was refused; the secret of the webhook on GitHub and "
+    "github.webhook_secret must be the same"
+)
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _EVENT = re.compile(r"[a-z_]{1,64}")
@@ -55,18 +58,7 @@ class Webhooks:
 
     secret: Callable[[], str]
     receive: Callable[[Delivery], Taking]
-    _warned: float = field(default=float("-inf"), init=False)
-
-    def refuse(self, request: Request) -> None:
-        """Say in the log that somebody sent a wrong signature, but not again and again."""
-        now = time.monotonic()
-        if now - self._warned >= _BETWEEN_WARNINGS:
-            self._warned = now
-            log.warning(
-                "a webhook with a wrong signature was refused; the secret of the webhook on GitHub and "
-                "github.webhook_secret must be the same (sender: %s)",
-                request.client.host if request.client else "unknown",
-            )
+    refusals: Refusals = field(default_factory=lambda: Refusals(_WRONG), init=False)
 
 
 class _Unusable(Exception):
@@ -163,7 +155,7 @@ async def _take(request: Request, hooks: Webhooks, seconds: float) -> Response:
         log.error("webhooks cannot be checked: github.webhook_secret is empty")
         return _told("the webhook's secret is empty here", 503)
     if not await run_in_threadpool(_is_signed, body, secret, request.headers["x-hub-signature-256"]):
-        hooks.refuse(request)
+        hooks.refusals.tell(request)
         return _told("the signature is wrong", 401)
     try:
         delivery = await run_in_threadpool(_delivery, request, body)

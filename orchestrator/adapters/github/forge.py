@@ -16,6 +16,7 @@ from orchestrator.adapters.github.reading import Json, at, items_of, moment_at, 
 from orchestrator.adapters.github.trouble import reaching, refusal
 from orchestrator.domain.change import PullRequest, Refs
 from orchestrator.domain.errors import NotFound, SecretMissing, SourceRefused
+from orchestrator.domain.markdown import cut
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.ports.forge import Comment, CommitStatus, Quota
 from orchestrator.ports.world import Clock
@@ -126,7 +127,7 @@ class GitHub:
 
     def comment(self, source: SourceSpec, number: int, text: str) -> None:
         """Answer under a pull request."""
-        body = marks.shortened(text, COMMENT_LENGTH)
+        body = cut(text, COMMENT_LENGTH)
         self._client(source).post(source.github, f"{_path(source)}/issues/{number}/comments", {"body": body})
 
     def quota(self, source: SourceSpec) -> Quota | None:

@@ -7,6 +7,7 @@ from typing import Final
 from orchestrator.adapters.github.client import Client
 from orchestrator.adapters.github.reading import Json, at, items_of, number_at
 from orchestrator.adapters.github.trouble import reaching
+from orchestrator.domain.markdown import cut
 from orchestrator.ports.forge import CommitStatus, Mark
 
 DESCRIPTION_LENGTH: Final = 140
@@ -35,7 +36,7 @@ def set_status(client: Client, what: str, repository: str, status: CommitStatus)
     content: dict[str, Json] = {
         "state": _STATES[status.mark],
         "context": status.context,
-        "description": shortened(status.text, DESCRIPTION_LENGTH),
+        "description": cut(status.text, DESCRIPTION_LENGTH),
     }
     if status.url:
         content["target_url"] = status.url
@@ -52,8 +53,8 @@ def set_check(client: Client, what: str, repository: str, status: CommitStatus, 
     content: dict[str, Json] = {
         "name": status.context,
         "output": {
-            "title": shortened(status.text, DESCRIPTION_LENGTH) or status.mark.value,
-            "summary": shortened(status.details or status.text or status.mark.value, DETAILS_LENGTH),
+            "title": cut(status.text, DESCRIPTION_LENGTH) or status.mark.value,
+            "summary": cut(status.details or status.text or status.mark.value, DETAILS_LENGTH),
         },
     }
     if status.url:
@@ -85,8 +86,3 @@ def _present(client: Client, what: str, repository: str, status: CommitStatus, a
         if not ours:
             return "", False
         return str(number_at(ours[0], "id")), at(ours[0], "status") == "completed"
-
-
-def shortened(text: str, most: int) -> str:
-    """The beginning of a text that is too long, and that it was cut."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

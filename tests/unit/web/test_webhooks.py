@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from orchestrator.domain.errors import SecretMissing, StoreUnavailable
 from orchestrator.services.hooks import Delivery, Taking
-from orchestrator.web import webhooks
+from orchestrator.web import refusals, webhooks
 from orchestrator.web.webhooks import Webhooks, add_webhooks
 
 SECRET = "the secret of acme/wine"
@@ -321,7 +321,7 @@ def test_a_wrong_signature_is_told_in_the_log_once_and_without_secrets(
     body = body_of(PUSH)
     for _ in range(5):
         endpoint.send(body, signed(body, secret="wrong"))
-    told = [record.getMessage() for record in caplog.records if record.name == webhooks.__name__]
+    told = [record.getMessage() for record in caplog.records if record.name == refusals.__name__]
     assert len(told) == 1
     assert "wrong signature" in told[0]
     assert SECRET not in caplog.text
