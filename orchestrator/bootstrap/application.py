@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from email.utils import parseaddr
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +18,8 @@ from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.locks import FolderLocks
 from orchestrator.adapters.process import LocalProcesses, SystemClock
-from orchestrator.adapters.sftp import ConfiguredServers, SshServer
-from orchestrator.bootstrap.configured import host_of, pipeline_of, runner_of
+from orchestrator.adapters.sftp import ConfiguredServers
+from orchestrator.bootstrap.configured import pipeline_of, runner_of
 from orchestrator.bootstrap.masked import MaskedForge, MaskedRenderer, MaskedSources
 from orchestrator.bootstrap.secrets import ConfiguredSecrets, key_file
 from orchestrator.config.load import Configuration
@@ -52,24 +51,18 @@ from orchestrator.services import naming
 from orchestrator.services.act import Actor
 from orchestrator.services.approve import Approver
 from orchestrator.services.base_image import BaseImage
-from orchestrator.services.benchmark import Benchmarks
-from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.choose import Chooser
-from orchestrator.services.collect import OutputCollector
-from orchestrator.services.deploy import Deployer
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher, ProgressFor, log_progress
 from orchestrator.services.evaluate import Evaluator
-from orchestrator.services.execute import ExecutionPorts
 from orchestrator.services.fleet import ByName, Fleet
 from orchestrator.services.gpus import Gpus
-from orchestrator.services.hardware import Hardware
 from orchestrator.services.images import Images
-from orchestrator.services.networks import Networks, dismiss
+from orchestrator.services.networks import Networks
 from orchestrator.services.plan import Planner
-from orchestrator.services.prepare import Preparer
+from orchestrator.services.predictions import RowReader
 from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
-from orchestrator.services.recover import forget_checkpoints, welcome
+from orchestrator.services.recover import welcome
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.repository import RepositoryPipelines
 from orchestrator.services.reproduce import Reproducer
@@ -77,7 +70,6 @@ from orchestrator.services.room import Room
 from orchestrator.services.staging import Stager
 from orchestrator.services.statuses import StatusTeller
 from orchestrator.services.supply import ImageSupply
-from orchestrator.services.topping_up import ToppingUp
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -197,34 +189,9 @@ class Application:
     @cached_property
     def fleet(self) -> Fleet:
         """The execution hosts and their engines, as they are at each look."""
-        from orchestrator.adapters.docker.engine import DockerEngine
-        from orchestrator.bootstrap.registries import logins_of
+        from orchestrator.bootstrap.hosts import fleet_of
 
-        logins = logins_of(self.config, self.secrets.value)
-
-        def connect(host: HostSpec) -> Engine:
-            way = None if host.ssh is None else self.links.link(host)
-            return DockerEngine(host.engine, self.store.instance, logins=logins, way=way)
-
-        configured = [host_of(name, host) for name, host in self.config.orchestrator.hosts.items()]
-        return Fleet(
-            configured,
-            lambda: self.store,
-            self.clock,
-            connect,
-            self._leave,
-            lambda host: self.links.part(host),
-        )
-
-    def _leave(self, host: str, engine: Engine) -> Callable[[], None]:
-        """How to remove what was kept for runs on a host that is no longer used."""
-        forget = self.links.detach(host)
-
-        def end() -> None:
-            dismiss(self.store, {host: engine})
-            forget()
-
-        return end
+        return fleet_of(self)
 
     @cached_property
     def links(self) -> SshLinks:
@@ -447,7 +414,10 @@ class Application:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Judges runs."""
-        return Evaluator(self.store, self.clock, self.sources)
+        from orchestrator.adapters.collectors import format_readers
+
+        rows = RowReader(self.store, self.blobs, format_readers())
+        return Evaluator(self.store, self.clock, self.sources, rows)
 
     @cached_property
     def images(self) -> Images:
@@ -507,41 +477,9 @@ class Application:
         progress_for: ProgressFor = log_progress,
     ) -> Dispatcher:
         """Executes attempts of the runs that are wanted."""
-        from orchestrator.adapters.collectors import format_readers
+        from orchestrator.bootstrap.executing import dispatcher_of
 
-        preparer = Preparer(
-            self.store,
-            self.sources,
-            self.stager,
-            self.images,
-            self.supply,
-            self.networks,
-            self.gpus,
-            self.scratch,
-        )
-        outputs = OutputCollector(self.blobs, format_readers())
-        ports = ExecutionPorts(
-            store=self.store,
-            preparer=preparer,
-            networks=self.networks,
-            gpus=self.gpus,
-            outputs=outputs,
-            benchmarks=Benchmarks(preparer, outputs, self.blobs, self.gpus, self.clock, self.scratch),
-            logs=self.logs,
-            secrets=self.secrets,
-            clock=self.clock,
-            reach=self.watched,
-            hosts=ByName(self.fleet.known),
-            checkpoints=Checkpoints(self.store, self.checkpoints, self.room.state_lacks),
-            hardware=Hardware(self.clock),
-            full=self.room.full,
-            where=self.room.where,
-        )
-        self.room.loud = True
-        self.gpus.patient = False
-        return Dispatcher(
-            ports, self.chooser(self.watched), self.engines, self.processes, progress_for, wake, wants
-        )
+        return dispatcher_of(self, wake, wants, progress_for)
 
     def actor(
         self,
@@ -550,49 +488,16 @@ class Application:
         progress: ProgressSink = lambda event: None,
     ) -> Actor:
         """Carries out actions of the runs that are wanted."""
-        deployer = Deployer(
-            self.store,
-            self.blobs,
-            self.datasets,
-            self.deployment_servers,
-            self.reports,
-            self.renderer,
-            self.clock,
-            progress,
-        )
-        email = self.config.orchestrator.email
-        domain = parseaddr(email.sender)[1].rpartition("@")[2] if email else "localhost"
-        return Actor(
-            self.store,
-            deployer,
-            self.reports,
-            self.renderer,
-            self.mailer,
-            self.clock,
-            self.processes.this(),
-            domain,
-            stopping,
-            wants,
-        )
+        from orchestrator.bootstrap.acting import actor_of
+
+        return actor_of(self, stopping, wants, progress)
 
     @cached_property
     def deployment_servers(self) -> ConfiguredServers:
         """The servers that models are deployed to."""
-        servers = {}
-        for name, server in self.config.orchestrator.servers.items():
-            ssh = server.ssh
-            servers[name] = SshServer(
-                name=name,
-                hostname=ssh.hostname,
-                user=ssh.user,
-                path=server.path,
-                port=ssh.port,
-                identity_file=Path(ssh.identity_file) if ssh.identity_file else None,
-                host_key=ssh.host_key,
-                known_hosts=Path(ssh.known_hosts) if ssh.known_hosts else None,
-                keep=server.keep,
-            )
-        return ConfiguredServers(servers, f"orchestrator {self.store.instance[:8]}")
+        from orchestrator.bootstrap.acting import servers_of
+
+        return servers_of(self)
 
     @cached_property
     def retainer(self) -> Retainer:
@@ -613,53 +518,9 @@ class Application:
 
         ``url`` is where it answers.
         """
-        from orchestrator.bootstrap.hooks import forge_talk_of
-        from orchestrator.bootstrap.hostsfile import HostsFile
-        from orchestrator.bootstrap.watching import watcher_of
-        from orchestrator.scheduler import Service
-        from orchestrator.services.retain_tick import RetainTick
+        from orchestrator.bootstrap.serving import service_of
 
-        stopping = threading.Event()
-        self.secrets.learn()
-        self.secrets.warn()
-        service: Service
-
-        def wake() -> None:
-            service.wake()
-
-        watcher = watcher_of(self, wake)
-        service = Service(
-            store=self.store,
-            clock=self.clock,
-            engines=self.engines,
-            watcher=watcher,
-            dispatcher=self.dispatcher(wake),
-            evaluator=self.evaluator,
-            actor=self.actor(stopping),
-            stopping=stopping,
-            owner=self.processes.this(),
-            url=url,
-            reach=self.watched,
-            tidy=lambda: forget_checkpoints(self.store, self.checkpoints),
-            look_at_hosts=HostsFile(
-                self.config.base,
-                self.config.orchestrator,
-                self.fleet,
-                self.store.journal,
-                self.clock,
-                wake,
-            ).look,
-            retain=RetainTick(
-                self.retainer,
-                self.config.orchestrator.retention.every,
-                self.clock,
-                self.processes.this(),
-                stopping,
-            ),
-            talk_to_forge=forge_talk_of(self, stopping),
-            top_up=ToppingUp(self.store, lambda: self.known_pipelines.values(), self.hosts, self.clock).tick,
-        )
-        return service
+        return service_of(self, url)
 
     def web(self, service: Service) -> FastAPI:
         """The web application of a service."""

@@ -28,6 +28,7 @@ from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
 from orchestrator.services.judging import context_of
 from orchestrator.services.measuring import measured
+from orchestrator.services.predictions import RowReader
 from orchestrator.services.references import References, Waiting
 from orchestrator.services.reproduce import Reproducer
 
@@ -72,12 +73,19 @@ def actions_for(
 class Evaluator:
     """Moves unfinished runs on. One thread."""
 
-    def __init__(self, store: Store, clock: Clock, sources: SourceControl | None = None) -> None:
-        """``sources`` tell where branches left the default branch."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        sources: SourceControl | None = None,
+        rows: RowReader | None = None,
+    ) -> None:
+        """``sources`` tell where branches left the default branch, ``rows`` brings predictions together."""
         self._store = store
         self._clock = clock
         self._references = References(store, clock, sources)
         self._reproducer = Reproducer(store, clock)
+        self._rows = rows
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
 
@@ -223,6 +231,8 @@ class Evaluator:
         looks = looks_of(pipeline, run.purpose, run.replicates)
         look = look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0
         context = context_of(self._store, run, pipeline, against, looks, look)
+        if self._rows is not None:
+            context = replace(context, rows=self._rows.rows_of(run.id, pipeline, against.references))
         return judge(pipeline.gate, candidate, against.references, directions, context)
 
 

@@ -172,12 +172,14 @@ class MetricDeclaration(Model):
     predictions: Inside | None = Field(
         default=None,
         description="A file (.csv, .jsonl or .parquet) with a prediction for each row of the evaluation "
-        "data, for checks with `test: paired_rows`: columns `prediction` and `label`, or `score`, what the "
-        "row counts. It is kept as an artifact.",
+        "data, for checks with `test: paired_rows`. Its columns are `label` and `prediction` or `score`, or "
+        "one of the metric's name with its value for each row. It is kept as an artifact.",
         examples=["preds.csv"],
     )
     id: Verbatim = Field(
-        default="id", description="The column of the predictions that names the row.", examples=["row_id"]
+        default="",
+        description="The column of the predictions that names the row; without it row_id, id, row or index.",
+        examples=["row_id"],
     )
 
 

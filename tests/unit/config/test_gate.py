@@ -93,7 +93,7 @@ def test_a_whole_gate_reaches_the_domain_as_it_was_written(tmp_path: Path) -> No
     )
     assert pipeline.metrics == (
         MetricSpec("accuracy", Direction.HIGHER, "", Scale.LINEAR, "preds.csv", "row_id"),
-        MetricSpec("latency_ms", Direction.LOWER, "", Scale.LOG_RATIO, "", "id"),
+        MetricSpec("latency_ms", Direction.LOWER, "", Scale.LOG_RATIO, "", ""),
     )
 
 

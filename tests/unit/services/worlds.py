@@ -60,6 +60,7 @@ from orchestrator.services.hardware import Hardware
 from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from orchestrator.services.parts import PART
+from orchestrator.services.predictions import RowReader
 from orchestrator.services.prepare import Preparer
 from orchestrator.services.reach import Reach
 from orchestrator.services.recover import welcome
@@ -432,7 +433,8 @@ class World:
         act_as_stager(self.engine)
         self.hosts: tuple[HostSpec, ...] = (HostSpec("local", "unix:///x", 2),)
         self.detector = Detector(self.store, self.sources, self.data, self.clock)
-        self.evaluator = Evaluator(self.store, self.clock, self.sources)
+        rows = RowReader(self.store, self.blobs, format_readers())
+        self.evaluator = Evaluator(self.store, self.clock, self.sources, rows)
         self.woken = threading.Event()
         self.servers = FakeServers()
         self.mailer: FakeMailer | None = FakeMailer()
