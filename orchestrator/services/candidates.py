@@ -17,8 +17,10 @@ from orchestrator.services.measuring import digest_of, keys_of, measured_as, rec
 def eligible_runs(store: Store, pipeline: Pipeline, metrics: Collection[str]) -> list[PastRun]:
     """The runs that passed and may be baselines of a pipeline as it is given, oldest first.
 
-    A reproduction has its original's seeds, and so tells nothing new.
+    A reproduction has its original's seeds, and so tells nothing new. Who may not be trusted is judged by
+    the same runs as others.
     """
+    pipeline = replace(pipeline, untrusted=False)
     return [
         run
         for run in store.baselines.history(pipeline.name, metrics)
@@ -66,6 +68,9 @@ def as_trained(store: Store, pipeline: Pipeline, original: Run) -> Pipeline:
     """The pipeline with which a run can be measured again under the same recipe."""
     commit, data = original.change.revision.commit, original.change.datasets
     then = store.runs.definition(original.id)
+    if pipeline.untrusted:
+        # Whoever wrote it must not say how what others are compared with is measured.
+        return then
     if recipe_of(commit, data, pipeline) == recipe_of(commit, data, then):
         return pipeline
     # Hosts come and go: where it executes is as it is now.

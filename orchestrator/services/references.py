@@ -22,7 +22,7 @@ from orchestrator.domain.baseline import (
     pooled,
     together,
 )
-from orchestrator.domain.change import Cause, Revision, same_evaluation_data
+from orchestrator.domain.change import Cause, Revision
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import NotFound
@@ -36,7 +36,7 @@ from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
 from orchestrator.services.candidates import as_trained, before, candidates, eligible_runs, note_keys
-from orchestrator.services.measuring import evaluation_digest, measured
+from orchestrator.services.measuring import evaluation_digest, measured, recipe_of
 from orchestrator.services.mergebases import MergeBases
 from orchestrator.services.topping_up import is_topping_up
 
@@ -170,8 +170,9 @@ class References:
         found: list[Measured] = []
         for run_id in self._store.baselines.replicated(run.id, 4 * wanted):
             past = self._store.runs.get(run_id)
+            own = self._store.runs.definition(run_id)
             # Whoever proposes a change could else make the noise so loud that nothing shows.
-            if why_not_trusted(past, pipeline) is None:
+            if not own.untrusted and why_not_trusted(past, replace(pipeline, untrusted=False)) is None:
                 found.append(self._measured(run_id))
             if len(found) == wanted:
                 break
@@ -200,11 +201,13 @@ class References:
         found = choose(spec, case.history, metric, direction, case.pins, case.place, case.since)
         if found.candidate is not None:
             return found.candidate
-        if spec.select.kind is SelectorKind.MERGE_BASE and case.place.merge_base and not case.since:
+        measurable = case.place.merge_base and not case.since and not case.pipeline.untrusted
+        if spec.select.kind is SelectorKind.MERGE_BASE and measurable:
             revision = Revision(
                 case.run.change.revision.source, case.place.default_branch, case.place.merge_base
             )
-            again = self._under_way(case, revision.commit)
+            recipe = recipe_of(revision.commit, case.run.change.datasets, case.pipeline)
+            again = self._under_way(case, recipe)
             if again is None:
                 note = f"where the branch of {case.run.title} left {revision.branch}"
                 return self._enqueue(case.run, case.pipeline, revision, None, spec.replicates, note)
@@ -215,16 +218,15 @@ class References:
         """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued
         now.
         """
-        digest = case.place.evaluation_digest
-        there = [
-            c
-            for c in case.history
-            if c.again and c.evaluation_digest == digest and c.measured.commit == old.measured.commit
-        ]
+        baseline = self._store.runs.get(old.measured.run_id)
+        pipeline = as_trained(self._store, case.pipeline, baseline)
+        if not case.pipeline.untrusted:
+            pipeline = replace(pipeline, datasets=case.pipeline.datasets)
+        recipe = recipe_of(old.measured.commit, case.run.change.datasets, pipeline)
+        there = [c for c in case.history if c.again and c.recipe == recipe]
         if there:
             return _reference(together(there[-1], case.history, replace(spec, confirm=0)), there[-1].measured)
-        baseline = self._store.runs.get(old.measured.run_id)
-        again = self._under_way(case, old.measured.commit)
+        again = self._under_way(case, recipe)
         if isinstance(again, Reference):
             why = f"{baseline.title}'s commit could not be measured on the new data: {again.why_none}"
             return Reference(old.measured, why, comparable=False)
@@ -232,7 +234,7 @@ class References:
             return again
         note = f"{baseline.title} measured on the evaluation data of {case.run.title}"
         revision, count = baseline.change.revision, max(spec.confirm, spec.replicates)
-        return self._enqueue(case.run, case.pipeline, revision, baseline.id, count, note)
+        return self._enqueue(case.run, pipeline, revision, baseline.id, count, note)
 
     def _confirmed(
         self, case: _Case, spec: BaselineSpec, best: Candidate, fresh: Sequence[Candidate], metric: str
@@ -241,7 +243,7 @@ class References:
         values = pooled(fresh, best.measured)
         if len(values.values.get(metric, ())) >= spec.confirm:
             return _reference(fresh, best.measured)
-        again = self._under_way(case, best.measured.commit)
+        again = self._under_way(case, best.recipe)
         if isinstance(again, Waiting):
             return again
         if isinstance(again, Reference):
@@ -255,16 +257,15 @@ class References:
         pipeline = as_trained(self._store, case.pipeline, original)
         return self._enqueue(original, pipeline, original.change.revision, original.id, missing, note)
 
-    def _under_way(self, case: _Case, commit: str) -> Reference | Waiting | None:
-        """What measures a commit on the evaluation data of the run that is judged: a run that is waited for,
-        or with the reason why it came to nothing; None when there is none.
+    def _under_way(self, case: _Case, recipe: str) -> Reference | Waiting | None:
+        """What measures a recipe again: a run that is waited for, or the reason why it came to nothing; None
+        when there is none.
         """
         for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
             if (
                 again.purpose is Purpose.BASELINE
                 and not is_topping_up(again)
-                and again.change.revision.commit == commit
-                and same_evaluation_data(again.change, case.run.change)
+                and recipe == self._recipe(again)
             ):
                 if not again.state.final:
                     return Waiting(again.id)
@@ -274,6 +275,10 @@ class References:
                 ):
                     return Reference(None, again.message)
         return None
+
+    def _recipe(self, run: Run) -> str:
+        definition = self._store.runs.definition(run.id)
+        return recipe_of(run.change.revision.commit, run.change.datasets, definition)
 
     def _enqueue(
         self,

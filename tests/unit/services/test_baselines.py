@@ -184,6 +184,38 @@ def test_a_best_that_cannot_be_confirmed_leaves_the_verdict_open(world: World) -
     assert f"cannot be compared with {first.title}: it could not be confirmed as the best" in judged.message
 
 
+def test_a_stranger_does_not_say_how_a_baseline_is_measured_on_new_data(world: World) -> None:
+    line = Line(world, "accuracy not worse than best by 1", datasets=(TEST,))
+    first = line.push("a", accuracy=0.9)
+    world.data.write("rows.csv", b"harder\n")
+    wild = replace(line.pipeline.execution, command=("cheat",))
+    own, line.pipeline = line.pipeline, replace(line.pipeline, execution=wild, untrusted=True)
+    line.leave({"accuracy": 0.8})
+    (run,) = world.detector.scan_dataset(line.pipeline, TEST)
+    world.finish(run, line.server)
+    (again_,) = measuring(world)
+    assert again_.rerun_of == first.id
+    measured_by = world.store.runs.definition(again_.id)
+    assert (measured_by.execution, measured_by.untrusted) == (own.execution, False)
+
+
+def test_a_strangers_change_is_compared_with_the_same_runs_as_others(world: World) -> None:
+    line = Line(world, "accuracy not worse than best by 1")
+    first = line.push("a", accuracy=0.9)
+    line.pipeline = replace(line.pipeline, untrusted=True)
+    assert evidence(line.push("b", accuracy=0.8)).baseline_run == first.id
+
+
+def test_a_stranger_has_no_merge_base_measured(world: World) -> None:
+    line = branched(world, "skipped")
+    line.push("a", accuracy=0.7)
+    world.sources.push("main", "skipped")
+    line.push("b", accuracy=0.8)
+    line.pipeline = replace(line.pipeline, untrusted=True)
+    line.push("wild", "idea", accuracy=0.75)
+    assert measuring(world) == []
+
+
 def branched(world: World, base: str) -> Line:
     line = Line(
         world,
