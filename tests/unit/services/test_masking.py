@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
+
+from orchestrator.domain.collected import Param, Plot, PlotKind, Series
+from orchestrator.domain.curves import KeptSeries, kept_series
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Exit, Reason
 from orchestrator.observe import Masker
 from orchestrator.ports.records import AttemptResult, StoredArtifact
 from orchestrator.services.masking import masked
+
+
+def curve(name: str, source: str) -> KeptSeries:
+    return kept_series(Series(name, array("d", [0]), array("d", [1]), source=source), 10)
+
 
 mask = Masker(["hunter2-hunter2", "correct-horse"]).mask_bytes
 
@@ -22,7 +31,12 @@ def test_every_text_of_a_result_is_masked() -> None:
         (StoredArtifact(f"{secret}.txt", 1, "0" * 64, "artifact"),),
         (f"{secret}.xyz: no reader knows this format",),
         (f"x: it is a symbolic link to {secret}",),
+        series=(curve(f"s/{secret}", "a.csv"), curve("loss", f"{secret}.csv")),
+        params=(Param("key", f"Bearer {secret}"), Param(f"{secret}/x", "1", f"{secret}.yaml")),
+        plots=(Plot(f"{secret}.png", PlotKind.IMAGE, secret, {"x": secret}, secret),),
     )
+    assert [each.facts.name for each in masked(result, mask).series] == ["loss"]
+    assert [(p.name, p.text) for p in masked(result, mask).params] == [("key", "Bearer ***"), ("***/x", "1")]
     assert secret not in repr(masked(result, mask))
     assert [m.name for m in masked(result, mask).metrics] == ["***", "b"]
     assert masked(result, mask).left_out == ("x: it is a symbolic link to ***",)
