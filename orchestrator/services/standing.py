@@ -11,6 +11,7 @@ from orchestrator.domain.text import clean
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles
 from orchestrator.services.choose import Chooser
+from orchestrator.services.topping_up import is_topping_up
 
 _DOING = {
     AttemptState.PREPARING: "image, container, code and data are made ready",
@@ -93,5 +94,7 @@ def _baselines_measured(store: Store, run: Run) -> list[Run]:
     return [
         other
         for other in store.runs.unfinished()
-        if other.pipeline == run.pipeline and other.purpose is Purpose.BASELINE
+        if other.pipeline == run.pipeline
+        and other.purpose is Purpose.BASELINE
+        and not is_topping_up(other)
     ]

@@ -337,6 +337,7 @@ def test_a_host_tells_when_it_and_its_engine_were_started(either: Bench) -> None
     first, second = either.engine.boot(HELPER_IMAGE), either.engine.boot(HELPER_IMAGE)
     assert first == second
     assert first.at <= first.last < datetime.now(UTC)
+    assert first.cpu
     with pytest.raises(ImageNotFound):
         either.engine.boot("mlci/none-such:1")
 
