@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.statistics.bounds import DEFAULT_ALPHA, Interval, Method
-from orchestrator.domain.statistics.quantiles import binomial_probability, normal_quantile
+from orchestrator.domain.statistics.quantiles import binomial_probability, normal_quantile, t_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,8 +102,8 @@ def paired_rows(
     error is of the rows, and, with several runs on a side, of what seeds change beyond single rows. With one
     run on each side the interval speaks of these two models, not of how they are made. Where all scores are
     0 or 1 the standard error is no less than what as many rows without any difference allow. ``sd`` is that
-    of one run's mean due to seeds, ``df`` infinite. ValueError: runs of different or no rows, or a score
-    that is not finite.
+    of one run's mean due to seeds, ``df`` that of the standard error: infinite for single runs. ValueError:
+    runs of different or no rows, or a score that is not finite.
     """
     import numpy as np
 
@@ -118,14 +118,14 @@ def paired_rows(
     binary = bool(np.isin(mine, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all())
     if binary:
         of_rows = max(of_rows, (-math.log(alpha) / (z * rows)) ** 2)
-    of_seeds = _beyond_rows(
+    seeds = _over_seeds(
         [np.asarray(side.mean(axis=1)) for side in (mine, theirs)],
         [
             float(side.var(axis=0, ddof=1).sum()) / rows**2 if len(side) > 1 else 0.0
             for side in (mine, theirs)
         ],
     )
-    return _interval(gain, of_rows, of_seeds, (len(mine), len(theirs)), alpha, Method.ROWS)
+    return _interval(gain, of_rows, seeds, (len(mine), len(theirs)), alpha, Method.ROWS)
 
 
 def paired_bootstrap(
@@ -167,8 +167,8 @@ def paired_bootstrap(
     mine, theirs = _resampled(score, truth, sides, min(RESAMPLES, _MOST_DRAWN // (used * models)), random)
     gain = sign * float(values[0].mean() - values[1].mean())
     of_rows = float((mine.mean(axis=0) - theirs.mean(axis=0)).var(ddof=1)) * used / rows
-    of_seeds = _beyond_rows(values, [_apart(side) * used / rows for side in (mine, theirs)])
-    return _interval(gain, of_rows, of_seeds, (len(mine), len(theirs)), alpha, Method.BOOTSTRAP)
+    seeds = _over_seeds(values, [_apart(side) * used / rows for side in (mine, theirs)])
+    return _interval(gain, of_rows, seeds, (len(mine), len(theirs)), alpha, Method.BOOTSTRAP)
 
 
 def _resampled(
@@ -246,25 +246,41 @@ def _apart(values: Floats) -> float:
     return float((values - values.mean(axis=0)).var(axis=1, ddof=1).mean()) * runs / (runs - 1)
 
 
-def _beyond_rows(scores: Sequence[Floats], by_rows: Sequence[float]) -> float:
-    """The variance over seeds of a run's score beyond what rows explain, pooled over both sides."""
+@dataclass(frozen=True, slots=True)
+class _Seeds:
+    """How a run's score varies over seeds, pooled over both sides: ``beyond`` what rows explain, and all."""
+
+    beyond: float = 0.0
+    total: float = 0.0
+    df: int = 0
+
+
+def _over_seeds(scores: Sequence[Floats], by_rows: Sequence[float]) -> _Seeds:
+    """From the scores of each side's runs, and the variance between them that rows alone explain."""
     df = sum(len(side) - 1 for side in scores)
     if not df:
-        return 0.0
-    beyond = sum(
-        (len(side) - 1) * (float(side.var(ddof=1)) - rows)
-        for side, rows in zip(scores, by_rows, strict=True)
-        if len(side) > 1
-    )
-    return max(0.0, beyond / df)
+        return _Seeds()
+    several = [
+        (len(s) - 1, float(s.var(ddof=1)), rows)
+        for s, rows in zip(scores, by_rows, strict=True)
+        if len(s) > 1
+    ]
+    total = sum(count * variance for count, variance, _ in several) / df
+    rows = sum(count * variance for count, _, variance in several) / df
+    return _Seeds(max(0.0, total - rows), total, df)
 
 
 def _interval(
-    gain: float, of_rows: float, of_seeds: float, counts: tuple[int, int], alpha: float, method: Method
+    gain: float, of_rows: float, seeds: _Seeds, counts: tuple[int, int], alpha: float, method: Method
 ) -> Interval:
     k_c, k_b = counts
-    se = math.sqrt(of_rows + of_seeds * (1 / k_c + 1 / k_b))
-    sd, z = math.sqrt(of_seeds), normal_quantile(1 - alpha)
+    share = 1 / k_c + 1 / k_b
+    se, sd = math.sqrt(of_rows + seeds.beyond * share), math.sqrt(seeds.beyond)
     if se == 0:
         return Interval(gain, gain, gain, 0.0, 0.0, 0.0, alpha, 0.0, Method.DETERMINISTIC, k_c, k_b)
-    return Interval(gain, gain - z * se, gain + z * se, se, math.inf, sd, alpha, z, method, k_c, k_b)
+    # The part of rows, which are many, is well known; that of seeds by as few degrees as there are seeds.
+    df = seeds.df * max(1.0, se**2 / (seeds.total * share)) ** 2 if seeds.total else math.inf
+    critical = t_quantile(1 - alpha, df)
+    return Interval(
+        gain, gain - critical * se, gain + critical * se, se, df, sd, alpha, critical, method, k_c, k_b
+    )

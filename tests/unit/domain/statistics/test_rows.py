@@ -102,6 +102,20 @@ def test_several_runs_add_what_seeds_change_beyond_single_rows() -> None:
     assert interval.se == pytest.approx(math.sqrt(rows + seeds / 2), rel=0.01)
 
 
+def test_what_few_seeds_tell_is_not_taken_for_certain() -> None:
+    random = np.random.default_rng(6)
+
+    def runs(moved: float) -> list[list[float]]:
+        made = random.normal(size=(3, 400)) + moved * random.normal(size=(3, 1))
+        return [[float(score) for score in run] for run in made]
+
+    by_rows, by_seeds = paired_rows(runs(0), runs(0)), paired_rows(runs(5), runs(5))
+    assert by_seeds.df == pytest.approx(4, abs=0.1)
+    assert by_seeds.critical == pytest.approx(stats.t.ppf(0.95, 4), abs=0.01)
+    assert by_rows.df > by_seeds.df
+    assert by_seeds.p_below(by_seeds.upper) == pytest.approx(0.05)
+
+
 def test_losses_of_rows_are_gains_where_lower_is_better() -> None:
     interval = paired_rows([[0.1, 0.2, 0.3]], [[1.1, 1.3, 1.2]], sign=-1)
     assert interval.estimate == pytest.approx(1.0)
