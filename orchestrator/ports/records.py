@@ -79,7 +79,7 @@ class NewRun:
     needs_approval: bool = False
     """Whether it waits for a person's approval before anything is done for it."""
     rank: int | None = None
-    """How new its change is among others, where somebody asks for what is not the newest; None: the newest."""
+    """How new its change is among others, where somebody asks for what is not the newest; None: newest."""
     supersede: bool = False
     """Whether older runs of the same source and branch that have not ended are asked to end."""
 

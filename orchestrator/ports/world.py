@@ -15,7 +15,6 @@ from typing import BinaryIO, Protocol
 
 from orchestrator.domain.change import Commit, FileEntry, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
-from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
 from orchestrator.domain.report import Rendered, Report
 from orchestrator.domain.space import Space
@@ -261,19 +260,6 @@ class LogFiles(Protocol):
 
     def tail(self, attempt_id: int, count: int) -> Sequence[str]:
         """The last lines as text, control codes stripped, ``\\r`` progress collapsed to its last state."""
-
-
-class Collector(Protocol):
-    """Reads metrics from files of known formats. Pure: bytes to values."""
-
-    def read(self, path: str, content: bytes) -> tuple[Metric, ...]:
-        """All numbers in a file.
-
-        InvalidInput naming what is wrong when it cannot be read as what its name says.
-        """
-
-    def reads(self, path: str) -> bool:
-        """Whether the name is one of a known format."""
 
 
 class ReleaseTarget(Protocol):
