@@ -107,7 +107,7 @@ def _stand_in(count: int, folder: Path) -> Iterator[Remote]:
 def _serve(count: int, folder: Path) -> None:
     with GitHubStandIn(folder) as hub:
         first = hub.repository("acme/r0")
-        first.push()
+        first.peel(first.push())
         for number in range(1, count):
             hub.world.copy(first, f"acme/r{number}")
         where = {"api_url": hub.api_url, "web_url": hub.web_url, "token": hub.token("ci-bot")}

@@ -150,6 +150,7 @@ def git_server(root: Path, certificate: Path | None = None) -> Iterator[GitServe
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _serve(self) -> None:
             parts = urlsplit(self.path)

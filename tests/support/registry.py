@@ -87,6 +87,7 @@ class Registry:
 class _Handler(BaseHTTPRequestHandler):
     served: Registry
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Say nothing."""

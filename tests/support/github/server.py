@@ -183,6 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
     """One request after another of a connection."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: the second would wait for the client's late acknowledgement of the first.
+    disable_nagle_algorithm = True
     server_version = "GitHub.com"
     sys_version = ""
     timeout = 60

@@ -122,7 +122,8 @@ class Repository:
         self.checks: list[CheckRun] = []
         self.comments: list[Comment] = []
         self._numbers = itertools.count(1)
-        self._peeled: dict[str, str] = {}
+        self.peeled: dict[str, str] = {}
+        """What is known of which commits objects stand for: asking git takes a process."""
 
     @property
     def full_name(self) -> str:
@@ -154,9 +155,9 @@ class Repository:
 
     def peel(self, sha: str) -> str:
         """The commit that a tag's object stands for, or the commit itself."""
-        if sha not in self._peeled:
-            self._peeled[sha] = git(self.path, "rev-parse", f"{sha}^{{commit}}").strip()
-        return self._peeled[sha]
+        if sha not in self.peeled:
+            self.peeled[sha] = git(self.path, "rev-parse", f"{sha}^{{commit}}").strip()
+        return self.peeled[sha]
 
     def knows(self, sha: str) -> bool:
         """Whether there is such a commit."""
@@ -349,6 +350,7 @@ class World:
             made = self._made(owner, name, of.private, of.path)
             shutil.rmtree(made.path / "refs" / "pull", ignore_errors=True)
             made.default_branch = of.default_branch
+            made.peeled.update(of.peeled)
             return made
 
     def _made(self, owner: str, name: str, private: bool, like: Path) -> Repository:
