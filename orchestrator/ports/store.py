@@ -146,7 +146,7 @@ class Runs(Protocol):
 
     def previous_state(self, run: Run) -> RunState | None:
         """The state of the last train run before it on the same pipeline and branch that passed, was rejected
-        or failed.
+        or failed. None as well for what is no train run itself: it mends and breaks nothing.
         """
 
     def measured_runs(self, pipeline: str) -> Sequence[Run]:

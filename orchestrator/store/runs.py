@@ -167,6 +167,8 @@ class SqlRuns:
             return [Standing(*row) for row in _MOVING.rows(connection)]
 
     def previous_state(self, run: Run) -> RunState | None:
+        if run.purpose is not Purpose.TRAIN:
+            return None
         before = {"pipeline": run.pipeline, "id": run.id, "branch": run.change.revision.branch}
         with self._database.connected() as connection:
             found: RunState | None = _PREVIOUS_STATE.scalar(connection, before)

@@ -69,6 +69,7 @@ def test_other_numbers_are_no_reproduction(world: World) -> None:
     leave(world, 0.91)
     made = again(world, run)
     assert made.state is RunState.REJECTED
+    assert world.store.runs.previous_state(made) is None, "it breaks nothing"
     assert made.message == ("wine #1 is not reproduced: accuracy is 0.91 and was 0.9 in replicate 0")
 
 
