@@ -1,4 +1,4 @@
-"""What the files of a run say beside its metrics: series, parameters, plots."""
+"""What the files of a run say: metrics, series, parameters, plots."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from orchestrator.domain.codec import to_plain
 from orchestrator.domain.collected import Param, Plot, Series
 from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.metrics import format_value
+from orchestrator.domain.metrics import Metric, format_value
 from orchestrator.domain.run import Run, latest_tries
 
 MOST_SHOWN = 20
 """So many rows of each kind are in ``runs show``; the commands of their own show all."""
+
+
+def metrics_of(app: Application, run: Run) -> list[tuple[int, Metric]]:
+    """The metrics of each replicate's latest try, with the replicate's index, by name."""
+    found = [(replicate, m) for replicate, left in app.store.runs.metrics(run.id).items() for m in left]
+    return sorted(found, key=lambda each: (each[1].name, each[0]))
 
 
 def series_of(app: Application, run: Run) -> list[tuple[int, SeriesFacts]]:
@@ -59,6 +65,11 @@ def plots_of(app: Application, run: Run) -> list[tuple[int, Plot]]:
     ]
 
 
+def metrics_json(found: Sequence[tuple[int, Metric]]) -> list[Json]:
+    """As programs read them."""
+    return [{"replicate": replicate, **to_plain(metric)} for replicate, metric in found]
+
+
 def series_json(found: Sequence[tuple[int, SeriesFacts]]) -> list[Json]:
     """As programs read them."""
     return [{"replicate": replicate, **to_plain(facts)} for replicate, facts in found]
@@ -92,6 +103,26 @@ def plots_json(found: Sequence[tuple[int, Plot]]) -> list[Json]:
         {"replicate": replicate, **{name: to_plain(getattr(plot, name)) for name in told}}
         for replicate, plot in found
     ]
+
+
+def print_metrics(found: Sequence[tuple[int, Metric]], empty: str) -> None:
+    """Values, with what their files say of them."""
+    rows = [
+        (
+            metric.name,
+            str(replicate),
+            f"{format_value(metric.value)} {metric.unit}".strip(),
+            "" if metric.stderr is None else format_value(metric.stderr),
+            "" if metric.step is None else str(metric.step),
+            metric.source,
+        )
+        for replicate, metric in found
+    ]
+    titles: list[Column | str] = [Column("metric", elastic=True, least=12), "replicate"]
+    titles += [Column(name, right=True) for name in ("value", "stderr", "step")]
+    titles.append(Column("source", elastic=True, keep_end=True))
+    told = [n for n in range(len(titles)) if n not in (3, 4) or any(row[n] for row in rows)]
+    print_table([titles[n] for n in told], [[row[n] for n in told] for row in rows], empty)
 
 
 def print_series(found: Sequence[tuple[int, SeriesFacts]], empty: str) -> None:

@@ -293,6 +293,26 @@ def list_kept() -> int:
 
 
 @_takes_reference
+@runs.command("metrics")
+@global_options
+def metrics(ref: str) -> int:
+    """The values that a run left, of each replicate, with the file that each is from."""
+    from orchestrator.cli.found import metrics_json, metrics_of, print_metrics
+    from orchestrator.cli.output import print_json
+    from orchestrator.cli.views import reference
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        found = metrics_of(app, run)
+        if settings.json:
+            print_json(metrics_json(found))
+        else:
+            print_metrics(found, f"{reference(run)} left no metrics")
+        return PASSED
+
+
+@_takes_reference
 @runs.command("series")
 @click.argument("name", required=False)
 @global_options

@@ -90,6 +90,8 @@ def test_what_lightnings_csv_logger_writes_is_judged_and_drawn(installation: Ins
     assert series["train_loss"]["points"] == 4
     assert series["accuracy"]["last"] == pytest.approx(0.9)
     assert [(p["name"], p["text"]) for p in installation.json("runs", "params", "1")] == [("lr", "0.02")]
+    (accuracy,) = [m for m in installation.json("runs", "metrics", "1") if m["name"] == "accuracy"]
+    assert (accuracy["source"], accuracy["step"]) == ("lightning_logs/version_0/metrics.csv", 39)
     (points,) = installation.json("runs", "series", "1", "train_loss")
     assert points["values"] == [1.0, 0.5, 1 / 3, 0.25]
     assert points["steps"] == [9, 19, 29, 39]
