@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from orchestrator.domain.change import PULLS, Cause, DatasetVersion, PullRequest, Refs, Revision
+from orchestrator.domain.change import Cause, DatasetVersion, PullRequest, Refs, Revision
 from orchestrator.domain.errors import DatasetError, InvalidInput, NotFound, RevisionGone, SourceError
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, SourceSpec
 from orchestrator.domain.run import Purpose, Run, RunState
@@ -32,7 +32,9 @@ from orchestrator.services.heads import (
     branches_of,
     gone,
     main_of,
-    marks,
+    nothing_new,
+    told_adopted,
+    told_gone,
     watched,
 )
 from orchestrator.services.making import Declined, Maker, start_actions
@@ -104,7 +106,7 @@ class Detector:
             seen = Seen(source.name, self._store.detection.head_counts(pipeline.name, source.name))
             if refs is not None:
                 self._tell_unwatched(name, source, refs)
-            if refs is not None and _nothing_new(source, seen.commits, refs):
+            if refs is not None and nothing_new(source, seen.commits, refs):
                 self._bursts.keep(pipeline.name, source, ())
                 return []
             look = self._sources.refs(source)
@@ -112,7 +114,7 @@ class Detector:
             self._tell_unwatched(name, source, look)
             heads = watched(source, look)
             if moves := adopted(source, seen.commits, heads):
-                self._record(pipeline, source, seen.counted(moves), _adopted(moves))
+                self._record(pipeline, source, seen.counted(moves), told_adopted(moves))
                 seen.follow(moves)
             runs: list[Run] = []
             branches_seen = branches_of(seen.commits)
@@ -125,7 +127,7 @@ class Detector:
             ]
             runs += self._all_moved(pipeline, source, look, moved, seen)
             if left := gone(source, seen.commits, heads):
-                lines = [_gone(move.branch, look) for move in left]
+                lines = [told_gone(move.branch, look) for move in left]
                 self._record(pipeline, source, seen.counted(left), lines)
             return runs
 
@@ -453,26 +455,3 @@ def _for_data(source: SourceSpec, waiting: Unsettled) -> float:
 
 def _name(pipeline: Pipeline, source: SourceSpec) -> str:
     return f"{pipeline.name}/{source.name}"
-
-
-def _nothing_new(source: SourceSpec, seen: Mapping[str, str], refs: Refs) -> bool:
-    heads = {ref: head.commit for ref, head in watched(source, refs).items()}
-    return bool(seen) and {**marks(source), **heads} == seen
-
-
-def _adopted(moves: Sequence[HeadMove]) -> list[str]:
-    """Which tags and pull requests were there already when they were watched first."""
-    refs = [move.branch for move in moves if not move.branch.endswith("/")]
-    if not refs:
-        return []
-    shown = ", ".join(refs[:5]) + (f" and {len(refs) - 5} more" if len(refs) > 5 else "")
-    return [f"no runs of what was there before it was watched: {shown}"]
-
-
-def _gone(ref: str, refs: Refs) -> str:
-    if ref.startswith(PULLS):
-        number = ref.removeprefix(PULLS).partition("/")[0]
-        known = any(pull.ref == ref for pull in refs.pulls)
-        return f"pull request {number} is {'not watched any more' if known else 'closed'}"
-    known = ref in refs.branches or ref.removeprefix("refs/tags/") in refs.tags
-    return f"{ref} is {'not watched any more' if known else 'gone'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -116,6 +116,31 @@ def gone(source: SourceSpec, seen: Mapping[str, str], heads: Collection[str]) ->
         for ref in sorted(seen)
         if ref not in heads and ref not in kept
     ]
+
+
+def told_adopted(moves: Sequence[HeadMove]) -> list[str]:
+    """What to tell of the tags and pull requests that were there already when they were watched first."""
+    refs = [move.branch for move in moves if not move.branch.endswith("/")]
+    if not refs:
+        return []
+    shown = ", ".join(refs[:5]) + (f" and {len(refs) - 5} more" if len(refs) > 5 else "")
+    return [f"no runs of what was there before it was watched: {shown}"]
+
+
+def told_gone(ref: str, refs: Refs) -> str:
+    """What to tell of a ref that was seen and is not watched any more."""
+    if ref.startswith(PULLS):
+        number = ref.removeprefix(PULLS).partition("/")[0]
+        known = any(pull.ref == ref for pull in refs.pulls)
+        return f"pull request {number} is {'not watched any more' if known else 'closed'}"
+    known = ref in refs.branches or ref.removeprefix("refs/tags/") in refs.tags
+    return f"{ref} is {'not watched any more' if known else 'gone'}"
+
+
+def nothing_new(source: SourceSpec, seen: Mapping[str, str], refs: Refs) -> bool:
+    """Whether all that is watched is where it was seen."""
+    heads = {ref: head.commit for ref, head in watched(source, refs).items()}
+    return bool(seen) and {**marks(source), **heads} == seen
 
 
 def main_of(branches: Iterable[str], default: str | None) -> str:
