@@ -14,6 +14,7 @@ from typing import BinaryIO
 from orchestrator.adapters.datasets.hashing import CHUNK, Algorithm, hashed, opened, read_into
 from orchestrator.adapters.datasets.index import HashIndex
 from orchestrator.adapters.datasets.packing import moved, pack
+from orchestrator.adapters.datasets.part import Part
 from orchestrator.adapters.datasets.scan import Walk, look_at, same_files, unreadable
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved
@@ -117,7 +118,7 @@ class FolderDataset:
             file.close()
             raise moved(dataset, entry.path, "its size differs")
         file.seek(offset)
-        return io.BufferedReader(_Part(dataset, entry.path, file, size), CHUNK)
+        return io.BufferedReader(_FilePart(dataset, entry.path, file, size), CHUNK)
 
     def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
         """Hash these files again."""
@@ -155,31 +156,21 @@ def _with_sha256(dataset: DatasetSpec, entry: FileEntry, buffer: memoryview) -> 
     return FileEntry(entry.path, entry.size, plain.hexdigest(), entry.identity)
 
 
-class _Part(io.RawIOBase):
-    """So many bytes of an open file, which it closes."""
+class _FilePart(Part):
+    """Of a file of a folder, which may change while it is read."""
 
     def __init__(self, dataset: DatasetSpec, path: str, file: BinaryIO, size: int) -> None:
-        super().__init__()
-        self._dataset, self._path, self._file, self._left = dataset, path, file, size
+        super().__init__(file, size)
+        self._dataset, self._path = dataset, path
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stub names a private protocol
-        wanted = min(len(buffer), self._left)
+    def take(self, wanted: int) -> bytes:
         try:
-            data = self._file.read(wanted) if wanted else b""
+            data = super().take(wanted)
         except OSError as error:
             raise unreadable(self._dataset, error) from error
-        if not data and wanted:
+        if not data:
             raise moved(self._dataset, self._path, "it is shorter")
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        return data
 
 
 def _inside(dataset: DatasetSpec, path: str) -> str:

@@ -21,6 +21,7 @@ from unicodedata import category
 from orchestrator.adapters.datasets.bounds import Bounds
 from orchestrator.adapters.datasets.cache import Cache
 from orchestrator.adapters.datasets.packing import moved, pack
+from orchestrator.adapters.datasets.part import Part
 from orchestrator.adapters.datasets.place import Place, RemoteFile
 from orchestrator.domain.change import FileEntry
 from orchestrator.domain.errors import DatasetMoved, DatasetRefused, DatasetUnavailable
@@ -116,7 +117,7 @@ class RemoteDataset:
         """Bytes of a file."""
         file = self._open(dataset, entry)
         file.seek(offset)
-        return io.BufferedReader(_Part(file, size), _CHUNK)
+        return io.BufferedReader(Part(file, size), _CHUNK)
 
     def verify(self, dataset: DatasetSpec, entries: Sequence[FileEntry]) -> None:
         """Hash these files again. What the disk damaged is fetched anew."""
@@ -234,27 +235,6 @@ class _Told:
                 self._progress(ProgressEvent(self._what, self._done, self._total, "bytes"))
 
         return told
-
-
-class _Part(io.RawIOBase):
-    """So many bytes of an open file, which it closes."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        super().__init__()
-        self._file, self._left = file, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stub names a private protocol
-        data = self._file.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def fingerprint_of(entries: Sequence[FileEntry]) -> str:
