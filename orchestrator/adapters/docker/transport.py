@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
 
 from docker import APIClient
@@ -19,6 +20,7 @@ from urllib3 import Retry, Timeout
 from urllib3.exceptions import HTTPError
 
 from orchestrator.adapters.docker.errors import way_ended
+from orchestrator.adapters.docker.lines import Lines
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPConnection
@@ -55,6 +57,7 @@ class UnixClient(APIClient):
         super().__init__(url, version=version, timeout=timeout)  # type: ignore[arg-type]
         self._socket = OnePoolAdapter(f"http+unix://{url.removeprefix('unix://')}", timeout)  # type: ignore[arg-type]
         self._socket.ready = ready
+        self._lines = Lines(self._socket.socket_path, ready)
         self._by_requests = threading.Lock()
         self._over = over
         self.mount("http+docker://", self._socket)
@@ -78,37 +81,62 @@ class UnixClient(APIClient):
         target = url.removeprefix(self.base_url)
         if asked := {name: value for name, value in (named.get("params") or {}).items() if value is not None}:
             target += f"?{urlencode(asked, doseq=True)}"
-        headers = dict(self.headers) | dict(named.get("headers") or {})
+        # There are no bytes among them.
+        headers = cast("dict[str, str]", dict(self.headers) | dict(named.get("headers") or {}))
         if body is None and method.upper() not in ("GET", "HEAD"):
             headers["Content-Length"] = "0"
+        if isinstance(body, str):
+            body = body.encode()
         try:
-            raw = self._socket.get_connection(url).urlopen(
-                method.upper(),
-                target,
-                body=body.encode() if isinstance(body, str) else body,
-                headers=headers,  # type: ignore[arg-type]  # no bytes among them
-                retries=_NEVER_AGAIN,
-                redirect=False,
-                timeout=_patience(named.get("timeout")),
-                chunked=isinstance(body, Iterator),
-                preload_content=False,
-                decode_content=False,
-            )
-        except (HTTPError, OSError) as error:
+            if not named.get("stream"):
+                response = self._lines.ask(method.upper(), target, headers, body, _both(named.get("timeout")))
+                response.url = url
+            else:
+                response = self._streamed(method.upper(), url, target, headers, body, named.get("timeout"))
+        except (HTTPError, HTTPException, OSError) as error:
             raise NoConnection(error) from error
-        response = _answer(raw, url)
         if response.is_redirect and named.get("allow_redirects"):
             response.close()
             with self._by_requests:
                 return super().request(method, url, **named)
-        if not named.get("stream"):
-            # Read to its end, so that the connection is free for the next request.
-            _ = response.content
         return response
+
+    def _streamed(
+        self,
+        method: str,
+        url: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes | Iterator[bytes] | None,
+        timeout: float | tuple[float, float] | None,
+    ) -> Response:
+        raw = self._socket.get_connection(url).urlopen(
+            method,
+            target,
+            body=body,
+            headers=headers,
+            retries=_NEVER_AGAIN,
+            redirect=False,
+            timeout=_patience(timeout),
+            chunked=isinstance(body, Iterator),
+            preload_content=False,
+            decode_content=False,
+        )
+        return _answer(raw, url)
+
+    def close(self) -> None:
+        """Close what is idle. A later request connects anew."""
+        super().close()
+        self._lines.close()
+
+
+def _both(timeout: float | tuple[float, float] | None) -> tuple[float | None, float | None]:
+    """Seconds to connect and to read."""
+    return timeout if isinstance(timeout, tuple) else (timeout, timeout)
 
 
 def _patience(timeout: float | tuple[float, float] | None) -> Timeout:
-    connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    connect, read = _both(timeout)
     return Timeout(connect=connect, read=read)
 
 

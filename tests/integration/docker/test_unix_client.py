@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ class _Recorder(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"Id":"abc"}'
         self.requests: list[bytes] = []
         self.connections = 0
+        self.hang_up = False
+        self.hung_up = threading.Semaphore(0)
         super().__init__(str(path), _Handler)
 
 
@@ -38,8 +41,13 @@ class _Handler(socketserver.StreamRequestHandler):
         while head := self._head():
             self.server.requests.append(head + self._body(head.lower()))
             self.wfile.write(self.server.answer)
-            if b"Connection: close" in self.server.answer:
+            if b"Connection: close" in self.server.answer or self.server.hang_up:
                 return
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()
+        self.server.hung_up.release()
 
     def _head(self) -> bytes:
         head = b""
@@ -164,8 +172,10 @@ def test_more_connections_than_are_kept_close_without_a_word(
     for response in under_way:
         assert response.content
     assert recorder.connections == 40
-    assert client.inspect_container("mlci-a") == {"Id": "abc"}
-    assert recorder.connections == 40
+    for _ in range(3):
+        assert client.inspect_container("mlci-a") == {"Id": "abc"}
+    # Streams have connections of their own.
+    assert recorder.connections == 41
     assert not caplog.records
     client.close()
 
@@ -190,3 +200,72 @@ def test_refusals_and_silence_are_told_as_by_docker_py(recorder: _Recorder, tmp_
     with pytest.raises(RequestException):
         nobody.ping()
     nobody.close()
+
+
+ANSWERS: dict[str, bytes] = {
+    "chunks": b'Transfer-Encoding: chunked\r\n\r\n6;x=y\r\n{"Id":\r\n6\r\n"abc"}\r\n0\r\nLate: 1\r\n\r\n',
+    "until the end": b'Connection: close\r\n\r\n{"Id":"abc"}',
+    "compressed": b"Content-Encoding: gzip\r\nContent-Length: 32\r\n\r\n"
+    + gzip.compress(b'{"Id":"abc"}', mtime=0),
+    "a header twice": b'X-A: 1\r\nx-a: 2\r\nContent-Length: 12\r\n\r\n{"Id":"abc"}',
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers_of_all_forms_are_read_as_by_docker_py(recorder: _Recorder, name: str) -> None:
+    recorder.answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + ANSWERS[name]
+    plain, direct = _plain(recorder), UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    for _ in range(2):
+        told = [
+            client.get(endpoint(client, "/containers/mlci-a/json"), timeout=5) for client in (plain, direct)
+        ]
+        by_docker_py, by_us = told
+        assert by_us.json() == by_docker_py.json() == {"Id": "abc"}
+        assert by_us.headers == by_docker_py.headers
+        assert (by_us.encoding, by_us.reason, by_us.url) == (
+            by_docker_py.encoding,
+            by_docker_py.reason,
+            by_docker_py.url,
+        )
+    plain.close()
+    direct.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_what_is_no_answer_is_an_error_and_ends_the_connection(recorder: _Recorder, answer: bytes) -> None:
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    good, recorder.answer = recorder.answer, answer
+    with pytest.raises(RequestException):
+        direct.inspect_container("mlci-a")
+    recorder.answer = good
+    assert direct.inspect_container("mlci-a") == {"Id": "abc"}
+    assert recorder.connections == 2
+    direct.close()
+
+
+def test_a_connection_that_the_engine_closed_is_made_anew(recorder: _Recorder) -> None:
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 5)
+    recorder.hang_up = True
+    for _ in range(3):
+        assert direct.inspect_container("mlci-a") == {"Id": "abc"}
+        assert recorder.hung_up.acquire(timeout=5)
+    assert recorder.connections == 3
+    direct.close()
+
+
+def test_silence_ends_with_the_time_for_it(recorder: _Recorder) -> None:
+    direct = UnixClient(f"unix://{recorder.server_address}", _VERSION, 0.05)
+    recorder.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+    with pytest.raises(RequestException, match="timed out"):
+        direct.inspect_container("mlci-a")
+    direct.close()
