@@ -53,8 +53,8 @@ def list_baselines(pipeline: str | None) -> int:
         columns = (
             "pipeline",
             Column("check", fold=True),
-            "baseline",
-            Column("measurements", right=True),
+            Column("baseline", fold=True, least=10),
+            Column("measured", right=True),
             Column("why", fold=True),
         )
         table = [

@@ -34,8 +34,10 @@ TOPPING_UP: Final = -1000
 WHO: Final = "topping up"
 """Who ends one of these runs for another's sake."""
 _LOOKS_BACK = 200
-_PAUSE = 60.0
+_PAUSE = 15.0
 """Seconds between two looks at what is wanted: while nothing waits there is no hurry."""
+_LONG_PAUSE = 600.0
+"""Seconds after which that is looked at although nothing has changed: trouble may be over."""
 _AFTER_GIVING_WAY = 300.0
 """Seconds in which none is begun after one gave way: there will be more to do."""
 _AFTER_TROUBLE = timedelta(hours=1)
@@ -56,6 +58,7 @@ class ToppingUp:
         self._hosts = hosts
         self._clock = clock
         self._next = 0.0
+        self._head = -1
         self._waited = False
         """Whether something else waited at the last look already."""
 
@@ -73,9 +76,10 @@ class ToppingUp:
             self._waited = True
             return None
         self._waited = False
-        if self._clock.monotonic() < self._next:
+        head, passed = self._store.journal.head(), self._clock.monotonic() - self._next
+        if passed < 0 or (head == self._head and passed < _LONG_PAUSE):
             return None
-        self._next = self._clock.monotonic() + _PAUSE
+        self._next, self._head = self._clock.monotonic() + _PAUSE, head
         going = {run.pipeline for run in mine}
         for pipeline in wanting:
             idle = self._idle()
