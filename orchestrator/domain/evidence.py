@@ -61,11 +61,12 @@ def sentence_of(check: Threshold | Comparison, found: Figures) -> str:
     mine, other = format_compared(found.mine, found.other)
     of = f" on {found.slice}" if found.slice else ""
     rows = f", {found.rows} rows" if found.rows else ""
-    told = f"{_move(found)}; {_conclusion(check, found)}{_reach(found)}: {found.outcome}"
+    told = f"{_conclusion(check, found)}{_reach(found)}: {found.outcome}"
     if isinstance(check, Threshold):
         limit = f"the limit {check.operator.value} {format_exact(check.limit)}"
-        return f"{found.name} {mine} ({runs(found.n)}) against {limit}: {told}"
+        return f"{found.name} {mine} ({runs(found.n)}) against {limit}: {_distance(found)}; {told}"
     theirs = f"{other} ({found.against}, {runs(found.m)})"
+    told = f"{_move(found)}; {told}"
     return f"{found.name}{of} {mine} ({runs(found.n)}{rows}) against {theirs}: {told}"
 
 
@@ -81,6 +82,17 @@ def _move(found: Figures) -> str:
     if found.lower <= 0 <= found.upper:
         return f"{what} is within noise ({noise})"
     return f"{what} is more than noise explains ({noise})"
+
+
+def _distance(found: Figures) -> str:
+    """Where the value is beside a limit, and whether the bounds leave it possible that it is on it."""
+    change, noise = found.sign * found.gain, _noise(found)
+    if change == 0 or found.lower is None or found.upper is None:
+        return f"just there ({noise})"
+    where = f"{amount(abs(change), found)} {'above' if change > 0 else 'below'} it"
+    if found.lower <= 0 <= found.upper:
+        return f"{where}, within noise ({noise})"
+    return f"{where}, more than noise explains ({noise})"
 
 
 def _noise(found: Figures) -> str:

@@ -82,7 +82,7 @@ def test_the_verdict_says_who_decided_and_what_the_gate_had_said(world: World, a
     assert decided.verdict.outcome is Outcome.FAIL
     assert decided.verdict.sentence == (
         "fail by decision of ana@desk: too risky; the gate had said: accuracy 0.905 (2 runs) against the "
-        "limit >= 0.9: the rise of 0.005 is within noise (0.064 per run); neither that it meets the limit "
+        "limit >= 0.9: 0.005 above it, within noise (0.064 per run); neither that it meets the limit "
         "nor that it misses it is shown: inconclusive (a person decides)"
     )
     assert decided.verdict.checks[0].outcome is Outcome.INCONCLUSIVE
