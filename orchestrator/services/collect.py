@@ -16,7 +16,14 @@ from orchestrator.ports.engine import Engine
 from orchestrator.ports.records import StoredArtifact
 from orchestrator.ports.world import BlobStore, TooLarge
 from orchestrator.services import naming
-from orchestrator.services.archive import CHECKOUT_TIME, EMPTY_SINCE, LeftOut, Member, read_members
+from orchestrator.services.archive import (
+    CHECKOUT_TIME,
+    EMPTY_SINCE,
+    LONGEST_PATH,
+    LeftOut,
+    Member,
+    read_members,
+)
 from orchestrator.services.collected import Collected
 from orchestrator.services.readings import Printed, Reader, required_metrics
 
@@ -24,6 +31,8 @@ __all__ = ["Collected", "OutputCollector", "required_metrics"]
 
 _FETCHED_ALONE = 4
 """So many files of a folder are fetched one by one; more, with all that lies beside them."""
+_NAMED_BY_FILES = 100
+"""So many files are fetched because another file names them: each is a request."""
 _MOST_READ = 100_000
 """So many files of a folder are looked at, unless more may be kept: the reader remembers their names."""
 
@@ -51,16 +60,16 @@ class OutputCollector:
             budget = self._folder(engine, container, naming.OUTPUT, ("**",), pipeline, budget, found)
         places = _by_path((*pipeline.collect, *pipeline.artifacts))
         if not pipeline.collect:
-            for path, wanted in _layout_places(self._collectors.layouts).items():
+            # Where the whole folder is fetched anyway, all of them are in it.
+            layouts = self._collectors.layouts
+            for path, wanted in ({"": layouts} if "" in places else _layout_places(layouts)).items():
                 places.setdefault(path, []).extend(wanted)
         for path, wanted in places.items():
             where = f"{naming.WORKSPACE}/{path}".rstrip("/")
             budget = self._folder(engine, container, where, wanted, pipeline, budget, found)
-        kept = {artifact.path for artifact in found.artifacts}
-        for path in dict.fromkeys(self._reader.named(self._reader.files_of(found).values())):
-            if path not in kept:
-                where = f"{naming.WORKSPACE}/{path}"
-                budget = self._folder(engine, container, where, (path,), pipeline, budget, found)
+        for path in self._named_by_files(found):
+            where = f"{naming.WORKSPACE}/{path}"
+            budget = self._folder(engine, container, where, (path,), pipeline, budget, found)
         self._reader.read(pipeline, found, printed, budget)
         if found.unlisted:
             found.left_out.append(f"{found.unlisted} more entries were left out")
@@ -70,6 +79,15 @@ class OutputCollector:
             if matches(name, pipeline.artifacts)
         ]
         return found
+
+    def _named_by_files(self, found: Collected) -> list[str]:
+        """What files themselves name as files of metrics, and is not there yet."""
+        kept = {artifact.path for artifact in found.artifacts}
+        named = dict.fromkeys(self._reader.named(self._reader.files_of(found).values()))
+        lacking = [path for path in named if path not in kept and path == _plain(path) and _stays(path)]
+        for path in lacking[_NAMED_BY_FILES:]:
+            found.leave_out(path, f"more than {_NAMED_BY_FILES} files of metrics are named by other files")
+        return lacking[:_NAMED_BY_FILES]
 
     def _folder(
         self,
@@ -140,6 +158,12 @@ class OutputCollector:
             found.leave_out(name, f"larger than {limits.file_size} bytes")
             return
         found.artifacts.append(StoredArtifact(name, blob.size, blob.sha256))
+
+
+def _stays(path: str) -> bool:
+    """Whether a path that a run wrote leads to a file below the folder that it counts from."""
+    parts = path.split("/")
+    return path.isprintable() and not {"", ".", ".."} & set(parts) and len(path) <= LONGEST_PATH
 
 
 def _layout_places(layouts: Iterable[str]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import json
 import math
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 import pytest
@@ -434,3 +435,45 @@ def test_a_layout_of_the_repositorys_own_is_no_result(world: World, monkeypatch:
     assert found.metrics == []
     assert [p.text for p in found.params] == ["3"]
     assert [a.path for a in found.artifacts] == ["dvclive/params.yaml"]
+
+
+def noting(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that the engine is asked for, as they come."""
+    asked: list[str] = []
+    get = world.engine.get
+
+    def noted(name: str, path: str) -> AbstractContextManager[BinaryIO] | None:
+        asked.append(path)
+        return get(name, path)
+
+    monkeypatch.setattr(world.engine, "get", noted)
+    return asked
+
+
+def test_a_dvc_yaml_cannot_lead_out_of_the_folder_or_ask_for_a_thousand_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = noting(world, monkeypatch)
+    names = [
+        "../secret.json",
+        "/etc/passwd",
+        "a/../../b.json",
+        "./c.json",
+        *(f"n{n}.json" for n in range(999)),
+    ]
+    content = "metrics:\n" + "".join(f"  - {name}\n" for name in names)
+    found = collect(world, pipeline(), {f"{OUT}/dvc.yaml": content.encode()})
+    assert not [path for path in asked if ".." in path or path.endswith("passwd")]
+    assert len([path for path in asked if path.startswith(f"{WORK}/n")]) <= 100
+    assert any("more than 100 files of metrics are named by other files" in each for each in found.left_out)
+
+
+def test_layouts_come_with_the_folder_where_it_is_fetched_anyway(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = noting(world, monkeypatch)
+    files = {f"{WORK}/metrics.json": b'{"a": 1}', f"{WORK}/model.bin": b"m", f"{WORK}/x.txt": b"x"}
+    found = collect(world, pipeline(artifacts=("model.*",)), files)
+    assert asked == [OUT, WORK]
+    assert sorted(artifact.path for artifact in found.artifacts) == ["metrics.json", "model.bin"]
+    assert numbers(found) == {"a": 1.0}
