@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
 
 from orchestrator.domain.baseline import Rebase
@@ -16,6 +16,7 @@ from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Purpose, RunState
 from orchestrator.ports.baselines import Frozen, Keys, PastRun
 from orchestrator.store.engine import Database
+from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
@@ -29,6 +30,37 @@ from orchestrator.store.transitions import changed, inserted, record
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
 _ROWS = 2000
 """So many rows are fetched at a time where there may be very many."""
+# Every verdict needs it, so it is put together once.
+_MINE = aliased(MeasurementRow)
+_REPLICATES = (
+    select(func.count(func.distinct(AttemptRow.replicate)))
+    .where(AttemptRow.run_id == RunRow.id, AttemptRow.state == AttemptState.SUCCEEDED)
+    .correlate(RunRow)
+    .scalar_subquery()
+)
+_REPLICATED = PreparedQuery(
+    select(RunRow.id)
+    .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
+    .join(
+        _MINE,
+        and_(
+            _MINE.pipeline == MeasurementRow.pipeline,
+            _MINE.evaluation == MeasurementRow.evaluation,
+            _MINE.metric_code == MeasurementRow.metric_code,
+            _MINE.hardware == MeasurementRow.hardware,
+        ),
+    )
+    .where(
+        _MINE.run_id == bindparam("run_id"),
+        _MINE.hardware != "",
+        RunRow.id != bindparam("run_id"),
+        RunRow.state.in_(_JUDGED),
+        RunRow.purpose != Purpose.REPRODUCE,
+        _REPLICATES > 1,
+    )
+    .order_by(RunRow.id.desc())
+    .limit(bindparam("limit"))
+)
 
 
 class SqlBaselines:
@@ -51,7 +83,7 @@ class SqlBaselines:
         )
         with self._database.connected() as connection:
             values: dict[int, dict[int, list[Metric]]] = {}
-            rows = connection.execution_options(yield_per=_ROWS).execute(
+            rows = connection.execute(
                 select(AttemptRow.run_id, AttemptRow.replicate, MetricRow.name, MetricRow.value)
                 .join(RunRow, RunRow.id == AttemptRow.run_id)
                 .outerjoin(
@@ -59,12 +91,13 @@ class SqlBaselines:
                 )
                 .where(*passed, latest, counts)
                 .order_by(AttemptRow.run_id, AttemptRow.replicate, MetricRow.id)
+                .execution_options(yield_per=_ROWS)
             )
             for run_id, replicate, name, value in rows:
                 found = values.setdefault(run_id, {}).setdefault(replicate, [])
                 if name is not None:
                     found.append(Metric(name, value, "", ""))
-            runs = connection.execution_options(yield_per=_ROWS).execute(
+            runs = connection.execute(
                 select(
                     RunRow.id,
                     RunRow.number,
@@ -81,6 +114,7 @@ class SqlBaselines:
                 .outerjoin(MeasurementRow, MeasurementRow.run_id == RunRow.id)
                 .where(*passed)
                 .order_by(RunRow.id)
+                .execution_options(yield_per=_ROWS)
             )
             return [
                 PastRun(
@@ -120,37 +154,8 @@ class SqlBaselines:
             return None if row is None else Keys(row.evaluation, row.metric_code, row.hardware, row.recipe)
 
     def replicated(self, run_id: int, limit: int) -> Sequence[int]:
-        mine = aliased(MeasurementRow)
-        replicates = (
-            select(func.count(func.distinct(AttemptRow.replicate)))
-            .where(AttemptRow.run_id == RunRow.id, AttemptRow.state == AttemptState.SUCCEEDED)
-            .correlate(RunRow)
-            .scalar_subquery()
-        )
         with self._database.connected() as connection:
-            return connection.scalars(
-                select(RunRow.id)
-                .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
-                .join(
-                    mine,
-                    and_(
-                        mine.pipeline == MeasurementRow.pipeline,
-                        mine.evaluation == MeasurementRow.evaluation,
-                        mine.metric_code == MeasurementRow.metric_code,
-                        mine.hardware == MeasurementRow.hardware,
-                    ),
-                )
-                .where(
-                    mine.run_id == run_id,
-                    mine.hardware != "",
-                    RunRow.id != run_id,
-                    RunRow.state.in_(_JUDGED),
-                    RunRow.purpose != Purpose.REPRODUCE,
-                    replicates > 1,
-                )
-                .order_by(RunRow.id.desc())
-                .limit(limit)
-            ).all()
+            return _REPLICATED.scalars(connection, {"run_id": run_id, "limit": limit})
 
     def freeze(self, run_id: int, frozen: Frozen) -> None:
         mine = update(MeasurementRow).where(MeasurementRow.run_id == run_id)

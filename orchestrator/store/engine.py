@@ -214,6 +214,12 @@ class _Kept:
         self.driver = _driver_of(self.connection)
         self.session = _Writing(self.connection, expire_on_commit=False)
         self.session.found = self.connection
+        self._options = self.connection.get_execution_options()
+
+    @property
+    def as_it_was(self) -> bool:
+        """Whether nobody gave the connection options, which would stay."""
+        return self.connection.get_execution_options() is self._options
 
     def commit(self) -> None:
         """Make what was written last."""
@@ -316,7 +322,7 @@ class Database:
             # Perhaps it is the connection that broke: who comes next begins with another.
             kept.close()
             raise
-        if len(self._idle) >= _KEPT:
+        if len(self._idle) >= _KEPT or not kept.as_it_was:
             kept.close()
             return
         self._idle.append(kept)

@@ -139,6 +139,15 @@ def test_reading_within_a_transaction_has_one_of_its_own(url: str, store: SqlSto
             assert later.scalar(text("SELECT count(*) FROM runs")) == 1
 
 
+def test_options_of_a_connection_end_with_its_transaction(url: str) -> None:
+    with closing(Database(parse_url(url))) as database:
+        with database.connected() as connection:
+            connection.execution_options(yield_per=7)
+        for _ in range(2):
+            with database.connected() as connection:
+                assert "yield_per" not in connection.get_execution_options()
+
+
 def test_a_connection_that_broke_is_not_used_again(url: str) -> None:
     with closing(Database(parse_url(url))) as database:
         with database.connected() as connection:
