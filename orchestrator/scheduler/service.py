@@ -75,7 +75,8 @@ class Service:
         self._retain = Loop("retain", retain, RETAIN)
         self._hosts = Loop("hosts", look_at_hosts, HOSTS)
         # Reads much of the history now and then, which nobody waits for.
-        self._top_up = Loop("top up", top_up, FULL)
+        self._topping_up = top_up
+        self._top_up = Loop("top up", self._top_up_tick, FULL)
         # A forge may be slow or refuse, which concerns nothing else. Where there is none, it costs no thread.
         self._forge = None if talk_to_forge is None else Loop("forge", talk_to_forge, FULL)
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
@@ -151,6 +152,10 @@ class Service:
         if now - self._last_seen > 10:
             self._last_seen = now
             self._store.servers.seen(self._owner, self._clock.now())
+
+    def _top_up_tick(self) -> None:
+        if self._topping_up() is not None:
+            self.wake()
 
     def _mail_tick(self) -> None:
         # A loop of its own: a server that answers slowly must not hold up the news of other runs.
