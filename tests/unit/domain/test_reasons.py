@@ -29,6 +29,7 @@ THE_PROJECT = {
     "start",
     "missing_metrics",
     "invalid_metrics",
+    "benchmark",
 }
 OURS_OR_THE_HOST = {
     "killed",

@@ -78,11 +78,6 @@ def test_an_unchanged_commit_is_failed_no_more_often_than_promised(commits: Comm
     assert commits.share(Outcome.FAIL, [GUARD], 0, count=1) <= MOST
 
 
-def test_a_loss_of_two_sds_fails_a_guard_and_a_gain_of_two_is_shown(commits: Commits) -> None:
-    assert commits.share(Outcome.FAIL, [GUARD], -2, trials=1500) >= 0.84
-    assert commits.share(Outcome.PASS, [GAIN], 2, trials=1500) >= 0.84
-
-
 def test_nothing_is_proved_by_mistake_more_often_than_promised(commits: Commits) -> None:
     assert commits.share(Outcome.PASS, [PROOF], -1) <= MOST
     assert commits.share(Outcome.PASS, [GAIN], 0) <= MOST
@@ -90,10 +85,7 @@ def test_nothing_is_proved_by_mistake_more_often_than_promised(commits: Commits)
 
 def test_three_looks_err_no_more_often_than_one(commits: Commits) -> None:
     assert commits.share(Outcome.FAIL, [GUARD], 0, count=8, looks=LOOKS) <= MOST
-    assert commits.share(Outcome.PASS, [PROOF], -1, count=8, looks=LOOKS) <= MOST
-    assert commits.share(Outcome.FAIL, [PROOF], -3, count=8, looks=LOOKS, trials=800) >= 0.95
 
 
-def test_six_guards_fail_an_unchanged_commit_no_more_often_than_one(commits: Commits) -> None:
-    assert commits.share(Outcome.FAIL, SIX, 0, trials=1500) <= MOST + 0.005
+def test_six_guards_looked_at_three_times_fail_an_unchanged_commit_no_more_often_than_one(commits: Commits) -> None:
     assert commits.share(Outcome.FAIL, SIX, 0, count=8, looks=LOOKS, trials=800) <= MOST + 0.005
