@@ -87,5 +87,5 @@ def test_three_looks_err_no_more_often_than_one(commits: Commits) -> None:
     assert commits.share(Outcome.FAIL, [GUARD], 0, count=8, looks=LOOKS) <= MOST
 
 
-def test_six_guards_looked_at_three_times_fail_an_unchanged_commit_no_more_often_than_one(commits: Commits) -> None:
+def test_six_guards_at_three_looks_fail_an_unchanged_commit_no_more_often_than_one(commits: Commits) -> None:
     assert commits.share(Outcome.FAIL, SIX, 0, count=8, looks=LOOKS, trials=800) <= MOST + 0.005
