@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-from collections.abc import Collection
+import tarfile
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Any
@@ -99,33 +98,32 @@ def test_what_lightnings_csv_logger_writes_is_judged_and_drawn(installation: Ins
 
 def with_libraries(installation: Installation, folder: Path) -> None:
     """Let the runner have the libraries that are installed here: nothing is fetched from anywhere."""
-    site = folder / "image" / "site"
+    (folder / "image").mkdir()
+    distributions: dict[str, Distribution] = {}
     for name in ("dvclive", "mlflow-skinny", "sqlalchemy", "alembic", "tensorboardx"):
-        for each in needed(name):
+        need(name, distributions)
+    with tarfile.open(folder / "image" / "site.tar", "w") as site:
+        for each in distributions.values():
             for file in each.files or ():
                 source = Path(str(each.locate_file(file)))
-                if ".." not in file.parts and file.suffix != ".pyc" and source.is_file():
-                    target = site / file
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    if not target.exists():
-                        shutil.copyfile(source, target)
-    recipe = f"FROM {installation.image}\nCOPY site /opt/site\nENV PYTHONPATH=/opt/site\n"
+                if not {"..", "tests"} & set(file.parts) and source.is_file():
+                    site.add(source, str(file))
+    recipe = f"FROM {installation.image}\nADD site.tar /opt/site/\nENV PYTHONPATH=/opt/site\n"
     (folder / "image" / "Dockerfile").write_text(recipe)
     installation.runner_image = {"build": str(folder / "image")}
     installation.runners["cpu"] = {"resources": {"memory": "1g", "cpus": 2}}
 
 
-def needed(name: str, found: dict[str, Distribution] | None = None) -> Collection[Distribution]:
-    """An installed distribution and all that it needs."""
-    found = {} if found is None else found
+def need(name: str, found: dict[str, Distribution]) -> None:
+    """Add an installed distribution and all that it needs."""
     key = re.sub(r"[-_.]+", "-", name).lower()
-    if key not in found:
-        found[key] = distribution(key)
-        for line in found[key].requires or ():
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                needed(requirement.name, found)
-    return found.values()
+    if key in found:
+        return
+    found[key] = distribution(key)
+    for line in found[key].requires or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            need(requirement.name, found)
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the base image has Python 3.11")
