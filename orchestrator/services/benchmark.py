@@ -212,6 +212,16 @@ def _together(collected: Collected, scored: Collected) -> Collected:
         collected.warnings.append(f"the benchmark's {', '.join(hidden)} counts, not what the training says")
     collected.metrics = [m for m in collected.metrics if m.name not in names]
     collected.metrics += [replace(m, source=f"{FOLDER}/{m.source}") for m in scored.metrics]
+    curves = {each.facts.name for each in scored.series}
+    collected.series = [each for each in collected.series if each.facts.name not in curves]
+    collected.series += [
+        replace(each, facts=replace(each.facts, source=f"{FOLDER}/{each.facts.source}"))
+        for each in scored.series
+    ]
+    told = {param.name for param in scored.params}
+    collected.params = [param for param in collected.params if param.name not in told]
+    collected.params += [replace(p, source=f"{FOLDER}/{p.source}") for p in scored.params]
+    collected.plots += [replace(p, path=f"{FOLDER}/{p.path}") for p in scored.plots]
     collected.artifacts += [replace(a, path=f"{FOLDER}/{a.path}") for a in scored.artifacts]
     collected.warnings += [f"benchmark: {warning}" for warning in scored.warnings]
     collected.left_out += [f"{FOLDER}/{entry}" for entry in scored.left_out]

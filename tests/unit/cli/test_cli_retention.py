@@ -43,7 +43,7 @@ def ended(app: Application, days: float, state: RunState = RunState.PASSED, base
     """A run that ended so many days ago, with a model and a log."""
     at = app.clock.now() - timedelta(days=days)
     revision = Revision(
-        "remote", "main", "c0ffee" * 6 + "beef", "Use fewer trees", "Ann", "a@example.org", at
+        "remote", "main", f"{'c0ffee' * 6}{int(days):04x}", "Use fewer trees", "Ann", "a@example.org", at
     )
     run = app.store.runs.enqueue(NewRun(app.pipeline("wine"), Cause.PUSH, revision, ()), (), "wine", at)
     assert run is not None
