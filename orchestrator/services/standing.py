@@ -94,7 +94,5 @@ def _baselines_measured(store: Store, run: Run) -> list[Run]:
     return [
         other
         for other in store.runs.unfinished()
-        if other.pipeline == run.pipeline
-        and other.purpose is Purpose.BASELINE
-        and not is_topping_up(other)
+        if other.pipeline == run.pipeline and other.purpose is Purpose.BASELINE and not is_topping_up(other)
     ]

@@ -61,9 +61,7 @@ class Site:
             artifacts=artifacts,
             limits=limits or Limits(),
         )
-        return OutputCollector(self.blobs, format_readers()).collect(
-            self.bench.engine, spec.name, pipeline
-        )
+        return OutputCollector(self.blobs, format_readers()).collect(self.bench.engine, spec.name, pipeline)
 
     def kept(self, found: Collected) -> dict[str, bytes]:
         """What is kept, by path."""

@@ -117,17 +117,18 @@ def test_it_counts_where_the_training_claims_the_same_metric(bench: Bench) -> No
 
 
 def test_what_it_leaves_besides_is_shown_as_its_own_and_in_place_of_the_trainings(bench: Bench) -> None:
+    logs = "lightning_logs/version_0"
     written = b"step,loss\n1,0.5\n2,0.4\n"
-    bench.train({"history.csv": written, "params.yaml": b"{depth: 3}"})
-    metrics = {"/mlci/output/metrics.json": b'{"accuracy": 0.9}', "/mlci/output/history.csv": written}
-    given = {"/mlci/output/params.yaml": b"{depth: 4}", "/mlci/output/roc.png": b"\x89PNG\r\n\x1a\n"}
+    bench.train({f"{logs}/metrics.csv": written, f"{logs}/hparams.yaml": b"{depth: 3}"})
+    metrics = {"/mlci/output/metrics.json": b'{"accuracy": 0.9}', f"/mlci/output/{logs}/metrics.csv": written}
+    given = {f"/mlci/output/{logs}/hparams.yaml": b"{depth: 4}", "/mlci/output/roc.png": b"\x89PNG\r\n\x1a\n"}
     bench.world.engine.script(Script((), Exit(0), {**metrics, **given}), is_benchmark)
     run = bench.run()
     assert run.state is RunState.PASSED
     (attempt,) = bench.world.store.attempts.of_run(run.id)
     findings = bench.world.store.findings
     assert [(s.name, s.source) for s in findings.series_facts(attempt.id)] == [
-        ("loss", "benchmark/history.csv")
+        ("loss", f"benchmark/{logs}/metrics.csv")
     ]
     assert [(p.name, p.text) for p in findings.params(attempt.id)] == [("depth", "4")]
     assert [p.path for p in findings.plots(attempt.id)] == ["benchmark/roc.png"]
