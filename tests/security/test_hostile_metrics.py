@@ -36,6 +36,21 @@ NAMES = (
 )
 
 
+def test_a_name_that_stands_twice_among_very_many_is_found_at_once() -> None:
+    names = ",".join(f'"m{number}": 1' for number in range(200_000))
+    begun = time.process_time()
+    assert "the name 'm0' appears twice" in outcome("metrics.json", f'{{{names}, "m0": 2}}'.encode())
+    assert time.process_time() - begun < 5, "by comparing each with each, it takes minutes"
+
+
+@pytest.mark.parametrize("letter", ["x", "\\u0001"])
+def test_a_long_name_costs_its_length_once_whatever_is_below_it(letter: str) -> None:
+    content = f'{{"{letter * 1_000_000}": [{",".join("1" * 100_000)}]}}'.encode()
+    begun = time.process_time()
+    assert outcome("metrics.json", content).startswith("refused: metrics.json: it holds more than")
+    assert time.process_time() - begun < 10, "joined for each number, it takes hours"
+
+
 class Payload:
     """Leaves a file behind when it is unpickled."""
 

@@ -146,6 +146,7 @@ class Findings:
         self._plots: dict[str, Plot] = {}
         self._warnings: list[str] = []
         self._unsaid = 0
+        self._refused = 0
         self._points = 0
         self._cut = 0
 
@@ -288,12 +289,18 @@ class Findings:
         )
 
     def _named(self, name: str, source: str) -> str:
-        """A name that can be shown; empty, with a warning, for one that is too long."""
-        name = clean(name).strip().strip("/")
+        """A name that can be shown; empty, with a warning, for one that is too long.
+
+        InvalidInput when there are too many of these.
+        """
         if len(name) > LONGEST_NAME:
-            self.warn(f"{source or self.source}: the name {name[:60]!r}... is too long and was left out")
+            self._refused += 1
+            if self._refused > MOST_METRICS:
+                raise self._too_many()
+            start = clean(name[:60])
+            self.warn(f"{source or self.source}: the name {start!r}... is too long and was left out")
             return ""
-        return name
+        return clean(name).strip().strip("/")
 
     def _too_many(self) -> InvalidInput:
         return InvalidInput(

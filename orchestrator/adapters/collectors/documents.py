@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import yaml
 
-from orchestrator.adapters.collectors.common import Findings, as_float, number
+from orchestrator.adapters.collectors.common import LONGEST_NAME, Findings, as_float, number
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.metrics import Json
 
@@ -35,8 +36,8 @@ def parse_json(path: str, text: str, expected: str) -> Json:
     def unique(pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            counted = Counter(name for name, _ in pairs)
+            twice = next(name for name, count in counted.items() if count > 1)
             raise InvalidInput(
                 f"{path}: the name {twice!r} appears twice in one object", "rename one of them"
             )
@@ -207,15 +208,23 @@ def numbers(document: Json) -> Iterator[tuple[str, float]]:
             yield name, as_float(value)
 
 
+def below(prefix: str, name: object) -> str:
+    """A name within another one. Of what is too long to be kept, no more than shows that is put together."""
+    if len(prefix) > LONGEST_NAME:
+        return prefix
+    short = str(name)[: LONGEST_NAME + 1]
+    return f"{prefix}/{short}" if prefix else short
+
+
 def leaves(document: Json, prefix: str = "") -> Iterator[tuple[str, bool | float | str | None]]:
     """Every single value in a document with its name."""
     match document:
         case Mapping():
             for key, value in document.items():
-                yield from leaves(value, f"{prefix}/{key}" if prefix else str(key))
+                yield from leaves(value, below(prefix, key))
         case list():
             for index, value in enumerate(document):
-                yield from leaves(value, f"{prefix}/{index}" if prefix else str(index))
+                yield from leaves(value, below(prefix, index))
         case bool() | int() | float() | str() | None:
             if prefix:
                 yield prefix, document
@@ -233,7 +242,7 @@ def _texts(document: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
     match document:
         case Mapping():
             for key, value in document.items():
-                yield from _texts(value, f"{prefix}/{key}" if prefix else str(key))
+                yield from _texts(value, below(prefix, key))
         case str():
             yield prefix, document
         case _:

@@ -49,12 +49,11 @@ def judge(
     spent = _spent(gate.holdout, context)
     if spent and gate.checks:
         results = tuple(CheckResult(str(c), c.metric, Outcome.INCONCLUSIVE, spent) for c in gate.checks)
-        if gate.holdout is not None and gate.holdout.on_exhausted is OnInconclusive.FAIL:
-            return Verdict(
-                Outcome.FAIL, f"{spent} (counts as fail here)", results, look=context.look, warnings=warnings
-            )
-        combined = combine(gate, list(zip(gate.checks, results, strict=True)))
-        return Verdict(combined.outcome, combined.sentence, results, look=context.look, warnings=warnings)
+        fails = gate.holdout is not None and gate.holdout.on_exhausted is OnInconclusive.FAIL
+        # What nothing was asked of does not pass, whatever becomes of answers that decide nothing.
+        outcome = Outcome.FAIL if fails else Outcome.INCONCLUSIVE
+        sentence = f"{spent} (counts as fail here)" if fails else spent
+        return Verdict(outcome, sentence, results, look=context.look, warnings=warnings)
     prepared: list[tuple[Check, CheckResult | Question]] = [
         (check, item)
         for check in gate.checks

@@ -580,6 +580,17 @@ def test_a_hold_out_that_is_used_up_judges_nothing_any_more(
     assert judged.checks[0].estimate is None
 
 
+@pytest.mark.parametrize("undecided", list(OnInconclusive))
+def test_a_hold_out_that_is_used_up_passes_nothing_whatever_becomes_of_undecided_runs(
+    undecided: OnInconclusive,
+) -> None:
+    gate = Gate(on_inconclusive=undecided, holdout=Holdout("test-v3", HoldoutMode.NONE, 100))
+    context = replace(KNOWN, holdout_uses=100)
+    for checks in (["accuracy better than best"], ["accuracy >= 0.9"]):
+        judged = verdict(checks, {"accuracy": moved(-0.5)}, context=context, gate=gate)
+        assert judged.outcome is Outcome.INCONCLUSIVE
+
+
 def test_without_a_budget_uses_are_counted_and_shown() -> None:
     gate = Gate(holdout=Holdout("test-v3"))
     context = replace(KNOWN, holdout_uses=41)
