@@ -193,8 +193,10 @@ class Runs(Protocol):
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         """Enqueue another try of a replicate with the same seed; one that is there already stays as it is."""
 
-    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime) -> Run:
+    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime, why: str = "") -> Run:
         """Enqueue the first tries of what a run lacks of so many replicates, which makes it RUNNING.
+
+        ``why`` goes into the journal.
 
         LeaseLost when the run is not in the state ``before`` any more.
         """

@@ -213,7 +213,9 @@ class Evaluator:
             step = step_after(looks, attempts, verdict.settled, pipeline.looks.budget)
             if step.replicates is not None:
                 log.info("%s: look: %s", run.title, verdict.sentence)
-                return self._store.runs.begin_look(run.id, run.state, step.replicates, self._clock.now())
+                open_ones = ", ".join(c.check for c in verdict.checks if not c.settled)
+                why = f"not decided yet: {open_ones}"
+                return self._store.runs.begin_look(run.id, run.state, step.replicates, self._clock.now(), why)
             told = [each for each in (step.why, _failed_ones(attempts)) if each]
             verdict = replace(verdict, warnings=(*verdict.warnings, *told))
         return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict)

@@ -275,11 +275,11 @@ class SqlRuns:
                 raise LeaseLost(f"run {run_id} has ended: {state.value}")
             add_attempt(session, run_id, replicate, number, seed, not_before, at)
 
-    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime) -> Run:
+    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime, why: str = "") -> Run:
         running = RunState.RUNNING
         if before is not running:
             require_legal(f"run {run_id}", RUN_TRANSITIONS, before, running)
-        told = f"replicates: {replicates}"
+        told = f"replicates: {replicates}{f', {why}' if why else ''}"
         with self._database.writing() as session:
             # Locked, so that a run which ends at this moment leaves no attempt behind.
             row = session.execute(

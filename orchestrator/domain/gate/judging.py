@@ -6,6 +6,7 @@ Pure: the same figures give the same verdict, on every machine and at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from orchestrator.domain.baseline import Measured
 from orchestrator.domain.check import Check, Comparison
@@ -69,14 +70,25 @@ def judge(
     decided = iter(decide(gate, questions, context))
     found = [(check, item if isinstance(item, CheckResult) else next(decided)) for check, item in prepared]
     combined = combine(gate, found)
+    results = [result for _, result in found]
+    if combined.outcome is Outcome.FAIL and combined.settled:
+        results = [_left_open(result) for result in results]
     return Verdict(
         combined.outcome,
         combined.sentence,
-        tuple(result for _, result in found),
+        tuple(results),
         combined.settled,
         context.look,
         warnings,
     )
+
+
+def _left_open(result: CheckResult) -> CheckResult:
+    """A check that more replicates might have decided, where another one has failed the run for good."""
+    if result.settled or result.outcome is not Outcome.PASS:
+        return result
+    sentence = f"{result.sentence.removesuffix(': pass')}, at a look that was not the last: undecided"
+    return replace(result, outcome=Outcome.INCONCLUSIVE, sentence=sentence)
 
 
 def _spent(budget: Holdout | None, context: JudgingContext) -> str:

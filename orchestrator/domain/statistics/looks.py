@@ -40,11 +40,11 @@ class Bound:
 def bound(looks: Sequence[int], baseline_n: int, ledger_df: int, alpha: float = 0.05) -> Bound:
     """The bound for candidates that are looked at with ``looks`` replicates, e.g. 2, 4 and 8.
 
-    ``baseline_n`` is the number of the baseline's values, ``ledger_df`` the ledger's degrees of freedom, 0
-    without one (and then each look is made at alpha over their number). With m guards, or m claims of which
-    any is enough, ask at alpha / m. Simulated with a fixed seed, so that it is the same on every call and
-    machine with the same numpy; the first call for given arguments takes up to a third of a second of
-    processor time. ValueError: looks that do not grow, or that begin below 1.
+    ``baseline_n`` is the number of the baseline's values, 0 for a fixed limit, ``ledger_df`` the ledger's
+    degrees of freedom, 0 without one (and then each look is made at alpha over their number). With m guards,
+    or m claims of which any is enough, ask at alpha / m. Simulated with a fixed seed, so that it is the same
+    on every call and machine with the same numpy; the first call for given arguments takes up to a third of a
+    second of processor time. ValueError: looks that do not grow, or that begin below 1.
     """
     sizes = tuple(looks)
     if not sizes or sizes[0] < 1 or any(b <= a for a, b in pairwise(sizes)):
@@ -56,7 +56,7 @@ def bound(looks: Sequence[int], baseline_n: int, ledger_df: int, alpha: float = 
 
 @lru_cache(512)
 def _simulated(looks: tuple[int, ...], baseline_n: int, ledger_df: int, alpha: float) -> float | None:
-    return critical(looks, baseline_n, ledger_df, alpha, min(_TRIALS, _MOST_DRAWN // len(looks)))
+    return critical(looks, baseline_n or math.inf, ledger_df, alpha, min(_TRIALS, _MOST_DRAWN // len(looks)))
 
 
 def critical(

@@ -599,6 +599,16 @@ def test_without_a_budget_uses_are_counted_and_shown() -> None:
     assert judged.checks[0].alpha == 0.05
 
 
+def test_what_a_failed_run_left_open_is_not_called_a_pass() -> None:
+    context = JudgingContext(look=1, looks=LOOKS)
+    values = {"accuracy": moved(-0.02, 2), "f1": moved(-0.004, 2)}
+    judged = verdict(["accuracy >= 0.99", "f1 not worse than best"], values, context=context)
+    assert (judged.outcome, judged.settled) == (Outcome.FAIL, True)
+    guard = judged.checks[1]
+    assert (guard.outcome, guard.settled) == (Outcome.INCONCLUSIVE, False)
+    assert guard.sentence.endswith("no regression shown, at a look that was not the last: undecided")
+
+
 # Drift
 
 

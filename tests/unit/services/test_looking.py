@@ -7,14 +7,15 @@ import json
 import pytest
 
 from orchestrator.domain.check import parse_check
-from orchestrator.domain.gate import Gate, Outcome, Verdict
+from orchestrator.domain.gate import CheckResult, Gate, Outcome, Verdict
 from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.run import AttemptState, Exit, Run, RunState, seed_for
 from orchestrator.services import evaluate
 from tests.support.fake_engine import Script
 from tests.unit.services.worlds import World, pipeline
 
-UNDECIDED = Verdict(Outcome.INCONCLUSIVE, "undecided", settled=False)
+OPEN = CheckResult("accuracy >= 0", "accuracy", Outcome.INCONCLUSIVE, "undecided", settled=False)
+UNDECIDED = Verdict(Outcome.INCONCLUSIVE, "undecided", (OPEN,), settled=False)
 PASSES = Verdict(Outcome.PASS, "passes")
 
 
@@ -73,7 +74,7 @@ def test_a_look_is_told_in_the_journal_and_taken_once(world: World, monkeypatch:
     told = [
         line.reason for line in world.store.journal.of_run(run.id) if line.reason.startswith("replicates")
     ]
-    assert told == ["replicates: 4"]
+    assert told == ["replicates: 4, not decided yet: accuracy >= 0"]
 
 
 def test_a_replicate_that_failed_is_left_out_where_that_is_allowed_and_told(world: World) -> None:

@@ -20,6 +20,14 @@ def test_with_known_noise_and_even_looks_the_bound_is_pococks(looks: int, pocock
     assert found == pytest.approx(pocock, abs=0.005)
 
 
+def test_a_fixed_limit_has_a_bound_that_falls_to_that_of_known_noise_as_the_ledger_grows() -> None:
+    few, many = (bound((2, 4), 0, df).critical for df in (5, 1000))
+    assert few is not None
+    assert many is not None
+    assert few > many
+    assert many == pytest.approx(1.875, abs=0.03)
+
+
 def test_the_bound_for_looks_at_two_four_and_eight() -> None:
     assert bound([2, 4, 8], 8, 20, 0.05).critical == pytest.approx(2.057, abs=0.006)
 
