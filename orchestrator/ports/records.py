@@ -82,6 +82,8 @@ class NewRun:
     """How new its change is among others, where somebody asks for what is not the newest; None: newest."""
     supersede: bool = False
     """Whether older runs of the same source and branch that have not ended are asked to end."""
+    once: str = ""
+    """Names what it is made for, where that is to be made once in a pipeline; empty: as often as asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class Runs(Protocol):
 
         All in one transaction with the lines that tell of it, guarded by what each move says was there
         before: when any of it is no longer so, somebody else saw the move first; nothing is written and None
-        returned. None is returned as well, with the moves written, when ``new`` is None.
+        returned. The same where the pipeline has a run for what ``new.once`` names. None is returned as well, with the moves written, when ``new`` is None.
         """
 
     def get(self, run_id: int) -> Run:

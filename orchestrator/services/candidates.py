@@ -47,13 +47,14 @@ def candidates(
     ]
 
 
-def before(runs: Sequence[PastRun], judged: Run) -> list[PastRun]:
+def before(runs: Sequence[PastRun], judged: Run, merge_base: str = "") -> list[PastRun]:
     """Those of the runs that come before one that is judged: none of a newer change, nor of the newer
-    changes' commits measured again.
+    changes' commits measured again. The ``merge_base`` measured again always does: it is in its history.
     """
     rank = judged.change.rank
     older = [r for r in runs if r.id != judged.id and (r.purpose is Purpose.BASELINE or r.rank <= rank)]
     newer = {r.commit for r in runs if r.purpose is not Purpose.BASELINE and r.rank > rank}
+    newer.discard(merge_base)
     newer -= {r.commit for r in older if r.purpose is not Purpose.BASELINE}
     return [r for r in older if r.purpose is not Purpose.BASELINE or r.commit not in newer]
 

@@ -22,7 +22,7 @@ from orchestrator.domain.baseline import (
     pooled,
     together,
 )
-from orchestrator.domain.change import Cause, Revision
+from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import NotFound
@@ -82,6 +82,8 @@ class References:
         self._store = store
         self._clock = clock
         self._merge_bases = MergeBases(store, sources, clock)
+        self._surprises: set[tuple[int, int]] = set()
+        """By judged run, what measured a baseline and was not in the history: it may just have ended."""
 
     def note(self, run: Run) -> None:
         """Write down what a measured run was measured with, for those that are compared with it."""
@@ -155,7 +157,7 @@ class References:
         return _Case(
             run,
             pipeline,
-            candidates(self._store, pipeline, before(runs, run), remember=True),
+            candidates(self._store, pipeline, before(runs, run, place.merge_base), remember=True),
             self._store.runs.pins(pipeline.name),
             place,
             rebased.run_id if rebased else 0,
@@ -207,10 +209,10 @@ class References:
                 case.run.change.revision.source, case.place.default_branch, case.place.merge_base
             )
             recipe = recipe_of(revision.commit, case.run.change.datasets, case.pipeline)
-            again = self._under_way(case, recipe)
+            again = self._under_way(case, recipe, enough=True)
             if again is None:
                 note = f"where the branch of {case.run.title} left {revision.branch}"
-                return self._enqueue(case.run, case.pipeline, revision, None, spec.replicates, note)
+                return self._enqueue(case, recipe, case.pipeline, revision, None, spec.replicates, note)
             return again
         return Reference(None, found.why_none)
 
@@ -226,15 +228,15 @@ class References:
         there = [c for c in case.history if c.again and c.recipe == recipe]
         if there:
             return _reference(together(there[-1], case.history, replace(spec, confirm=0)), there[-1].measured)
-        again = self._under_way(case, recipe)
+        again = self._under_way(case, recipe, enough=True)
+        if again is None:
+            note = f"{baseline.title} measured on the evaluation data of {case.run.title}"
+            revision, count = baseline.change.revision, max(spec.confirm, spec.replicates)
+            again = self._enqueue(case, recipe, pipeline, revision, baseline.id, count, note)
         if isinstance(again, Reference):
             why = f"{baseline.title}'s commit could not be measured on the new data: {again.why_none}"
             return Reference(old.measured, why, comparable=False)
-        if again is not None:
-            return again
-        note = f"{baseline.title} measured on the evaluation data of {case.run.title}"
-        revision, count = baseline.change.revision, max(spec.confirm, spec.replicates)
-        return self._enqueue(case.run, pipeline, revision, baseline.id, count, note)
+        return again
 
     def _confirmed(
         self, case: _Case, spec: BaselineSpec, best: Candidate, fresh: Sequence[Candidate], metric: str
@@ -243,23 +245,28 @@ class References:
         values = pooled(fresh, best.measured)
         if len(values.values.get(metric, ())) >= spec.confirm:
             return _reference(fresh, best.measured)
-        again = self._under_way(case, best.recipe)
+        again = self._under_way(case, best.recipe, enough=False)
+        if again is None:
+            original = self._store.runs.get(best.measured.run_id)
+            missing = spec.confirm - len(values.values.get(metric, ()))
+            note = f"{original.title} measured again to confirm it as the best"
+            pipeline = as_trained(self._store, case.pipeline, original)
+            revision, data = original.change.revision, original.change.datasets
+            again = self._enqueue(
+                case, best.recipe, pipeline, revision, original.id, missing, note, data, "confirm"
+            )
         if isinstance(again, Waiting):
             return again
-        if isinstance(again, Reference):
-            if fresh:
-                return _reference(fresh, best.measured)
-            why = f"it could not be confirmed as the best: {again.why_none}"
-            return Reference(best.measured, why, comparable=False, unconfirmed=True)
-        original = self._store.runs.get(best.measured.run_id)
-        missing = spec.confirm - len(values.values.get(metric, ()))
-        note = f"{original.title} measured again to confirm it as the best"
-        pipeline = as_trained(self._store, case.pipeline, original)
-        return self._enqueue(original, pipeline, original.change.revision, original.id, missing, note)
+        if values.values.get(metric):
+            return _reference(fresh, best.measured)
+        why = f"it could not be confirmed as the best: {again.why_none}"
+        return Reference(best.measured, why, comparable=False, unconfirmed=True)
 
-    def _under_way(self, case: _Case, recipe: str) -> Reference | Waiting | None:
+    def _under_way(self, case: _Case, recipe: str, *, enough: bool) -> Reference | Waiting | None:
         """What measures a recipe again: a run that is waited for, or the reason why it came to nothing; None
         when there is none.
+
+        ``enough`` says that one run that passed would do: where there is one, it cannot be compared with.
         """
         for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
             if (
@@ -274,7 +281,21 @@ class References:
                     again.id > case.run.id and again.state is not RunState.PASSED
                 ):
                     return Reference(None, again.message)
+                if enough and again.state is RunState.PASSED:
+                    return self._of_no_use(case, again)
         return None
+
+    def _of_no_use(self, case: _Case, again: Run) -> Reference | Waiting:
+        """What to do about a run that measured a baseline and was not found in the history, which was read
+        before: look there once more, and then go without it.
+        """
+        if again.state is RunState.PASSED and (case.run.id, again.id) not in self._surprises:
+            self._surprises.add((case.run.id, again.id))
+            return Waiting(None)
+        self._surprises.discard((case.run.id, again.id))
+        if again.state is not RunState.PASSED:
+            return Reference(None, again.message)
+        return Reference(None, f"{again.title} measured it again, which cannot be compared with")
 
     def _recipe(self, run: Run) -> str:
         definition = self._store.runs.definition(run.id)
@@ -282,33 +303,52 @@ class References:
 
     def _enqueue(
         self,
-        like: Run,
+        case: _Case,
+        recipe: str,
         pipeline: Pipeline,
         revision: Revision,
         rerun_of: int | None,
         replicates: int,
         note: str,
+        data: tuple[DatasetVersion, ...] | None = None,
+        purpose: str = "measure",
     ) -> Reference | Waiting:
-        """Have a commit measured on the data of the run ``like``."""
+        """Have a commit measured on the judged run's data, unless others are given: once for each run that is
+        judged, by whichever server, so that no run can have its baseline measured without end.
+        """
+        once = f"baseline of run {case.run.id}: {purpose} {recipe}"
         enqueued = self._store.runs.enqueue(
             NewRun(
                 pipeline,
                 Cause.BASELINE,
                 revision,
-                like.change.datasets,
+                case.run.change.datasets if data is None else data,
                 purpose=Purpose.BASELINE,
                 rerun_of=rerun_of,
                 note=note,
                 replicates=replicates or None,
+                once=once,
             ),
             (),
             pipeline.name,
             self._clock.now(),
         )
         if enqueued is None:
-            return Reference(None, "the baseline could not be measured again")
+            return self._enqueued_before(case, recipe)
         log.info("%s: %s", enqueued.title, note)
         return Waiting(enqueued.id)
+
+    def _enqueued_before(self, case: _Case, recipe: str) -> Reference | Waiting:
+        """The run that was enqueued for the same before, by this server or another."""
+        for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
+            if (
+                again.id > case.run.id
+                and again.purpose is Purpose.BASELINE
+                and recipe == self._recipe(again)
+                and not is_topping_up(again)
+            ):
+                return self._of_no_use(case, again) if again.state.final else Waiting(again.id)
+        return Reference(None, "the baseline could not be measured again")
 
 
 def _reference(members: Sequence[Candidate], chosen: Measured) -> Reference:

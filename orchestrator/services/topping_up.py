@@ -84,11 +84,20 @@ class ToppingUp:
         for pipeline in wanting:
             idle = self._idle()
             if idle and pipeline.name not in going and (new := self._wanted(pipeline, idle)) is not None:
-                run = self._store.runs.enqueue(new, (), pipeline.name, now)
+                run = self._enqueue(new)
                 if run is not None:
                     log.info("%s: %s", run.title, new.note)
                 return run
         return None
+
+    def _enqueue(self, new: NewRun) -> Run | None:
+        """Of two servers that see the same newest run one enqueues; who sees the other's run leaves it."""
+        pipeline = new.pipeline.name
+        (newest,) = self._store.runs.listing(pipeline, limit=1)
+        if any(r.pipeline == pipeline and is_topping_up(r) for r in self._store.runs.unfinished()):
+            return None
+        new = replace(new, once=f"topping up after run {newest.id}")
+        return self._store.runs.enqueue(new, (), pipeline, self._clock.now())
 
     def _give_way(self, mine: Iterable[Run]) -> None:
         for run in mine:

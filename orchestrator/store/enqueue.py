@@ -42,6 +42,7 @@ from orchestrator.store.transitions import Once, TooLate, changed, flushed, inse
 
 # Put together once, for several runs may be enqueued at a time.
 _CHANGE = PreparedWrite(insert(ChangeRow))
+_CHANGE_ONCE = Once(ChangeRow)
 _SET_RANK = PreparedWrite(update(ChangeRow).where(ChangeRow.id == bindparam("change_id")))
 _COUNT = PreparedWrite(
     update(PipelineRow)
@@ -164,23 +165,25 @@ def _require(rows: int) -> str:
 
 
 def add_run(session: Session, new: NewRun, key: str, at: datetime) -> int:
-    """Insert the change, the run, its attempts and its start actions, and return the run's id."""
+    """Insert the change, the run, its attempts and its start actions, and return the run's id.
+
+    TooLate where what is to be made once is there.
+    """
     pipeline = new.pipeline
-    change_id = _add(
-        session,
-        _CHANGE,
-        {
-            "pipeline": pipeline.name,
-            "key": key,
-            "cause": new.cause,
-            "branch": new.revision.branch,
-            "revision": to_plain(new.revision),
-            "datasets": to_plain(new.datasets),
-            "note": new.note,
-            "requested_by": new.requested_by,
-            "rank": 0,
-        },
-    )
+    change = {
+        "pipeline": pipeline.name,
+        "key": key,
+        "cause": new.cause,
+        "branch": new.revision.branch,
+        "revision": to_plain(new.revision),
+        "datasets": to_plain(new.datasets),
+        "note": new.note,
+        "requested_by": new.requested_by,
+        "rank": 0,
+    }
+    change_id = _CHANGE_ONCE.number(session, change) if new.once else _add(session, _CHANGE, change)
+    if change_id is None:
+        raise TooLate
     changed(session, _SET_RANK, {"change_id": change_id, "rank": _rank(session, new, change_id)})
     replicates = new.replicates or pipeline.replicates
     state = RunState.AWAITING_APPROVAL if new.needs_approval else RunState.QUEUED

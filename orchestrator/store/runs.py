@@ -90,7 +90,7 @@ class SqlRuns:
                     record(session, at, WATCHER, line.subject, None, "", "", line.text)
                 if new is None:
                     return None
-                run_id = add_run(session, new, key or f"manual {self._tokens()}", at)
+                run_id = add_run(session, new, key or new.once or f"manual {self._tokens()}", at)
                 return run_of(session.connection(), run_id)
         except TooLate:
             return None

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.baseline import BaselineSpec, parse_selector
-from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.change import Cause, DatasetRole, Revision
 from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import CheckResult
 from orchestrator.domain.pipeline import Benchmark, DatasetSpec, Looks, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Purpose, Reason, Run, RunState
+from orchestrator.ports.records import NewRun
+from orchestrator.services import references
 from orchestrator.services.baselines_now import baselines_now
 from orchestrator.services.measuring import keys_of
 from orchestrator.services.topping_up import TOPPING_UP, ToppingUp
@@ -410,3 +412,80 @@ def test_retention_is_told_all_runs_of_a_baseline_and_of_its_noise(world: World)
     needed = baselines_now(world.store, [line.pipeline])
     assert set(needed) == {noisy.id, first.id, second.id}
     assert needed[noisy.id] == "the noise ledger of wine"
+
+
+def test_a_merge_base_that_was_trained_later_is_measured_once(world: World) -> None:
+    line = branched(world, "skipped")
+    line.push("a", accuracy=0.7)
+    world.sources.push("main", "skipped")
+    line.push("b", accuracy=0.8)
+    wild = line.enqueue("wild", "idea")
+    line.leave({"accuracy": 0.75})
+    left = Revision("repo", "main", commit_id("skipped"))
+    new = NewRun(line.pipeline, Cause.PUSH, left, wild.change.datasets)
+    newer = world.store.runs.enqueue(new, (), "wine", world.clock.now())
+    assert newer is not None
+    world.finish(newer, line.server)
+    judged = world.finish(wild, line.server)
+    (fresh,) = measuring(world)
+    assert evidence(judged).baseline_run == fresh.id
+
+
+def test_what_cannot_be_compared_with_is_not_measured_without_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "before", lambda runs, judged, merge_base="": [])
+    line = branched(world, "skipped")
+    line.push("a", accuracy=0.7)
+    world.sources.push("main", "skipped")
+    line.push("b", accuracy=0.8)
+    judged = line.push("wild", "idea", accuracy=0.75)
+    (fresh,) = measuring(world)
+    assert f"{fresh.title} measured it again, which cannot be compared with" in evidence(judged).sentence
+
+
+def test_a_best_whose_fresh_runs_lack_the_metric_is_confirmed_once(world: World) -> None:
+    line, first, run = confirming(world)
+    line.leave({"loss": 0.1})
+    world.engine.script(
+        Script((), Exit(0), {"/mlci/output/metrics.json": b'{"accuracy": 0.8}'}),
+        lambda spec: spec.env.get("MLCI_RUN_ID") == str(run.id),
+    )
+    judged = world.finish(run, line.server)
+    assert len(measuring(world)) == 1
+    assert judged.state is RunState.INCONCLUSIVE
+    assert f"cannot be compared with {first.title}: it could not be confirmed" in judged.message
+
+
+def test_of_two_servers_one_has_a_baseline_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, _, run = confirming(world)
+
+    def waits() -> bool:
+        line.server.tick()
+        world.evaluator.tick()
+        return bool(measuring(world))
+
+    wait_until(waits, "the run that confirms")
+    other = references.References(world.store, world.clock)
+    monkeypatch.setattr(other, "_under_way", lambda *args, **options: None)
+    found = other.of(world.store.runs.get(run.id), line.pipeline)
+    (fresh,) = measuring(world)
+    assert found == references.Waiting(fresh.id)
+    world.finish(run, line.server)
+
+
+def test_of_two_servers_one_measures_further(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, _ = wanting(world)
+    one, other = topping(world, [line.pipeline]), topping(world, [line.pipeline])
+    enqueue = world.store.runs.enqueue
+    late: list[Run | None] = []
+
+    def at_once(*args: object) -> Run | None:
+        monkeypatch.setattr(world.store.runs, "enqueue", enqueue)
+        late.append(other.tick())
+        return enqueue(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.store.runs, "enqueue", at_once)
+    first = one.tick()
+    assert [run is None for run in (first, late[0])].count(True) == 1
+    assert len(measuring(world)) == 1
