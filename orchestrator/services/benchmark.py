@@ -222,6 +222,10 @@ def _together(collected: Collected, scored: Collected) -> Collected:
     collected.params = [param for param in collected.params if param.name not in told]
     collected.params += [replace(p, source=f"{FOLDER}/{p.source}") for p in scored.params]
     collected.plots += [replace(p, path=f"{FOLDER}/{p.path}") for p in scored.plots]
+    theirs = {f"{FOLDER}/{artifact.path}" for artifact in scored.artifacts}
+    for path in sorted({artifact.path for artifact in collected.artifacts} & theirs):
+        collected.leave_out(path, "the benchmark left a file of that name")
+    collected.artifacts = [artifact for artifact in collected.artifacts if artifact.path not in theirs]
     collected.artifacts += [replace(a, path=f"{FOLDER}/{a.path}") for a in scored.artifacts]
     collected.warnings += [f"benchmark: {warning}" for warning in scored.warnings]
     collected.left_out += [f"{FOLDER}/{entry}" for entry in scored.left_out]

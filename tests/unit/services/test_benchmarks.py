@@ -134,6 +134,20 @@ def test_what_it_leaves_besides_is_shown_as_its_own_and_in_place_of_the_training
     assert [p.path for p in findings.plots(attempt.id)] == ["benchmark/roc.png"]
 
 
+def test_a_training_cannot_put_a_file_in_the_place_of_its_score(bench: Bench) -> None:
+    bench.train({"model.txt": b"weights", "benchmark/metrics.json": b'{"accuracy": 0.99}'})
+    bench.score({"accuracy": 0.85})
+    run = bench.run()
+    assert run.state is RunState.PASSED
+    assert bench.values(run)["accuracy"] == (0.85, "benchmark/metrics.json")
+    (attempt,) = bench.world.store.attempts.of_run(run.id)
+    kept = {a.path: a for a in bench.world.store.attempts.artifacts(attempt.id)}
+    with bench.world.blobs.open(kept["benchmark/metrics.json"].sha256) as content:
+        assert b"0.85" in content.read()
+    told = "benchmark/metrics.json: the benchmark left a file of that name"
+    assert told in bench.world.store.attempts.left_out(attempt.id)
+
+
 def test_one_that_fails_fails_the_run_with_its_last_words(bench: Bench) -> None:
     bench.score(end=Exit(3), lines=(b"loading", b"ValueError: no model"))
     run = bench.run()
