@@ -67,7 +67,7 @@ MarginText = Annotated[
 ]
 SelectorText = Annotated[Verbatim, BeforeValidator(_selector), WithJsonSchema({"type": "string"})]
 MetricName = Annotated[Verbatim, Field(min_length=1, max_length=200)]
-Alpha = Annotated[float, Field(gt=0, le=0.5)]
+Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class ThresholdCheck(Model):

@@ -353,7 +353,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             "gate: {checks: [{metric: accuracy, vs: best, threshold: 1}]}",
             "4:46: a check has either threshold or vs",
         ),
-        ("gate: {alpha: 0.6}", "4:15: 0.6 is too large; expected at most 0.5"),
+        ("gate: {alpha: 0.5}", "4:15: 0.5 is too large; expected less than 0.5"),
         ("gate: {alpha: 0}", "4:15: 0 is too small"),
         (
             "actions: {fail: [github: {status: true}]}",
