@@ -246,7 +246,7 @@ def _check_baselines(document: Document) -> Iterator[Problem]:
         yield document.problem(
             path if isinstance(check, str) else (*path, "vs"),
             f"'{selector}' is no baseline",
-            any_of([*names, *SELECTORS, "pinned:NAME", "branch:NAME", "run:ID"], 24),
+            any_of([*dict.fromkeys([*names, *SELECTORS]), "pinned:NAME", "branch:NAME", "run:ID"], 24),
             closest(selector.argument, {*names, *SELECTORS}),
         )
 

@@ -147,6 +147,8 @@ _COMPARISON = re.compile(
     rf"(?:\s+by\s+(?P<margin>{_NUMBER})\s*(?P<unit>%|pp)?)?"
 )
 
+_MARGINLESS = re.compile(r"\S+\s+(?:(?:proven\s+)?not?\s+worse|better)\s+than\s+\S+\s+by\s+(?P<margin>.+)")
+
 
 def parse_check(text: str) -> Check:
     """Read a check's short form. Raises InvalidCheck (or InvalidSelector) saying what was expected."""
@@ -162,9 +164,15 @@ def parse_check(text: str) -> Check:
         claim = _CLAIMS[match["words"].split()[0]]
         margin = parse_margin((match["margin"] or "0") + (match["unit"] or ""))
         return Comparison(match["metric"], parse_selector(match["baseline"]), claim, margin)
+    if match := _MARGINLESS.fullmatch(stripped):
+        try:
+            parse_margin(match["margin"])
+        except InvalidCheck as error:
+            raise InvalidCheck(f"'{text}': {error.message}", error.remedy) from None
     raise InvalidCheck(
         f"'{text}' is no check",
-        "write METRIC >= NUMBER, METRIC not worse than BASELINE by MARGIN, or METRIC better than BASELINE",
+        "write METRIC >= NUMBER, METRIC [proven] not worse than BASELINE by MARGIN, or METRIC better than "
+        "BASELINE by MARGIN",
     )
 
 

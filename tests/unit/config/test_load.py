@@ -226,8 +226,8 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             'timeout, retry, log_limit, checkpoint_copy; did you mean "command"?'
         ),
         (
-            "pipelines/wine.yaml:5:17: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC not worse than "
-            "BASELINE by MARGIN, or METRIC better than BASELINE"
+            "pipelines/wine.yaml:5:17: 'accuracy => 1' is no check; expected METRIC >= NUMBER, METRIC [proven] "
+            "not worse than BASELINE by MARGIN, or METRIC better than BASELINE by MARGIN"
         ),
         'runners/bad.yaml:1:9: the quote " is never closed; expected a closing quote',
         (
