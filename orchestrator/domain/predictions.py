@@ -31,16 +31,31 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """A file of predictions. All columns have ``rows`` values."""
+    """A file of predictions. All columns have ``rows`` values.
+
+    ``columns`` are those that are needed of the file's ``names``; they take about ``held`` bytes.
+    """
 
     source: str
     rows: int
     columns: Mapping[str, Column]
+    names: Sequence[str] = ()
+    held: int = 0
 
     def column(self, names: Sequence[str]) -> str:
         """The first of the names that there is a column for, whatever their case; empty for none."""
         known = {name.lower(): name for name in self.columns}
         return next((known[name.lower()] for name in names if name.lower() in known), "")
+
+
+def columns_needed(names: Sequence[str], metric: str, row_id: str = "", slices: str = "") -> frozenset[str]:
+    """Which of a file's columns may be asked for by ``rows_together``."""
+    known = {
+        *(metric.lower(), metric.rpartition("/")[2].lower(), slices.lower()),
+        *(_LABELS + _PREDICTIONS + _SCORES),
+        *((row_id.lower(),) if row_id else _IDS),
+    }
+    return frozenset(name for name in names if name.lower() in known)
 
 
 def rows_together(
@@ -54,7 +69,7 @@ def rows_together(
 
     The metric is ``accuracy``, ``f1``, ``auc``, ``mae`` or ``mse``, computed from a column of labels and one
     of predictions or scores; or it has a column of its name with its value for each row. Rows are matched by
-    ``row_id``, and only when both sides have the same ones.
+    ``row_id``, and only when both sides have the same ones, and the same labels for them.
     """
     if not candidate or not baseline:
         return "one side has no predictions"
@@ -64,7 +79,7 @@ def rows_together(
         return recipe
     orders = [_order(first, each, row_id) for each in (*candidate, *baseline)]
     read: list[Sequence[float]] = []
-    labels: Sequence[float] = ()
+    labels: Sequence[float | str] = ()
     for each, order in zip((*candidate, *baseline), orders, strict=True):
         if isinstance(order, str):
             return order
@@ -74,9 +89,9 @@ def rows_together(
         known = recipe.labels(each)
         if isinstance(known, str):
             return known
-        if known:
+        if len(known):
             known = [known[at] for at in order]
-            if labels and known != labels:
+            if labels and known != labels and not all(map(_is_same, known, labels)):
                 return f"{each.source} and {first.source} have other labels for the same rows"
             labels = known
         read.append([values[at] for at in order])
@@ -84,7 +99,8 @@ def rows_together(
     if isinstance(cut, str):
         return cut
     count = len(candidate)
-    return Rows(tuple(read[:count]), tuple(read[count:]), recipe.score, labels, cut)
+    truth = () if recipe.score is RowScore.MEAN else [value for value in labels if isinstance(value, float)]
+    return Rows(tuple(read[:count]), tuple(read[count:]), recipe.score, truth, cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +109,36 @@ class _Recipe:
 
     score: RowScore
     values: Callable[[Predictions], Sequence[float] | str]
-    labels: Callable[[Predictions], Sequence[float] | str]
+    labels: Callable[[Predictions], Sequence[float | str] | str]
 
 
 def _recipe(file: Predictions, metric: str) -> _Recipe | str:
     name = metric.rpartition("/")[2].lower()
     if column := file.column([metric, name]):
-        return _Recipe(RowScore.MEAN, lambda each: _numbers(each, column), lambda each: ())
+        known = file.column(_LABELS)
+        # Scores without labels are fine; with others, they are of other data.
+        return _Recipe(
+            RowScore.MEAN,
+            lambda each: _numbers(each, column),
+            lambda each: each.columns[known].keys() if known in each.columns else (),
+        )
     label, guess, score = file.column(_LABELS), file.column(_PREDICTIONS), file.column(_SCORES)
     if not label or not (guess or score):
         return (
             f"{file.source}: {metric} needs a column of its name, or a column label and one prediction or"
-            f" score; there are: {', '.join(list(file.columns)[:10])}"
+            f" score; there are: {', '.join(list(file.names or file.columns)[:10])}"
         )
     if name in ("accuracy", "acc") and guess:
-        return _Recipe(RowScore.MEAN, lambda each: _right(each, label, guess), lambda each: ())
+        return _Recipe(
+            RowScore.MEAN, lambda each: _right(each, label, guess), lambda each: _truth(each, label)
+        )
     if name in ("mae", "mse") and guess:
         power = 1 if name == "mae" else 2
-        return _Recipe(RowScore.MEAN, lambda each: _distances(each, label, guess, power), lambda each: ())
+        return _Recipe(
+            RowScore.MEAN,
+            lambda each: _distances(each, label, guess, power),
+            lambda each: _truth(each, label),
+        )
     if name == "f1" and guess:
         return _Recipe(RowScore.F1, lambda each: _binary(each, guess), lambda each: _binary(each, label))
     if name in ("auc", "auroc", "roc_auc") and (score or guess):
@@ -134,6 +162,15 @@ def _binary(file: Predictions, name: str) -> Sequence[float] | str:
     if isinstance(values, str) or set(values) <= {0.0, 1.0}:
         return values
     return f"{file.source}: {name} has other values than 0 and 1"
+
+
+def _truth(file: Predictions, name: str) -> Sequence[float | str] | str:
+    column = file.columns.get(name)
+    return column.keys() if column is not None and column.words else _numbers(file, name)
+
+
+def _is_same(one: float | str, other: float | str) -> bool:
+    return one == other or (one != one and other != other)
 
 
 def _right(file: Predictions, label: str, guess: str) -> Sequence[float] | str:
@@ -162,7 +199,7 @@ def _order(first: Predictions, other: Predictions, row_id: str) -> Sequence[int]
     if len(places) < other.rows:
         return f"{other.source}: column {theirs} names some rows twice"
     try:
-        order = [places[key] for key in mine]
+        order = array("i", [places[key] for key in mine])
     except KeyError as missing:
         return f"{other.source} has no row {missing.args[0]!r}, which {first.source} has: other rows"
     if len(order) != other.rows:

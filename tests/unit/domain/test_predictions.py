@@ -95,6 +95,32 @@ def test_files_that_do_not_fit_together_are_not_compared(other: Predictions, sai
     assert said in rows
 
 
+@pytest.mark.parametrize(
+    ("metric", "column"),
+    [
+        ("accuracy", numbers(1, 1)),
+        ("accuracy", words("1", "0")),
+        ("mae", numbers(1, 1)),
+        ("mse", numbers(1, 1)),
+        ("loss", numbers(1, 1)),
+    ],
+)
+def test_no_metric_is_compared_by_labels_of_its_own(metric: str, column: Column) -> None:
+    both = {"id": numbers(1, 2), "prediction": numbers(1, 1), "loss": numbers(0.1, 0.2)}
+    one, two = file("one.csv", label=numbers(1, 0), **both), file("two.csv", label=column, **both)
+    assert rows_together([one], [two], metric) == "two.csv and one.csv have other labels for the same rows"
+
+
+def test_scores_of_rows_are_compared_where_no_label_is_known() -> None:
+    nan = float("nan")
+    one = file("one.csv", id=numbers(1, 2), label=numbers(1, nan), loss=numbers(1, 2))
+    two = file("two.csv", id=numbers(2, 1), label=numbers(nan, 1), loss=numbers(3, 4))
+    bare = file("bare.csv", id=numbers(1, 2), loss=numbers(5, 6))
+    rows = rows_together([one], [two, bare], "loss")
+    assert isinstance(rows, Rows)
+    assert [list(side) for side in (*rows.candidate, *rows.baseline)] == [[1, 2], [4, 3], [5, 6]]
+
+
 def test_other_labels_for_the_same_rows_are_not_compared() -> None:
     one = file("one.csv", id=numbers(1, 2), label=numbers(1, 0), score=numbers(0.5, 0.2))
     two = file("two.csv", id=numbers(1, 2), label=numbers(1, 1), score=numbers(0.5, 0.2))
