@@ -9,6 +9,9 @@ from typing import BinaryIO, Protocol
 from orchestrator.domain.collected import Reading
 from orchestrator.domain.predictions import Predictions
 
+Wanted = Callable[[Sequence[str]], Collection[str]]
+"""Which of a table's columns are needed, by the names of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftFile:
@@ -65,8 +68,11 @@ class Collectors(Protocol):
     def check(self, pattern: str) -> None:
         """Raises InvalidInput for a pattern that cannot be searched for."""
 
-    def predictions(self, file: LeftFile) -> Predictions:
-        """A file with a prediction for each row: CSV, TSV, JSON lines or Parquet. Raises InvalidInput."""
+    def predictions(self, file: LeftFile, wanted: Wanted, most: int) -> Predictions:
+        """The wanted columns of a file with a prediction for each row: CSV, TSV, JSON lines or Parquet.
+
+        Raises InvalidInput, and that too where these take more than ``most`` bytes of memory.
+        """
 
     def search(self, file: LeftFile, pattern: str) -> Reading:
         """The numbers that the named groups of a regular expression find in a text, line by line.

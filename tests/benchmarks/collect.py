@@ -40,9 +40,10 @@ def measure(parameters: Parameters) -> Figures:
         )
         table(f"{scalars} scalars of {_TAGS} tags", samples, "s", 1)
         ratios = ratios_to_first(samples)
-        rows = readers.predictions(_left(table_file)).rows
+        rows = readers.predictions(_left(table_file), frozenset, 4 << 30).rows
         predictions = in_turns(
-            {"predictions": _timed(lambda: readers.predictions(_left(table_file)))}, rounds
+            {"predictions": _timed(lambda: readers.predictions(_left(table_file), frozenset, 4 << 30))},
+            rounds,
         )
         table(f"{rows} predictions, {table_file.stat().st_size / 1e6:.0f} MB", predictions, "s", 1)
     return Figures(ratios, {**samples, **predictions}, {"scalars": scalars, "prediction_rows": rows})

@@ -21,7 +21,7 @@ from orchestrator.adapters.collectors.text import compiled, read_printed, search
 from orchestrator.domain.collected import Reading
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.predictions import Predictions
-from orchestrator.ports.collecting import Claim, LeftFile
+from orchestrator.ports.collecting import Claim, LeftFile, Wanted
 
 LAYOUTS: Final = (
     *(f"metrics.{suffix}" for suffix in ("json", "yaml", "yml", "toml", "jsonl", "csv", "tsv")),
@@ -128,9 +128,9 @@ class FormatReaders:
         """Raises InvalidInput for a pattern that cannot be searched for."""
         compiled(pattern)
 
-    def predictions(self, file: LeftFile) -> Predictions:
+    def predictions(self, file: LeftFile, wanted: Wanted, most: int) -> Predictions:
         """A file with a prediction for each row."""
-        return read_predictions(file)
+        return read_predictions(file, wanted, most)
 
     def search(self, file: LeftFile, pattern: str) -> Reading:
         """A text's numbers by a pattern."""

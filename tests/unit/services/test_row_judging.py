@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from orchestrator.domain.check import Comparison, Test, parse_check
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import MetricSpec, Pipeline
 from orchestrator.domain.run import Exit, Run, RunState
+from orchestrator.services import predictions
 from tests.support.fake_engine import Script
 from tests.unit.services.worlds import World, pipeline
 
@@ -82,3 +85,21 @@ def test_a_run_without_its_predictions_is_undecided_and_says_so(world: World) ->
     assert without.state is RunState.INCONCLUSIVE
     assert without.verdict is not None
     assert "did not keep its preds.csv of replicate 0" in without.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "said"),
+    [
+        ("_MOST_HELD", ROWS * 3 * 8 * 2, "bytes that are left for the predictions of all files"),
+        ("_MOST_READ", 1000, "predictions of all runs together have more than 1000 bytes"),
+    ],
+)
+def test_predictions_that_are_too_large_together_are_undecided_and_say_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, said: str
+) -> None:
+    monkeypatch.setattr(predictions, bound, most)
+    train(world, by_rows(), "a", 2)
+    second = train(world, by_rows(), "b", 2)
+    assert second.state is RunState.INCONCLUSIVE
+    assert second.verdict is not None
+    assert said in second.verdict.sentence
