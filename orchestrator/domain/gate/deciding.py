@@ -30,17 +30,43 @@ def decide(gate: Gate, questions: Sequence[Question], context: JudgingContext) -
             _in_looks(question, level, looks, min(context.look, len(looks)))
             for question, level in zip(questions, levels, strict=True)
         ]
-    answers = [
-        None if question.by_points else question.ask(question.count, level.alpha)
+    found = [
+        None if question.by_points else _ask(question, question.count, level.alpha)
         for question, level in zip(questions, levels, strict=True)
     ]
+    answers = [None if isinstance(each, CheckResult) else each for each in found]
     for members in family(gate, questions):
         for i, level in stepped_down(levels, members, questions, answers).items():
             levels[i], answers[i] = level, questions[i].ask(questions[i].count, level.alpha)
     return [
-        _result(question, answer, level, question.count, settled=True)
-        for question, answer, level in zip(questions, answers, levels, strict=True)
+        first
+        if isinstance(first, CheckResult)
+        else _result(question, answer, level, question.count, settled=True)
+        for question, first, answer, level in zip(questions, found, answers, levels, strict=True)
     ]
+
+
+def _ask(question: Question, n: int, alpha: float, looks: tuple[int, ...] = ()) -> Answer | CheckResult:
+    """The answer; or the result where a metric is not defined on the rows, such as AUC on one class."""
+    if question.rows is None:
+        return question.ask(n, alpha, looks)
+    try:
+        return question.ask(n, alpha, looks)
+    except ValueError as error:
+        check, measured = question.check, question.measured
+        return CheckResult(
+            str(check),
+            check.metric,
+            Outcome.INCONCLUSIVE,
+            f"{check.metric}{f' on {question.slice}' if question.slice else ''}: {error}",
+            candidate_n=n,
+            baseline_n=question.baseline_n,
+            baseline_run=measured.run_id if measured else None,
+            baseline_title=measured.title if measured else "",
+            baseline_runs=question.runs,
+            rows=len(question.rows.candidate[0]),
+            slice=question.slice,
+        )
 
 
 def _in_looks(question: Question, level: Level, looks: tuple[int, ...], look: int) -> CheckResult:
@@ -55,7 +81,10 @@ def _in_looks(question: Question, level: Level, looks: tuple[int, ...], look: in
         return _result(question, None, level, question.count, settled=last or clear)
     for number in range(1, look + 1):
         n = question.count if number == look else min(looks[number - 1], question.count)
-        answer = question.ask(n, level.alpha, looks)
+        found = _ask(question, n, level.alpha, looks)
+        if isinstance(found, CheckResult):
+            return found
+        answer = found
         deterministic = answer.interval is not None and answer.interval.method is Method.DETERMINISTIC
         settled = deterministic if answer.is_point else answer.above or answer.below
         if settled or number == look:

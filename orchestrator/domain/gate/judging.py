@@ -70,13 +70,13 @@ def judge(
     decided = iter(decide(gate, questions, context))
     found = [(check, item if isinstance(item, CheckResult) else next(decided)) for check, item in prepared]
     combined = combine(gate, found)
-    results = [result for _, result in found]
+    results = tuple(result for _, result in found)
     if combined.outcome is Outcome.FAIL and combined.settled:
-        results = [_left_open(result) for result in results]
+        results = tuple(map(_left_open, results))
     return Verdict(
         combined.outcome,
         combined.sentence,
-        tuple(results),
+        results,
         combined.settled,
         context.look,
         warnings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.domain.baseline import Measured
 from orchestrator.domain.check import Check, Claim, Comparison, Operator, Test, Threshold
@@ -13,6 +14,7 @@ from orchestrator.domain.gate.points import against_limit, mean_of
 from orchestrator.domain.gate.questions import Question, of_slice, resolution_of
 from orchestrator.domain.metrics import Direction, format_value
 from orchestrator.domain.statistics.noise import Noise, pool
+from orchestrator.domain.statistics.rows import FEWEST_ROWS
 from orchestrator.domain.statistics.scale import log_gain, log_margin, logarithms
 
 _LARGEST = 1e150
@@ -162,7 +164,12 @@ def _by_rows(
         return (_undecided(check, mean, len(values), measured, rows),)
     runs = reference.runs or (measured.run_id,)
 
-    def question(of: Rows, name: str) -> Question:
+    def question(of: Rows, name: str) -> CheckResult | Question:
+        count = len(of.candidate[0])
+        if count < FEWEST_ROWS:
+            few = f"{f'{name} has ' if name else ''}{count} row{'' if count == 1 else 's'} only, which show"
+            few = f"{few}{'s' if count == 1 else ''} nothing; at least {FEWEST_ROWS} are needed"
+            return replace(_undecided(check, mean, len(values), measured, few), rows=count, slice=name)
         limit = _limit(check, check.margin.of(other))
         return Question(
             check,

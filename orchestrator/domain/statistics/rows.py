@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
+FEWEST_ROWS: Final = 5
+"""Of fewer nothing is said: bounds go by the normal distribution of a mean over many."""
 RESAMPLES: Final = 1000
 _FEWEST_RESAMPLES: Final = 200
 _MOST_DRAWN: Final = 20_000_000
 """Rows times models times resamples: what a bootstrap may cost, in the order of a second."""
+_ROUNDING: Final = 1e-12
+"""Scores that differ by no more than this share of themselves are equal: rounding alone does that."""
 _CHUNK: Final = 2_000_000
 """Weights that are in memory at once."""
 
@@ -101,9 +105,11 @@ def paired_rows(
     A score is 1 or 0 for a right or wrong prediction, or any number, such as a row's loss. The standard
     error is of the rows, and, with several runs on a side, of what seeds change beyond single rows. With one
     run on each side the interval speaks of these two models, not of how they are made. Where all scores are
-    0 or 1 the standard error is no less than what as many rows without any difference allow. ``sd`` is that
-    of one run's mean due to seeds, ``df`` that of the standard error: infinite for single runs. ValueError:
-    runs of different or no rows, or a score that is not finite.
+    0 or 1 the standard error is no less than what as many rows without any difference allow; where all rows
+    moved by the same amount, no less than what as many rows without an exception allow. ``sd`` is that of
+    one run's mean due to seeds, ``df`` that of the standard error: infinite for single runs. Only where no
+    row moved at all, and the scores are not 0 and 1, it is DETERMINISTIC. ValueError: runs of different or no
+    rows, or a score that is not finite.
     """
     import numpy as np
 
@@ -112,12 +118,16 @@ def paired_rows(
         raise ValueError(f"{mine.shape[1]} rows against {theirs.shape[1]}: they must be the same")
     rows = mine.shape[1]
     gains = sign * (mine.mean(axis=0) - theirs.mean(axis=0))
+    rounding = _ROUNDING * max(float(np.abs(mine).max()), float(np.abs(theirs).max()))
+    if float(np.abs(gains).max()) <= rounding:
+        gains = np.zeros(rows)
     gain = float(gains.mean())
     of_rows = float(gains.var(ddof=1)) / rows if rows > 1 else 0.0
-    z = normal_quantile(1 - alpha)
     binary = bool(np.isin(mine, (0.0, 1.0)).all() and np.isin(theirs, (0.0, 1.0)).all())
     if binary:
-        of_rows = max(of_rows, (-math.log(alpha) / (z * rows)) ** 2)
+        of_rows = max(of_rows, _exceptions(rows, alpha))
+    elif float(np.ptp(gains)) <= rounding:
+        of_rows = gain**2 * _exceptions(rows, alpha)
     seeds = _over_seeds(
         [np.asarray(side.mean(axis=1)) for side in (mine, theirs)],
         [
@@ -141,7 +151,9 @@ def paired_bootstrap(
     """The gain of a metric that is no mean over rows, such as ``f1`` and ``auc``; otherwise as paired_rows.
 
     Rows are drawn anew for both sides alike, RESAMPLES times, fewer where there are very many rows;
-    resamples on which the metric is not defined are left out. ValueError also where it is not defined on the
+    resamples on which the metric is not defined are left out. Where other predictions give the same gain on
+    all resamples, such as from one class right to all, the standard error is what as many rows without an
+    exception allow. ValueError also where it is not defined on the
     rows themselves.
     """
     import numpy as np
@@ -167,6 +179,8 @@ def paired_bootstrap(
     mine, theirs = _resampled(score, truth, sides, min(RESAMPLES, _MOST_DRAWN // (used * models)), random)
     gain = sign * float(values[0].mean() - values[1].mean())
     of_rows = float((mine.mean(axis=0) - theirs.mean(axis=0)).var(ddof=1)) * used / rows
+    if of_rows <= _ROUNDING**2 and any((run != sides[0][0]).any() for side in sides for run in side):
+        of_rows = _exceptions(rows, alpha)
     seeds = _over_seeds(values, [_apart(side) * used / rows for side in (mine, theirs)])
     return _interval(gain, of_rows, seeds, (len(mine), len(theirs)), alpha, Method.BOOTSTRAP)
 
@@ -236,6 +250,11 @@ def _matrix(runs: Sequence[Sequence[float]]) -> Floats:
     if not np.isfinite(matrix).all():
         raise ValueError("expected a finite score for each row")
     return matrix
+
+
+def _exceptions(rows: int, alpha: float) -> float:
+    """The squared standard error with which the bound is the share of rows that may be unlike all these."""
+    return (-math.log(alpha) / (normal_quantile(1 - alpha) * rows)) ** 2
 
 
 def _apart(values: Floats) -> float:

@@ -541,6 +541,41 @@ def test_f1_is_compared_by_drawing_rows_anew() -> None:
     assert judged.test == "paired bootstrap over rows"
 
 
+def test_too_few_rows_show_nothing() -> None:
+    loss = replace(as_check("latency better than best"), test=Test.PAIRED_ROWS)
+    assert isinstance(loss, Comparison)
+    judged = result(loss, (0.2,), (0.9,), JudgingContext(rows={loss: Rows(([0.2],), ([0.9],))}))
+    assert judged.outcome is Outcome.INCONCLUSIVE
+    assert judged.sentence == "latency 0.2: 1 row only, which shows nothing; at least 5 are needed"
+    sliced, _ = by_rows("accuracy not worse than best", [[0.0] * 9], [[1.0] * 9], slices="time")
+    assert [(c.slice, c.outcome) for c in sliced.checks] == [
+        ("time day", Outcome.FAIL),
+        ("time night", Outcome.INCONCLUSIVE),
+    ]
+    assert sliced.checks[1].sentence.endswith(
+        "time night has 4 rows only, which show nothing; at least 5 are needed"
+    )
+
+
+def test_a_slice_with_one_class_alone_is_undecided() -> None:
+    labels = [1.0, 0.0] * 100
+    check = as_check("auc not worse than best")
+    assert isinstance(check, Comparison)
+    check = replace(check, test=Test.PAIRED_ROWS, slices="time")
+    slices = {"night": range(0, 200, 2), "day": range(200)}
+    rows = Rows((labels,), (labels,), RowScore.AUC, labels, slices)
+    judged = verdict([check], {"auc": (1.0,)}, (1.0,), JudgingContext(rows={check: rows}))
+    assert [(c.slice, c.outcome) for c in judged.checks] == [
+        ("time day", Outcome.PASS),
+        ("time night", Outcome.INCONCLUSIVE),
+    ]
+    assert judged.checks[1].sentence == (
+        "auc on time night: the metric is not defined on these rows: are all labels the same?"
+    )
+    looked = JudgingContext(rows={check: rows}, look=1, looks=(1, 2))
+    assert verdict([check], {"auc": (1.0,)}, (1.0,), looked).outcome is Outcome.INCONCLUSIVE
+
+
 # Hold-out budget
 
 

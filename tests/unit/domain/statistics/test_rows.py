@@ -133,6 +133,23 @@ def test_equal_scores_that_are_no_right_or_wrong_are_deterministic() -> None:
     assert paired_rows([[0.5, 0.7]], [[0.5, 0.7]]).method is Method.DETERMINISTIC
 
 
+def test_rows_that_all_moved_alike_show_no_more_than_as_many_without_an_exception() -> None:
+    alone = paired_rows([[0.2]], [[0.9]], sign=-1)
+    assert alone.lower < 0 < alone.estimate
+    alike = paired_rows([[0.2, 0.5, 0.6] * 20], [[0.9, 1.2, 1.3] * 20], sign=-1)
+    assert alike.method is Method.ROWS
+    assert alike.lower == pytest.approx(0.7 * (1 + math.log(0.05) / 60))
+
+
+def test_a_bootstrap_without_any_spread_is_no_certainty() -> None:
+    labels = [1.0, 0.0] * 10
+    right, wrong = labels, [1 - label for label in labels]
+    interval = paired_bootstrap(auc, labels, [right], [wrong], seed=1)
+    assert (interval.estimate, interval.method) == (1, Method.BOOTSTRAP)
+    assert interval.lower == pytest.approx(1 + math.log(0.05) / 20)
+    assert paired_bootstrap(auc, labels, [right], [right], seed=1).method is Method.DETERMINISTIC
+
+
 @pytest.mark.parametrize("runs", [[], [[]], [[1.0, math.nan]], [[1.0, 0.0], [1.0]]])
 def test_runs_without_the_same_finite_scores_are_refused(runs: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="expected"):
