@@ -111,13 +111,22 @@ class BaselineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run's values, one per replicate in their order, by metric name."""
+    """A run's values, one per replicate in their order, by metric name.
+
+    ``numbers`` are those of the replicates, which some that failed may be missing from; empty: none is.
+    """
 
     run_id: int
     title: str
     commit: str
     branch: str
     values: Mapping[str, tuple[float, ...]]
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The number of the replicate that each value is of."""
+        return self.numbers or tuple(range(self.replicates))
 
     @property
     def replicates(self) -> int:
@@ -281,7 +290,10 @@ def pooled(members: Sequence[Candidate], chosen: Measured) -> Measured:
     for name in names:
         per_run = [c.measured.values.get(name, (math.nan,) * c.measured.replicates) for c in members]
         values[name] = tuple(value for some in per_run for value in some)
-    return Measured(chosen.run_id, chosen.title, chosen.commit, chosen.branch, values)
+    numbers = tuple(number for c in members for number in c.measured.order)
+    if numbers == tuple(range(len(numbers))):
+        numbers = ()
+    return Measured(chosen.run_id, chosen.title, chosen.commit, chosen.branch, values, numbers)
 
 
 def _ranked(group: Sequence[Candidate], confirm: bool) -> Sequence[Candidate]:

@@ -38,6 +38,7 @@ def measured_as(
         for metric in metrics[replicate]:
             values.setdefault(metric.name, metric.value)
         found.append(values)
+    numbers = tuple(sorted(metrics))
     names = dict.fromkeys(name for values in found for name in values)
     return Measured(
         run_id,
@@ -45,6 +46,7 @@ def measured_as(
         commit,
         branch,
         {name: tuple(values.get(name, math.nan) for values in found) for name in names},
+        () if numbers == tuple(range(len(numbers))) else numbers,
     )
 
 

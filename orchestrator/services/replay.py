@@ -91,7 +91,9 @@ def _replayed(store: Store, pipeline: Pipeline, run: Run, eligible: Sequence[Pas
 
 
 def _first(whole: Measured, count: int) -> Measured:
-    return replace(whole, values={name: values[:count] for name, values in whole.values.items()})
+    there = sum(number < count for number in whole.order)
+    cut = {name: values[:there] for name, values in whole.values.items()}
+    return replace(whole, values=cut, numbers=whole.numbers[:there])
 
 
 def _reference(

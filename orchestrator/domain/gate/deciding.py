@@ -80,7 +80,9 @@ def _in_looks(question: Question, level: Level, looks: tuple[int, ...], look: in
             clear = answer.interval is not None and answer.interval.method is Method.DETERMINISTIC
         return _result(question, None, level, question.count, settled=last or clear)
     for number in range(1, look + 1):
-        n = question.count if number == look else min(looks[number - 1], question.count)
+        n = question.count if number == look else question.there_at(looks[number - 1])
+        if not n:
+            continue
         found = _ask(question, n, level.alpha, looks)
         if isinstance(found, CheckResult):
             return found
@@ -128,21 +130,22 @@ def _by_test(question: Question, answer: Answer, level: Level, n: int, settled: 
     mine, other = question.sides(n)
     outcome = _outcome(question, answer)
     margin = check.margin if isinstance(check, Comparison) else Margin()
-    tolerance = check.margin.of(other) if isinstance(check, Comparison) else 0.0
+    asked_of = question.other if question.paired else other
+    tolerance = check.margin.of(asked_of) if isinstance(check, Comparison) else 0.0
     share = relative_change(answer.gain, question.sign) if question.ratio else 0.0
     figures = Figures(
         name=check.metric,
         mine=mine,
         n=n,
         other=other,
-        m=question.baseline_n,
+        m=question.compared_with(n),
         against=f"{check.baseline}: {measured.title}" if isinstance(check, Comparison) and measured else "",
         sign=question.sign,
         gain=question.sign * share if question.ratio else answer.gain,
         lower=interval.lower if interval else None,
         upper=interval.upper if interval else None,
         margin=margin,
-        tolerance=tolerance / other if question.ratio else tolerance,
+        tolerance=tolerance / asked_of if question.ratio else tolerance,
         outcome=outcome.value,
         noise=interval.sd if interval else 0.0,
         se=interval.se if interval else 0.0,
@@ -166,7 +169,7 @@ def _by_test(question: Question, answer: Answer, level: Level, n: int, settled: 
         margin=tolerance if isinstance(check, Comparison) else None,
         test=answer.test,
         candidate_n=n,
-        baseline_n=question.baseline_n,
+        baseline_n=question.compared_with(n),
         baseline_run=measured.run_id if measured else None,
         baseline_title=measured.title if measured else "",
         better=None if answer.gain == 0 else answer.gain > 0,

@@ -64,7 +64,9 @@ def prepare(
     if max(map(abs, (*values, *measured.values[name]))) > _LARGEST and check.test is not Test.POINT:
         return (_undecided(check, mean, n, measured, "the values are too large to be compared"),)
     if check.test is Test.PAIRED_ROWS:
-        return _by_rows(check, direction, values, mean, reference, measured, other, context)
+        return _by_rows(
+            check, direction, values, mean, reference, measured, other, context, candidate.numbers
+        )
     return (_comparison(check, direction, values, mean, reference, measured, other, context, candidate),)
 
 
@@ -93,6 +95,7 @@ def _threshold(
         other=check.limit,
         ledger=_ledger(check.metric, context, {candidate.run_id}, ratio=False),
         resolution=resolution_of(values),
+        numbers=candidate.numbers,
     )
 
 
@@ -111,6 +114,19 @@ def _comparison(
     compared = {candidate.run_id, measured.run_id, *reference.runs}
     runs = reference.runs or (measured.run_id,)
     paired = context.pair_seeds and check.test is Test.REPLICATES
+    numbers = candidate.numbers
+    if paired:
+        mine_of = dict(zip(candidate.order, values, strict=True))
+        # Of several runs with the same seeds the first stands for all.
+        theirs_of = dict(reversed(list(zip(measured.order, theirs, strict=True))))
+        numbers = tuple(number for number in mine_of if number in theirs_of)
+        if not numbers:
+            why = f"no replicate has a seed that one of {measured.title} had"
+            return _undecided(check, mean, len(values), measured, why)
+        values = tuple(mine_of[number] for number in numbers)
+        theirs = tuple(theirs_of[number] for number in numbers)
+        measured = replace(measured, values={**measured.values, name: theirs})
+        other = math.fsum(theirs) / len(theirs)
     if name not in context.log_ratio or check.test is Test.POINT:
         return Question(
             check,
@@ -125,6 +141,7 @@ def _comparison(
             ledger=_ledger(name, context, compared, ratio=False),
             resolution=resolution_of(values, theirs),
             paired=paired,
+            numbers=numbers,
         )
     mine, reference_logs = logarithms(values), logarithms(theirs)
     if mine is None or reference_logs is None:
@@ -146,6 +163,7 @@ def _comparison(
         ledger=_ledger(name, context, compared, ratio=True),
         ratio=True,
         paired=paired,
+        numbers=numbers,
     )
 
 
@@ -158,6 +176,7 @@ def _by_rows(
     measured: Measured,
     other: float,
     context: JudgingContext,
+    numbers: tuple[int, ...],
 ) -> Sequence[CheckResult | Question]:
     rows = context.rows.get(check, "no predictions were read")
     if isinstance(rows, str):
@@ -183,6 +202,7 @@ def _by_rows(
             other=other,
             rows=of,
             slice=name,
+            numbers=numbers,
         )
 
     if not check.slices:

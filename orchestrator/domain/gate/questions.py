@@ -51,6 +51,8 @@ class Question:
 
     ``values`` and ``theirs`` are on the scale of the test: logarithms where ``ratio`` is set. ``theirs`` is
     empty, and ``constant`` the number, for a threshold. ``other`` is the baseline's value as people read it.
+    ``numbers`` are those of the replicates that ``values``, or rows, are of; empty: none is missing. Where
+    ``paired``, ``theirs`` are of the same ones.
     """
 
     check: Check
@@ -69,6 +71,7 @@ class Question:
     paired: bool = False
     rows: Rows | None = None
     slice: str = ""
+    numbers: tuple[int, ...] = ()
 
     @property
     def guard(self) -> bool:
@@ -90,6 +93,15 @@ class Question:
         """How many runs of the baseline there are; 0 for a fixed number."""
         return len(self.rows.baseline) if self.rows is not None else len(self.theirs)
 
+    def there_at(self, count: int) -> int:
+        """How many there were when ``count`` replicates had been trained, some of which may have failed."""
+        order = self.numbers or range(self.count)
+        return min(self.count, sum(number < count for number in order))
+
+    def compared_with(self, n: int) -> int:
+        """How many runs of the baseline the first ``n`` replicates are compared with."""
+        return n if self.paired else self.baseline_n
+
     def ask(self, n: int, alpha: float, looks: tuple[int, ...] = ()) -> Answer:
         """What the first ``n`` replicates show; of ``looks`` planned ones this is one."""
         each = alpha / max(1, len(looks))
@@ -101,9 +113,8 @@ class Question:
                 mine, self.constant, self.ledger, alpha=each, sign=self.sign, resolution=self.resolution
             )
         elif self.paired:
-            k = min(n, len(self.theirs))
             found = compare_paired(
-                mine[:k], self.theirs[:k], alpha=each, sign=self.sign, resolution=self.resolution
+                mine, self.theirs[:n], alpha=each, sign=self.sign, resolution=self.resolution
             )
         else:
             found = compare(
@@ -161,7 +172,10 @@ class Question:
         if rows is not None and rows.score is RowScore.MEAN:
             return _mean_of_rows(rows.candidate[:n]), _mean_of_rows(rows.baseline)
         mine = _mean(self.values[:n])
-        return (math.exp(mine) if self.ratio else mine), self.other
+        theirs = _mean(self.theirs[:n]) if self.paired else None
+        if self.ratio:
+            return math.exp(mine), self.other if theirs is None else math.exp(theirs)
+        return mine, self.other if theirs is None else theirs
 
 
 def of_slice(rows: Rows, name: str) -> Rows:

@@ -383,6 +383,31 @@ def test_what_an_earlier_look_decided_stays_decided() -> None:
     assert (second.outcome, second.checks[0].candidate_n) == (Outcome.PASS, 2)
 
 
+def test_an_earlier_look_is_found_again_where_replicates_failed() -> None:
+    # One replicate of two was there at the first look, and decided; the second value is of a later one.
+    values = (moved(-0.04, 1)[0], *moved(0.03, 3))
+    candidate = replace(measured({"accuracy": values}, run_id=9), numbers=(0, 2, 3, 4))
+    check = parse_check("accuracy not worse than best by 0.5pp")
+    assert isinstance(check, Comparison)
+    reference = Reference(measured({"accuracy": USUAL}, run_id=3, title="wine #1"), runs=(3,))
+    context = replace(KNOWN, look=2, looks=(2, 8))
+    judged = judge(Gate((check,)), candidate, {check: reference}, DIRECTIONS, context).checks[0]
+    assert (judged.outcome, judged.candidate_n) == (Outcome.FAIL, 1)
+
+
+def test_pairs_are_of_replicates_with_the_same_seed_and_the_record_shows_them_alone() -> None:
+    check = parse_check("accuracy better than best")
+    assert isinstance(check, Comparison)
+    candidate = replace(measured({"accuracy": (0.61, 0.72, 0.83, 0.99)}, run_id=9), numbers=(0, 2, 3, 7))
+    theirs = measured({"accuracy": (0.60, 0.10, 0.70, 0.80)}, run_id=3, title="wine #1")
+    context = JudgingContext(pair_seeds=True)
+    judged = judge(Gate((check,)), candidate, {check: Reference(theirs)}, DIRECTIONS, context).checks[0]
+    assert (judged.outcome, judged.candidate_n, judged.baseline_n) == (Outcome.PASS, 3, 3)
+    assert judged.estimate == pytest.approx(0.72)
+    assert judged.baseline == pytest.approx(0.70)
+    assert judged.difference == pytest.approx(0.02)
+
+
 def test_a_deterministic_metric_needs_no_further_replicates() -> None:
     context = JudgingContext(look=1, looks=LOOKS)
     judged = verdict(["accuracy not worse than best"], {"accuracy": (0.9, 0.9)}, (0.9, 0.9), context)
