@@ -74,6 +74,29 @@ class Frozen:
     ledger: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class NewUse:
+    """That a run was judged with a version of evaluation data.
+
+    ``before`` is how many other runs were, as far as the verdict knows; None: it does not matter to it.
+    ``outcome`` is the verdict's; empty: there was a look, and no verdict yet.
+    """
+
+    fingerprint: str
+    outcome: str
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """How many runs were judged with a version of evaluation data, whichever pipeline's and whether they are
+    still there. ``not_passed`` is the first that did not pass, or empty.
+    """
+
+    count: int
+    not_passed: str = ""
+
+
 class Baselines(Protocol):
     """What runs were measured with and compared with, and where baselines begin anew."""
 
@@ -100,6 +123,9 @@ class Baselines(Protocol):
 
     def frozen(self, run_id: int) -> Frozen | None:
         """What was written down of a run; None: nothing."""
+
+    def uses(self, fingerprint: str, run_id: int | None = None) -> Uses:
+        """What was judged with evaluation data: all, or before a run was. ``Runs.move`` counts them."""
 
     def rebase(self, pipeline: str, run_id: int, who: str, reason: str, at: datetime) -> None:
         """Let a pipeline's baselines begin anew with a run of it. NotFound when it has no such run."""

@@ -24,7 +24,7 @@ from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.domain.tabular import TableFacts
-from orchestrator.ports.baselines import Baselines
+from orchestrator.ports.baselines import Baselines, NewUse
 from orchestrator.ports.findings import Findings
 from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
 from orchestrator.ports.hosts import Hosts
@@ -113,7 +113,8 @@ class Runs(Protocol):
 
         All in one transaction with the lines that tell of it, guarded by what each move says was there
         before: when any of it is no longer so, somebody else saw the move first; nothing is written and None
-        returned. The same where the pipeline has a run for what ``new.once`` names. None is returned as well, with the moves written, when ``new`` is None.
+        returned. The same where the pipeline has a run for what ``new.once`` names. None is returned as well,
+        with the moves written, when ``new`` is None.
         """
 
     def get(self, run_id: int) -> Run:
@@ -182,8 +183,10 @@ class Runs(Protocol):
         verdict: Verdict | None = None,
         actions: Sequence[NewAction] = (),
         through: RunState | None = None,
+        uses: Sequence[NewUse] = (),
     ) -> Run:
-        """Change a run's state, and with it record the verdict and the actions now owed.
+        """Change a run's state, and with it record the verdict, the ``uses`` of evaluation data, each once,
+        and the actions now owed. LeaseLost when a use's ``before`` is no longer so.
 
         ``through`` is a state in between, which is over as soon as it is entered.
 
@@ -193,10 +196,18 @@ class Runs(Protocol):
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         """Enqueue another try of a replicate with the same seed; one that is there already stays as it is."""
 
-    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime, why: str = "") -> Run:
+    def begin_look(
+        self,
+        run_id: int,
+        before: RunState,
+        replicates: int,
+        at: datetime,
+        why: str = "",
+        uses: Sequence[NewUse] = (),
+    ) -> Run:
         """Enqueue the first tries of what a run lacks of so many replicates, which makes it RUNNING.
 
-        ``why`` goes into the journal.
+        ``why`` goes into the journal; ``uses`` are as for ``move``.
 
         LeaseLost when the run is not in the state ``before`` any more.
         """

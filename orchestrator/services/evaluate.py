@@ -23,10 +23,11 @@ from orchestrator.domain.run import (
     latest_tries,
     progress,
 )
+from orchestrator.ports.baselines import NewUse
 from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
-from orchestrator.services.judging import context_of
+from orchestrator.services.judging import context_of, uses_made
 from orchestrator.services.measuring import measured
 from orchestrator.services.predictions import RowReader
 from orchestrator.services.references import References, Waiting
@@ -159,7 +160,13 @@ class Evaluator:
         return self._store.runs.cancel_reason(run.id) or Reason.CANCELLED_BY_PERSON
 
     def _end(
-        self, run: Run, state: RunState, reason: Reason | None, message: str, verdict: Verdict | None = None
+        self,
+        run: Run,
+        state: RunState,
+        reason: Reason | None,
+        message: str,
+        verdict: Verdict | None = None,
+        uses: Sequence[NewUse] = (),
     ) -> Run:
         pipeline = self._store.runs.definition(run.id)
         previous = self._store.runs.previous_state(run)
@@ -175,6 +182,7 @@ class Evaluator:
             verdict=verdict,
             actions=actions,
             through=RunState.EVALUATING if judged else None,
+            uses=uses,
         )
         self._waiting.pop(run.id, None)
         log.info("%s %s: %s", run.title, state.value, message)
@@ -203,9 +211,9 @@ class Evaluator:
             if run.state is RunState.EVALUATING:
                 return run
             return self._store.runs.move(run.id, run.state, RunState.EVALUATING, self._clock.now())
-        return self._after_look(run, pipeline, verdict_or_wait)
+        return self._after_look(run, pipeline, *verdict_or_wait)
 
-    def _after_look(self, run: Run, pipeline: Pipeline, verdict: Verdict) -> Run:
+    def _after_look(self, run: Run, pipeline: Pipeline, verdict: Verdict, used: int) -> Run:
         """Take the verdict, or train more replicates for it."""
         looks = looks_of(pipeline, run.purpose, run.replicates)
         if pipeline.looks != Looks():
@@ -215,12 +223,17 @@ class Evaluator:
                 log.info("%s: look: %s", run.title, verdict.sentence)
                 open_ones = ", ".join(c.check for c in verdict.checks if not c.settled)
                 why = f"not decided yet: {open_ones}"
-                return self._store.runs.begin_look(run.id, run.state, step.replicates, self._clock.now(), why)
+                uses = uses_made(run, pipeline, None, used)
+                return self._store.runs.begin_look(
+                    run.id, run.state, step.replicates, self._clock.now(), why, uses
+                )
             told = [each for each in (step.why, _failed_ones(attempts)) if each]
             verdict = replace(verdict, warnings=(*verdict.warnings, *told))
-        return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict)
+        uses = uses_made(run, pipeline, verdict.outcome, used)
+        return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict, uses)
 
-    def _judge(self, run: Run, pipeline: Pipeline) -> Verdict | Waiting:
+    def _judge(self, run: Run, pipeline: Pipeline) -> tuple[Verdict, int] | Waiting:
+        """The verdict, and how often the sealed data were used before it; or what it waits for."""
         against = self._references.of(run, pipeline)
         if isinstance(against, Waiting):
             return against
@@ -235,7 +248,8 @@ class Evaluator:
         context = context_of(self._store, run, pipeline, against, looks, look)
         if self._rows is not None:
             context = replace(context, rows=self._rows.rows_of(run.id, pipeline, against.references))
-        return judge(pipeline.gate, candidate, against.references, directions, context)
+        verdict = judge(pipeline.gate, candidate, against.references, directions, context)
+        return verdict, context.holdout_uses
 
 
 def _failed_ones(attempts: Sequence[Attempt]) -> str:

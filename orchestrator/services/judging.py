@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from orchestrator.domain.gate import Holdout, HoldoutMode, JudgingContext
+from orchestrator.domain.change import Change, DatasetRole
+from orchestrator.domain.gate import Holdout, HoldoutMode, JudgingContext, Outcome
 from orchestrator.domain.pipeline import Pipeline, Scale
 from orchestrator.domain.run import Purpose, Run, RunState
+from orchestrator.ports.baselines import NewUse, Uses
 from orchestrator.ports.store import Store
 from orchestrator.services.candidates import before, candidates, eligible_runs
 from orchestrator.services.measuring import evaluation_digest
 from orchestrator.services.references import Against
 
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
-_LOOKED_THROUGH = 5000
-"""Older runs do not count as uses of a hold-out: none is meant to live that long."""
 
 
 def context_of(
@@ -41,34 +40,42 @@ def log_ratios(pipeline: Pipeline) -> frozenset[str]:
 
 
 def uses_of(store: Store, run: Run, holdout: Holdout) -> tuple[int, str]:
-    """How often the pipeline judged on a run's evaluation data before it, and why that ended, or empty."""
-    return _uses(_judged(store, run.pipeline, run, below=run.id), holdout)
+    """How often a run's version of the sealed data was judged with before it, and why that ended, if so."""
+    fingerprint = _evaluation(run.change).get(holdout.dataset)
+    return (0, "") if fingerprint is None else _told(store.baselines.uses(fingerprint, run.id), holdout)
 
 
 def uses_so_far(store: Store, pipeline: str, holdout: Holdout) -> tuple[int, str]:
-    """The same, up to now, on the evaluation data of the newest run that was judged."""
+    """The same, up to now, of the version that the newest run was judged with."""
     newest = next(
         (r for r in store.runs.listing(pipeline, _JUDGED, limit=100) if r.purpose is Purpose.TRAIN), None
     )
-    return (0, "") if newest is None else _uses(_judged(store, pipeline, newest, newest.id + 1), holdout)
+    fingerprint = None if newest is None else _evaluation(newest.change).get(holdout.dataset)
+    return (0, "") if fingerprint is None else _told(store.baselines.uses(fingerprint), holdout)
 
 
-def _judged(store: Store, pipeline: str, like: Run, below: int) -> list[Run]:
-    """The runs with lower ids that were judged on the evaluation data of ``like``, newest first."""
-    digest = evaluation_digest(like.change)
-    return [
-        past
-        for past in store.runs.listing(pipeline, _JUDGED, limit=_LOOKED_THROUGH)
-        if past.id < below and past.purpose is Purpose.TRAIN and evaluation_digest(past.change) == digest
-    ]
+def uses_made(run: Run, pipeline: Pipeline, outcome: Outcome | None, before: int) -> tuple[NewUse, ...]:
+    """The uses that a verdict makes, or a look that asks for more (None).
+
+    All evaluation data count, so that a budget given later, or to another pipeline, begins where they stand.
+    """
+    if not pipeline.gate.checks:
+        return ()
+    versions = _evaluation(run.change)
+    budget = pipeline.gate.holdout
+    limited = versions.get(budget.dataset) if budget and budget.mode is not HoldoutMode.OFF else None
+    told = outcome.value if outcome else ""
+    return tuple(NewUse(v, told, before if v == limited else None) for v in sorted({*versions.values()}))
 
 
-def _uses(judged: Sequence[Run], holdout: Holdout) -> tuple[int, str]:
-    if holdout.mode is HoldoutMode.FIRST_CHANGE:
-        ended = next((past for past in reversed(judged) if past.state is not RunState.PASSED), None)
-        if ended is not None:
-            return len(judged), f"{ended.title} did not pass, which ended it"
-    return len(judged), ""
+def _evaluation(change: Change) -> dict[str, str]:
+    """The fingerprints of the evaluation data by their names."""
+    return {v.dataset: v.fingerprint for v in change.datasets if v.role is DatasetRole.EVALUATION}
+
+
+def _told(uses: Uses, holdout: Holdout) -> tuple[int, str]:
+    ended = uses.not_passed and holdout.mode is HoldoutMode.FIRST_CHANGE
+    return uses.count, f"{uses.not_passed} did not pass, which ended it" if ended else ""
 
 
 def _histories(store: Store, run: Run, pipeline: Pipeline) -> dict[str, tuple[float, ...]]:

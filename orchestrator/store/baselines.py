@@ -14,7 +14,7 @@ from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Purpose, RunState
-from orchestrator.ports.baselines import Frozen, Keys, PastRun
+from orchestrator.ports.baselines import Frozen, Keys, PastRun, Uses
 from orchestrator.store.engine import Database
 from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import (
@@ -26,6 +26,7 @@ from orchestrator.store.tables import (
     RunRow,
 )
 from orchestrator.store.transitions import changed, inserted, record
+from orchestrator.store.uses import uses_of
 
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
 _ROWS = 2000
@@ -167,6 +168,10 @@ class SqlBaselines:
         with self._database.reading() as session:
             told = session.scalar(select(MeasurementRow.compared).where(MeasurementRow.run_id == run_id))
             return None if told is None else from_plain(Frozen, told)
+
+    def uses(self, fingerprint: str, run_id: int | None = None) -> Uses:
+        with self._database.reading() as session:
+            return uses_of(session, fingerprint, run_id)
 
     def rebase(self, pipeline: str, run_id: int, who: str, reason: str, at: datetime) -> None:
         with self._database.writing() as session:

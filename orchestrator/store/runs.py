@@ -29,6 +29,7 @@ from orchestrator.domain.run import (
     Run,
     RunState,
 )
+from orchestrator.ports.baselines import NewUse
 from orchestrator.ports.records import Move, NewAction, NewRun, Standing, Told
 from orchestrator.store.engine import Database
 from orchestrator.store.enqueue import (
@@ -51,6 +52,7 @@ from orchestrator.store.tables import (
     RunRow,
 )
 from orchestrator.store.transitions import REMOVED, Tokens, TooLate, changed, put, record, require_legal
+from orchestrator.store.uses import note_uses
 
 _REFERENCE = re.compile(r"(?:(?P<pipeline>.+?)\s*#)?(?P<number>[1-9][0-9]{0,17})")
 _UNFINISHED = tuple(state for state in RunState if not state.final)
@@ -236,6 +238,7 @@ class SqlRuns:
         verdict: Verdict | None = None,
         actions: Sequence[NewAction] = (),
         through: RunState | None = None,
+        uses: Sequence[NewUse] = (),
     ) -> Run:
         way = [before, after] if through is None else [before, through, after]
         for first, second in pairwise(way):
@@ -258,7 +261,9 @@ class SqlRuns:
             if after.final:
                 cancel_queued(session, run_id, reason, who, at)
             add_actions(session, run_id, actions, who, at)
-            return run_of(session.connection(), run_id)
+            run = run_of(session.connection(), run_id)
+            note_uses(session, run_id, run.title, uses, at)
+            return run
 
     def add_try(self, run_id: int, replicate: int, number: int, not_before: datetime, at: datetime) -> None:
         with self._database.writing() as session:
@@ -275,7 +280,15 @@ class SqlRuns:
                 raise LeaseLost(f"run {run_id} has ended: {state.value}")
             add_attempt(session, run_id, replicate, number, seed, not_before, at)
 
-    def begin_look(self, run_id: int, before: RunState, replicates: int, at: datetime, why: str = "") -> Run:
+    def begin_look(
+        self,
+        run_id: int,
+        before: RunState,
+        replicates: int,
+        at: datetime,
+        why: str = "",
+        uses: Sequence[NewUse] = (),
+    ) -> Run:
         running = RunState.RUNNING
         if before is not running:
             require_legal(f"run {run_id}", RUN_TRANSITIONS, before, running)
@@ -293,7 +306,9 @@ class SqlRuns:
                 changed(session, _MOVE, {"run_id": run_id, "before": before, "state": running})
             record(session, at, "", f"run {run_id}", run_id, before.value, running.value, told)
             add_replicates(session, run_id, row.seed_run_id, range(replicates), at)
-            return run_of(session.connection(), run_id)
+            run = run_of(session.connection(), run_id)
+            note_uses(session, run_id, run.title, uses, at)
+            return run
 
     def request_cancel(self, run_id: int, who: str, reason: Reason, at: datetime) -> bool:
         with self._database.writing() as session:

@@ -429,6 +429,22 @@ class RebaseRow(Base):
     at: Mapped[datetime]
 
 
+class EvaluationUseRow(Base):
+    """A run that was judged with a version of evaluation data. It stays when the run is removed."""
+
+    __tablename__ = "evaluation_uses"
+    __table_args__ = (UniqueConstraint("fingerprint", "run_id"),)
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Counts the uses of these data from 1, whichever pipeline's they are."""
+    run_id: Mapped[int]
+    title: Mapped[str]
+    outcome: Mapped[str]
+    """Of the verdict; empty while there was but a look."""
+    at: Mapped[datetime]
+
+
 class KeepRow(Base):
     """A run that somebody wants kept, whatever the rules of retention say."""
 

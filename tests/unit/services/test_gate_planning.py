@@ -16,6 +16,7 @@ from orchestrator.domain.statistics.planning import detectable, power
 from orchestrator.ports.engine import ContainerSpec
 from orchestrator.services.gateplan import Wish, plan_gate
 from tests.support.fake_engine import Script
+from tests.unit.services.test_judging_runs import TEST
 from tests.unit.services.worlds import World, pipeline
 
 VALUES = (0.90, 0.91, 0.92)
@@ -129,7 +130,7 @@ def test_what_is_compared_by_ratio_is_planned_by_ratio(world: World) -> None:
 
 
 def test_a_budget_tells_what_is_left_and_what_it_asks_of_the_test_set(world: World) -> None:
-    made = gated("accuracy not worse than best by 1pp")
+    made = gated("accuracy not worse than best by 1pp", datasets=(TEST,))
     budget = Holdout("test", HoldoutMode.NONE, max_uses=100)
     made = replace(made, gate=replace(made.gate, holdout=budget))
     before = plan_gate(world.store, made, Wish()).holdout
@@ -146,7 +147,7 @@ def test_a_budget_tells_what_is_left_and_what_it_asks_of_the_test_set(world: Wor
 
 def test_a_budget_that_ends_with_the_first_failure_says_so(world: World) -> None:
     budget = Holdout("test", HoldoutMode.FIRST_CHANGE, max_uses=100)
-    made = gated("accuracy >= 0.95")
+    made = gated("accuracy >= 0.95", datasets=(TEST,))
     made = replace(made, gate=replace(made.gate, holdout=budget))
     run = trained(world, made, RunState.REJECTED)
     found = plan_gate(world.store, made, Wish()).holdout

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.baseline import Rebase
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.retention import Going, Kind
-from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState
-from orchestrator.ports.baselines import ComparedWith, Frozen, Keys
+from orchestrator.domain.run import AttemptState, Purpose, Reason, Run, RunState
+from orchestrator.ports.baselines import ComparedWith, Frozen, Keys, NewUse, Uses
 from orchestrator.ports.records import AttemptResult
 from orchestrator.store import SqlStore
 from tests.unit.store.support import (
@@ -193,3 +193,54 @@ def test_what_an_attempt_computes_on_is_kept(store: SqlStore) -> None:
     )
     store.attempts.advance(lease, AttemptState.RUNNING, AttemptState.COLLECTING, AT)
     assert store.attempts.get(lease.id).hardware == "a CPU"
+
+
+def judged(store: SqlStore, *uses: NewUse, name: str = "wine", state: RunState = RunState.PASSED) -> Run:
+    """A run that was judged with evaluation data."""
+    run = enqueue(store, new_run(pipeline(name)))
+    store.runs.move(run.id, RunState.QUEUED, RunState.RUNNING, AT)
+    return store.runs.move(run.id, RunState.RUNNING, state, AT, through=RunState.EVALUATING, uses=uses)
+
+
+def test_uses_are_counted_by_the_data_whichever_pipelines_they_are(store: SqlStore) -> None:
+    first = judged(store, NewUse("sealed", "pass", 0), NewUse("other", "pass"))
+    judged(store, NewUse("sealed", "inconclusive", 1), name="tea", state=RunState.INCONCLUSIVE)
+    judged(store, NewUse("sealed", "fail"), state=RunState.REJECTED)
+    assert store.baselines.uses("sealed") == Uses(3, "tea #1")
+    assert store.baselines.uses("sealed", first.id) == Uses(0)
+    assert store.baselines.uses("other") == Uses(1)
+    assert store.baselines.uses("nothing") == Uses(0)
+
+
+def test_a_run_that_is_not_judged_yet_comes_after_all_uses(store: SqlStore) -> None:
+    waiting = enqueue(store)
+    judged(store, NewUse("sealed", "pass"))
+    assert store.baselines.uses("sealed", waiting.id) == Uses(1)
+
+
+def test_a_look_is_a_use_and_its_verdict_the_same_one(store: SqlStore) -> None:
+    run = enqueue(store)
+    store.runs.move(run.id, RunState.QUEUED, RunState.RUNNING, AT)
+    store.runs.begin_look(run.id, RunState.RUNNING, 2, AT, uses=[NewUse("sealed", "", 0)])
+    assert store.baselines.uses("sealed") == Uses(1)
+    judged(store, NewUse("sealed", "pass", 1))
+    assert store.baselines.uses("sealed", run.id) == Uses(0)
+    use = NewUse("sealed", "fail", 0)
+    way = RunState.EVALUATING
+    store.runs.move(run.id, RunState.RUNNING, RunState.REJECTED, AT, through=way, uses=[use])
+    assert store.baselines.uses("sealed") == Uses(2, run.title)
+
+
+def test_of_two_verdicts_that_saw_the_same_uses_one_is_made_anew(store: SqlStore) -> None:
+    judged(store, NewUse("sealed", "pass", 0))
+    with pytest.raises(LeaseLost, match="meanwhile"):
+        judged(store, NewUse("sealed", "pass", 0))
+    assert store.baselines.uses("sealed") == Uses(1)
+    assert store.runs.listing()[0].state is RunState.RUNNING
+
+
+def test_a_use_stays_when_its_run_is_removed(store: SqlStore) -> None:
+    run = judged(store, NewUse("sealed", "fail"), state=RunState.REJECTED)
+    going = [Going(Kind.RUNS, run.id, run.title, "old")]
+    assert store.retention.remove_runs(going, "me", later(1)) == 1
+    assert store.baselines.uses("sealed") == Uses(1, run.title)

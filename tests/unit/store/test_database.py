@@ -17,6 +17,7 @@ from sqlalchemy import MetaData, insert, inspect, text
 from orchestrator.domain.codec import to_plain
 from orchestrator.domain.errors import InvalidInput, StoreError
 from orchestrator.domain.run import AttemptState
+from orchestrator.ports.baselines import Uses
 from orchestrator.ports.records import StoredArtifact
 from orchestrator.store import SqlStore, migrations, open_store
 from orchestrator.store.engine import Database
@@ -263,3 +264,23 @@ def test_ids_are_never_given_out_twice(store: SqlStore, database: Database) -> N
     again = enqueue(store)
     assert again.id > gone.id
     assert again.change.id > gone.change.id
+
+
+def test_verdicts_from_before_uses_were_counted_count(empty_url: str) -> None:
+    migrations.upgrade(empty_url, "0009")
+    former = MetaData()
+    sealed = {"dataset": "test", "fingerprint": "sealed", "role": "evaluation"}
+    data = [{"dataset": "rows", "fingerprint": "rows", "role": "train"}, sealed]
+    verdict = {"outcome": "fail", "checks": [{}]}
+    with migrations.connected(empty_url) as connection:
+        former.reflect(connection)
+        for name, row in FIRST_ROWS:
+            told: dict[str, dict[str, object]] = {
+                "changes": {"datasets": data},
+                "runs": {"state": "rejected", "verdict": verdict, "finished_at": AT},
+            }
+            connection.execute(insert(former.tables[name]), row | told.get(name, {}))
+    migrations.upgrade(empty_url)
+    with closing(open_store(empty_url)) as store:
+        assert store.baselines.uses("sealed") == Uses(1, "wine #7")
+        assert store.baselines.uses("rows") == Uses(0)
