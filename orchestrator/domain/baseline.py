@@ -199,6 +199,8 @@ class Chosen:
 
     candidate: Candidate | None
     why_none: str = ""
+    lost: bool = False
+    """Whether what was named cannot be had, which is not that there is none yet."""
 
 
 def choose(
@@ -342,4 +344,5 @@ def _last(candidates: Sequence[Candidate], why_none: str) -> Chosen:
 
 def _by_id(history: Sequence[Candidate], run_id: int, what: str) -> Chosen:
     found = next((c for c in history if c.measured.run_id == run_id), None)
-    return Chosen(found) if found else Chosen(None, f"{what} {run_id} is not eligible as a baseline")
+    why = f"{what} {run_id} is not eligible as a baseline"
+    return Chosen(found) if found else Chosen(None, why, lost=True)

@@ -214,7 +214,7 @@ class References:
                 note = f"where the branch of {case.run.title} left {revision.branch}"
                 return self._enqueue(case, recipe, case.pipeline, revision, None, spec.replicates, note)
             return again
-        return Reference(None, found.why_none)
+        return Reference(None, found.why_none, comparable=not found.lost)
 
     def _on_new_data(self, case: _Case, spec: BaselineSpec, old: Candidate) -> Reference | Waiting:
         """The baseline's commit on this run's evaluation data: there already, being measured, or enqueued
@@ -280,7 +280,7 @@ class References:
                 if again.state is RunState.FAILED or (
                     again.id > case.run.id and again.state is not RunState.PASSED
                 ):
-                    return Reference(None, again.message)
+                    return Reference(None, again.message, comparable=False)
                 if enough and again.state is RunState.PASSED:
                     return self._of_no_use(case, again)
         return None
@@ -294,8 +294,9 @@ class References:
             return Waiting(None)
         self._surprises.discard((case.run.id, again.id))
         if again.state is not RunState.PASSED:
-            return Reference(None, again.message)
-        return Reference(None, f"{again.title} measured it again, which cannot be compared with")
+            return Reference(None, again.message, comparable=False)
+        why = f"{again.title} measured it again, which cannot be compared with"
+        return Reference(None, why, comparable=False)
 
     def _recipe(self, run: Run) -> str:
         definition = self._store.runs.definition(run.id)
@@ -348,7 +349,7 @@ class References:
                 and not is_topping_up(again)
             ):
                 return self._of_no_use(case, again) if again.state.final else Waiting(again.id)
-        return Reference(None, "the baseline could not be measured again")
+        return Reference(None, "the baseline could not be measured again", comparable=False)
 
 
 def _reference(members: Sequence[Candidate], chosen: Measured) -> Reference:

@@ -144,7 +144,8 @@ class Verdict:
 class Reference:
     """What a comparison has on its other side: a measured run, or the reason why there is none.
 
-    ``comparable`` is False when that run was measured on other evaluation data. ``measured`` holds the values
+    ``comparable`` is False when that run was measured on other evaluation data, and where there is one that
+    could not be had. ``measured`` holds the values
     of all ``runs`` that measured the same commit on the same data.
     """
 

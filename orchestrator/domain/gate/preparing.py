@@ -44,6 +44,8 @@ def prepare(
     if direction is None or reference is None:
         return (_undecided(check, mean, n, None, f"the direction of {name} is not known"),)
     measured = reference.measured
+    if measured is None and not reference.comparable:
+        return (_undecided(check, mean, n, None, reference.why_none),)
     if measured is None:
         sentence = f"{name} {format_value(mean)}: not compared, {reference.why_none}"
         return (CheckResult(text, name, Outcome.SKIPPED, sentence, estimate=mean, candidate_n=n),)

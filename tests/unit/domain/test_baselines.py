@@ -85,13 +85,13 @@ def test_a_missing_or_ineligible_pin_is_said() -> None:
     assert chosen("pinned", past(1)) == Chosen(None, "no run is pinned")
     assert chosen("pinned:paper", past(1)) == Chosen(None, "no run is pinned as paper")
     assert chosen("pinned", past(1), pins={"": 9}) == Chosen(
-        None, "the pinned run 9 is not eligible as a baseline"
+        None, "the pinned run 9 is not eligible as a baseline", lost=True
     )
 
 
 def test_a_run_is_chosen_by_its_id_when_it_is_eligible() -> None:
     assert chosen_id("run:2", past(1), past(2), past(12)) == 2
-    assert chosen("run:3", past(1)) == Chosen(None, "run 3 is not eligible as a baseline")
+    assert chosen("run:3", past(1)) == Chosen(None, "run 3 is not eligible as a baseline", lost=True)
 
 
 def test_best_follows_the_direction_of_the_metric() -> None:

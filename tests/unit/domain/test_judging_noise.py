@@ -669,6 +669,19 @@ def test_what_a_failed_run_left_open_is_not_called_a_pass() -> None:
     assert guard.sentence.endswith("no regression shown, at a look that was not the last: undecided")
 
 
+@pytest.mark.parametrize(("comparable", "outcome"), [(True, Outcome.SKIPPED), (False, Outcome.INCONCLUSIVE)])
+def test_a_baseline_that_cannot_be_had_is_told_from_one_that_is_not_there_yet(
+    comparable: bool, outcome: Outcome
+) -> None:
+    check = as_check("accuracy not worse than best")
+    assert isinstance(check, Comparison)
+    references = {check: Reference(None, "its training failed", comparable)}
+    judged = judge(Gate((check,)), measured({"accuracy": (0.1,)}, run_id=9), references, DIRECTIONS, KNOWN)
+    assert judged.checks[0].outcome is outcome
+    assert judged.outcome is (Outcome.PASS if comparable else Outcome.INCONCLUSIVE)
+    assert "its training failed" in judged.sentence
+
+
 # Drift
 
 
