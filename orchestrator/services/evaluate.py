@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,6 +35,9 @@ from orchestrator.services.references import References, Waiting
 from orchestrator.services.reproduce import Reproducer
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 5
+"""So often a run is judged in vain before it is given up."""
 
 _VERDICTS = {
     Outcome.PASS: RunState.PASSED,
@@ -89,6 +93,7 @@ class Evaluator:
         self._rows = rows
         self._waiting: dict[int, int] = {}
         self._seen: dict[int, Standing] = {}
+        self._defects: Counter[int] = Counter()
 
     def tick(self, moving: Sequence[Standing] | None = None) -> list[Run]:
         """Look at every run that may be due to move on; those that ended now.
@@ -114,12 +119,24 @@ class Evaluator:
             except StoreUnavailable:
                 raise
             except Exception:
-                # One run that cannot be judged must not hold up those behind it.
+                # One run that cannot be judged must not hold up those behind it, nor be judged for ever.
                 log.exception("%s: defect", run.title)
-                continue
+                self._defects[run.id] += 1
+                if self._defects[run.id] < _PATIENCE:
+                    continue
+                try:
+                    after = self._give_up(run)
+                except LeaseLost:
+                    continue
             if after.state.final:
                 ended.append(after)
         return ended
+
+    def _give_up(self, run: Run) -> Run:
+        """End a run that a defect of ours keeps from being judged."""
+        del self._defects[run.id]
+        why = f"it could not be judged {_PATIENCE} times, by a defect that the server's log tells of"
+        return self._end(run, RunState.ERRORED, Reason.INTERNAL, why)
 
     def advance(self, run: Run) -> Run:
         """Do what is due for one run; the run as it is then.

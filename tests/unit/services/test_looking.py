@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import CheckResult, Gate, Outcome, Verdict
 from orchestrator.domain.pipeline import Looks, Pipeline
-from orchestrator.domain.run import AttemptState, Exit, Run, RunState, seed_for
+from orchestrator.domain.run import AttemptState, Exit, Reason, Run, RunState, seed_for
 from orchestrator.services import evaluate
 from tests.support.fake_engine import Script
 from tests.unit.services.worlds import World, pipeline
@@ -66,6 +66,19 @@ def test_replicates_that_a_person_asks_for_are_trained_at_once(world: World) -> 
     for count in (8, 5):
         run = world.detector.run_now(plan(), None, "ada", replicates=count)
         assert len(world.store.attempts.of_run(run.id)) == count
+
+
+def test_a_run_that_a_defect_keeps_from_being_judged_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> Verdict:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(evaluate, "judge", broken)
+    run = ended(world, plan())
+    assert (run.state, run.reason) == (RunState.ERRORED, Reason.INTERNAL)
+    assert run.message == "it could not be judged 5 times, by a defect that the server's log tells of"
+    assert caplog.text.count("wine #1: defect") == 5
 
 
 def test_a_look_is_told_in_the_journal_and_taken_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
