@@ -34,7 +34,7 @@ def dispatcher_of(
         app.gpus,
         app.scratch,
     )
-    outputs = OutputCollector(app.blobs, format_readers())
+    outputs = OutputCollector(app.blobs, format_readers(app.scratch))
     ports = ExecutionPorts(
         store=app.store,
         preparer=preparer,

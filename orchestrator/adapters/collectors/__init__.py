@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.adapters.collectors.formats import FormatReaders
 from orchestrator.ports.collecting import Collectors
 
 
-def format_readers() -> Collectors:
-    """Readers of all formats, and what tells which file is whose."""
-    return FormatReaders()
+def format_readers(scratch: Path | None = None) -> Collectors:
+    """Readers of all formats, and what tells which file is whose. Copies of files lie in ``scratch``."""
+    return FormatReaders(scratch)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from orchestrator.adapters.collectors import dvclive, histories, mlflow_files
 from orchestrator.adapters.collectors.dvcyaml import metrics_named, read_dvc_yaml
 from orchestrator.adapters.collectors.jsonlines import read_json_lines
 from orchestrator.adapters.collectors.junit import read_junit
-from orchestrator.adapters.collectors.mlflow_db import read_database
+from orchestrator.adapters.collectors.mlflow_db import NAME, read_database
 from orchestrator.adapters.collectors.plain import kind_of, load_mapping, read_plain
 from orchestrator.adapters.collectors.plots import kind_of_plot, read_plots
 from orchestrator.adapters.collectors.predictions import read_predictions
@@ -70,7 +70,10 @@ class _Format:
 
 
 class FormatReaders:
-    """Readers of all formats. Thread-safe."""
+    """Readers of all formats. Thread-safe. Copies lie in ``scratch``, or the system's temporary folder."""
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        self._scratch = scratch
 
     @property
     def layouts(self) -> Sequence[str]:
@@ -107,6 +110,8 @@ class FormatReaders:
         if not there:
             return Reading()
         try:
+            if each.group in (_mlflow_db, _database):
+                return read_database(there, self._scratch)
             return each.read(group, there)
         except RecursionError:
             raise _too_deep(there[0]) from None
@@ -114,7 +119,7 @@ class FormatReaders:
     def read_as(self, file: LeftFile, form: str) -> Reading:
         """A file as of that format, whatever its name."""
         try:
-            return _BY_FORMAT[form](file)
+            return read_database([file], self._scratch) if form == NAME else _BY_FORMAT[form](file)
         except KeyError:
             raise InvalidInput(f"{form!r} is no format of files", f"one of {', '.join(_BY_FORMAT)}") from None
         except RecursionError:

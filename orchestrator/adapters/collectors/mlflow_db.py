@@ -13,11 +13,17 @@ import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from orchestrator.adapters.collectors.common import Findings, seconds
+from orchestrator.adapters.collectors.common import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_METRICS,
+    MOST_POINTS,
+    Findings,
+    seconds,
+)
 from orchestrator.adapters.collectors.mlflow_runs import TrackedRun, prefixes
 from orchestrator.domain.collected import Reading, Series
 from orchestrator.domain.errors import InvalidInput
@@ -41,8 +47,10 @@ _NEEDED: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def read_database(files: Sequence[LeftFile]) -> Reading:
-    """All runs in a database that are not deleted. Raises InvalidInput when it is none of MLflow's."""
+def read_database(files: Sequence[LeftFile], scratch: Path | None = None) -> Reading:
+    """All runs in a database that are not deleted. Raises InvalidInput when it is none of MLflow's, and when
+    it holds too much. ``scratch``: where its copy lies meanwhile; without it, the system's temporary folder.
+    """
     main = next((file for file in files if not file.path.endswith(("-wal", "-shm"))), None)
     if main is None:
         raise InvalidInput(f"{files[0].path}: there is a log without its database", _EXPECTED)
@@ -56,10 +64,11 @@ def read_database(files: Sequence[LeftFile]) -> Reading:
             f"{main.path}: it is cut off: {main.size} bytes of {_size(head)} are there", _EXPECTED
         )
     found = Findings(NAME, main.path)
-    with _opened(main, files) as database:
+    with _opened(main, files, scratch) as database:
         runs = _runs(database, main.path)
+        points = 0
         for run, prefix in prefixes(runs).items():
-            _note(found, database, run, prefix, main.path)
+            points += _note(found, database, run, prefix, main.path, points)
         _note_datasets(found, database)
     return found.reading()
 
@@ -73,9 +82,9 @@ def _size(head: bytes) -> int:
 
 
 @contextmanager
-def _opened(main: LeftFile, files: Sequence[LeftFile]) -> Iterator[sqlite3.Connection]:
+def _opened(main: LeftFile, files: Sequence[LeftFile], scratch: Path | None) -> Iterator[sqlite3.Connection]:
     """The database, from a copy. Translates SQLite's errors."""
-    with tempfile.TemporaryDirectory(prefix="collect-") as folder:
+    with tempfile.TemporaryDirectory(prefix="collect-", dir=scratch) as folder:
         place = Path(folder) / "mlflow.db"
         for suffix in ("", "-wal"):
             file = next((each for each in files if each.path == main.path + suffix), None)
@@ -98,7 +107,13 @@ def _restrict(database: sqlite3.Connection) -> None:
     database.set_progress_handler(lambda: int(time.monotonic() > until), _STEPS_BETWEEN_LOOKS)
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON", "mmap_size = 0"):
+    for pragma in (
+        "trusted_schema = OFF",
+        "query_only = ON",
+        "cell_size_check = ON",
+        "mmap_size = 0",
+        "temp_store = MEMORY",
+    ):
         database.execute(f"PRAGMA {pragma}")
 
 
@@ -118,43 +133,86 @@ def _runs(database: sqlite3.Connection, path: str) -> list[TrackedRun]:
     for table, columns in _NEEDED.items():
         if not _has(database, table, columns):
             raise InvalidInput(f"{path}: it has no table {table!r} as MLflow makes it", _EXPECTED)
-    parents = {}
-    if _has(database, "tags", frozenset({"key", "value", "run_uuid"})):
-        parents = dict(
-            database.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.parentRunId'").fetchall()
-        )
     rows = database.execute(
-        "SELECT run_uuid, name, start_time FROM runs WHERE lifecycle_stage = 'active'"
-        " ORDER BY start_time, run_uuid LIMIT ?",
+        f"SELECT substr(run_uuid, 1, {LONGEST_NAME}), substr(name, 1, {LONGEST_NAME}),"  # noqa: S608 - of our own constants
+        f" {_number('start_time')} AS started FROM runs WHERE lifecycle_stage = 'active'"
+        " ORDER BY started, 1 LIMIT ?",
         (_MOST_RUNS,),
     )
-    return [
-        TrackedRun(str(run), str(name or ""), str(parents.get(run, "")), float(start or 0))
-        for run, name, start in rows
-    ]
+    runs = {str(run): (str(name or ""), float(start or 0)) for run, name, start in rows}
+    parents: dict[str, str] = {}
+    if _has(database, "tags", frozenset({"key", "value", "run_uuid"})):
+        for run, parent in database.execute(
+            f"SELECT substr(run_uuid, 1, {LONGEST_NAME}), substr(value, 1, {LONGEST_NAME}) FROM tags"  # noqa: S608 - of our own constants
+            " WHERE key = 'mlflow.parentRunId'"
+        ):
+            if str(run) in runs:
+                parents[str(run)] = str(parent or "")
+    return [TrackedRun(run, name, parents.get(run, ""), start) for run, (name, start) in runs.items()]
 
 
-def _note(found: Findings, database: sqlite3.Connection, run: str, prefix: str, path: str) -> None:
-    for key, text in database.execute(
-        "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key", (run,)
-    ):
-        found.param(f"{prefix}{key}", str(text))
+def _number(column: str) -> str:
+    """A column where it is a number, else NULL: a text in its place could be of any length."""
+    return f"CASE WHEN typeof({column}) IN ('integer', 'real') THEN {column} END"
+
+
+def _note(
+    found: Findings, database: sqlite3.Connection, run: str, prefix: str, path: str, before: int
+) -> int:
+    """Note one run, and tell how many points it has; ``before`` are those of the runs before it.
+
+    Rows are put in order here: in a file made by hand a few pages give rows without end, and SQLite would
+    write all of them down before the first comes out. InvalidInput when there are too many.
+    """
+    params = database.execute(
+        f"SELECT substr(key, 1, {LONGEST_NAME + 1}), substr(value, 1, {LONGEST_TEXT + 1}) FROM params"  # noqa: S608 - of our own constants
+        " WHERE run_uuid = ? LIMIT ?",
+        (run, MOST_METRICS + 1),
+    )
+    for key, text in sorted((str(key), str(text)) for key, text in params):
+        found.param(f"{prefix}{key}", text)
     rows = database.execute(
-        "SELECT key, step, value, timestamp, is_nan FROM metrics WHERE run_uuid = ?"
-        " ORDER BY key, step, timestamp, value",
+        f"SELECT substr(key, 1, {LONGEST_NAME + 1}), {_number('step')}, {_number('value')},"  # noqa: S608 - of our own constants
+        f" {_number('timestamp')}, is_nan IS NOT NULL AND is_nan <> 0 FROM metrics WHERE run_uuid = ?",
         (run,),
     )
-    for key, those in groupby(rows, key=lambda row: str(row[0])):
-        steps, values, moments = array("d"), array("d"), array("d")
-        for _, step, value, moment, is_nan in those:
-            if not all(isinstance(each, (int, float)) for each in (step, value, moment)):
-                found.warn(f"{path}: a value of {key} is no number and was passed over")
-                continue
-            steps.append(float(step))
-            values.append(float("nan") if is_nan else _unbounded(float(value)))
-            moments.append(seconds(float(moment)))
-        if values:
-            found.series(Series(f"{prefix}{key}", steps, values, moments))
+    tracks: dict[str, tuple[array[float], array[float], array[float]]] = {}
+    count = 0
+    for key, step, value, moment, is_nan in rows:
+        count += 1
+        if before + count > MOST_POINTS:
+            raise InvalidInput(
+                f"{path}: it holds more than {MOST_POINTS} values",
+                "fewer steps",
+            )
+        name = str(key)
+        if name not in tracks:
+            if len(tracks) >= MOST_METRICS:
+                raise InvalidInput(f"{path}: a run has more than {MOST_METRICS} metrics", "fewer metrics")
+            tracks[name] = (array("d"), array("d"), array("d"))
+        if step is None or value is None or moment is None:
+            found.warn(f"{path}: a value of {name} is no number and was passed over")
+            continue
+        steps, values, moments = tracks[name]
+        steps.append(float(step))
+        values.append(float("nan") if is_nan else _unbounded(float(value)))
+        moments.append(seconds(float(moment)))
+    for name in sorted(tracks):
+        if tracks[name][0]:
+            found.series(Series(f"{prefix}{name}", *_in_order(*tracks[name])))
+    return count
+
+
+def _in_order(
+    steps: array[float], values: array[float], moments: array[float]
+) -> tuple[array[float], array[float], array[float]]:
+    """Points by their steps, then by their moments, then by their values."""
+    order = sorted(range(len(steps)), key=lambda at: (steps[at], moments[at], values[at]))
+    return (
+        array("d", [steps[at] for at in order]),
+        array("d", [values[at] for at in order]),
+        array("d", [moments[at] for at in order]),
+    )
 
 
 def _unbounded(value: float) -> float:
@@ -165,5 +223,8 @@ def _unbounded(value: float) -> float:
 
 def _note_datasets(found: Findings, database: sqlite3.Connection) -> None:
     if _has(database, "datasets", frozenset({"name", "digest"})):
-        for name, digest in database.execute("SELECT name, digest FROM datasets ORDER BY name LIMIT 1000"):
+        for name, digest in database.execute(
+            f"SELECT substr(name, 1, {LONGEST_NAME}), substr(digest, 1, {LONGEST_NAME}) FROM datasets"  # noqa: S608 - of our own constants
+            " ORDER BY 1 LIMIT 1000"
+        ):
             found.param(f"dataset/{name}", str(digest))

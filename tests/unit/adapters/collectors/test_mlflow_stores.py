@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.collectors import mlflow_db
+from orchestrator.adapters.collectors.formats import FormatReaders
 from orchestrator.adapters.collectors.mlflow_runs import TrackedRun, prefixes
 from orchestrator.domain.errors import InvalidInput
 from tests.support.left_files import curve, left, left_in, readings, values
@@ -82,6 +83,58 @@ def test_only_ordinary_tables_are_read(tmp_path: Path, metrics: str) -> None:
     database(tmp_path, TABLES + metrics + RUN)
     with pytest.raises(InvalidInput, match="it has no table 'metrics' as MLflow makes it"):
         readings(left_in(tmp_path))
+
+
+def test_values_without_end_are_refused_before_they_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database(tmp_path, TABLES + METRICS + RUN + MANY)
+    (reading,) = readings(left_in(tmp_path)).values()
+    assert len(curve(reading, "loss")) == 1000
+    monkeypatch.setattr(mlflow_db, "MOST_POINTS", 999)
+    with pytest.raises(InvalidInput, match=r"mlflow\.db: it holds more than 999 values"):
+        readings(left_in(tmp_path))
+
+
+def test_values_of_all_runs_together_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "INSERT INTO runs VALUES ('def', 'two', 2, 'active');" + MANY.replace("abc", "def")  # noqa: S608 - of our own constants
+    database(tmp_path, TABLES + METRICS + RUN + MANY + other)
+    monkeypatch.setattr(mlflow_db, "MOST_POINTS", 1999)
+    with pytest.raises(InvalidInput, match="it holds more than 1999 values"):
+        readings(left_in(tmp_path))
+
+
+def test_the_copy_of_a_database_lies_in_the_folder_that_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database(tmp_path, TABLES + METRICS + RUN + MANY)
+    files = left_in(tmp_path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    folders: list[str] = []
+    connect = sqlite3.connect
+
+    def watched(place: Path, isolation_level: None) -> sqlite3.Connection:
+        folders.append(str(place.parent.parent))
+        return connect(place, isolation_level=isolation_level)
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    readers = FormatReaders(scratch)
+    for claim in readers.claims(files, lambda path: False):
+        readers.read(claim, files)
+    readers.read_as(files["mlflow.db"], "mlflow")
+    assert folders == [str(scratch)] * 2
+    assert list(scratch.iterdir()) == []
+
+
+def test_points_are_in_the_order_of_their_steps_whatever_the_order_of_rows(tmp_path: Path) -> None:
+    rows = "".join(
+        f"INSERT INTO metrics VALUES ('loss', {value}, {moment}, 'abc', {step}, 0);"  # noqa: S608 - of our own constants
+        for step, moment, value in ((3, 1, 0.1), (1, 2, 0.3), (1, 1, 0.4), (2, 1, 0.2))
+    )
+    database(tmp_path, TABLES + METRICS + RUN + rows)
+    (reading,) = readings(left_in(tmp_path)).values()
+    assert curve(reading, "loss") == [(1, 0.4), (1, 0.3), (2, 0.2), (3, 0.1)]
 
 
 def test_a_query_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
