@@ -185,3 +185,18 @@ def format_difference(value: float) -> str:
     if value == 0:
         return "±0"
     return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.2g}"
+
+
+Values: TypeAlias = Mapping[str, float]
+"""One replicate's metrics by name."""
+
+
+def values_of(metrics: Mapping[int, Sequence[Metric]]) -> dict[int, Values]:
+    """A run's metrics by replicate, rising, and name; the first file's, where several hold a name."""
+    found: dict[int, Values] = {}
+    for replicate in sorted(metrics):
+        values: dict[str, float] = {}
+        for metric in metrics[replicate]:
+            values.setdefault(metric.name, metric.value)
+        found[replicate] = values
+    return found

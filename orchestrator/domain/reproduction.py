@@ -7,11 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.gate import CheckResult, Outcome, Verdict
-from orchestrator.domain.metrics import Metric, format_apart
+from orchestrator.domain.metrics import Values, format_apart
 from orchestrator.domain.run import Attempt, latest_tries
 
-Values = Mapping[str, float]
-"""One replicate's metrics by name."""
 _TEST = "same seeds"
 _NAMED = 5
 
@@ -23,17 +21,6 @@ class Repeated:
     run_id: int
     title: str
     replicates: Mapping[int, Values]
-
-
-def values_of(metrics: Mapping[int, Sequence[Metric]]) -> dict[int, Values]:
-    """A run's metrics by replicate and name; the first file's, where several hold a name."""
-    found: dict[int, Values] = {}
-    for replicate, listed in metrics.items():
-        values: dict[str, float] = {}
-        for metric in listed:
-            values.setdefault(metric.name, metric.value)
-        found[replicate] = values
-    return found
 
 
 def compare_repeated(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.domain.baseline import Measured
 from orchestrator.domain.change import Change, DatasetRole, DatasetVersion
 from orchestrator.domain.codec import to_plain
-from orchestrator.domain.metrics import Metric
+from orchestrator.domain.metrics import Metric, values_of
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Attempt, AttemptState, Run, latest_tries
 from orchestrator.ports.baselines import Keys
@@ -32,13 +32,8 @@ def measured_as(
     run_id: int, title: str, commit: str, branch: str, metrics: Mapping[int, Sequence[Metric]]
 ) -> Measured:
     """As :func:`measured`, of a run of which only this is known."""
-    found: list[dict[str, float]] = []
-    for replicate in sorted(metrics):
-        values: dict[str, float] = {}
-        for metric in metrics[replicate]:
-            values.setdefault(metric.name, metric.value)
-        found.append(values)
-    numbers = tuple(sorted(metrics))
+    by_replicate = values_of(metrics)
+    numbers, found = tuple(by_replicate), list(by_replicate.values())
     names = dict.fromkeys(name for values in found for name in values)
     return Measured(
         run_id,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import InvalidInput, NotFound
 from orchestrator.domain.gate import Verdict
+from orchestrator.domain.metrics import values_of
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.reproduction import Repeated, circumstances, compare_repeated, values_of
+from orchestrator.domain.reproduction import Repeated, circumstances, compare_repeated
 from orchestrator.domain.run import Attempt, AttemptState, Purpose, Run, latest_tries
 from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
