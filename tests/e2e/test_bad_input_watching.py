@@ -43,7 +43,7 @@ def test_repositories_come_and_go_and_no_change_is_lost(installation: Installati
     hidden.rename(remote)
     installation.repository.git("remote", "set-url", "origin", str(remote))
     installation.smtp.wait_for(2, PATIENCE)
-    assert problems(server) == {}
+    wait_until(lambda: problems(server) == {}, "the next look at the data to find them well", 60)
     log = server.log.read_text()
     assert log.count(" error   source line/remote: ") == 1
     assert log.count("source line/remote: answers again") == 1
@@ -132,7 +132,7 @@ def test_data_that_vanish_or_cannot_be_read_wait_and_are_said(
     assert list(problems(server)) == ["dataset line/rows"], "nothing is wrong with the repository"
     hidden.rename(installation.data)
     installation.smtp.wait_for(2, PATIENCE)
-    assert problems(server) == {}
+    wait_until(lambda: problems(server) == {}, "the next look at the data to find them well", 60)
 
     odd = installation.data / "odd\nna\udcffme.csv"
     odd.write_text("7\n")
@@ -145,7 +145,7 @@ def test_data_that_vanish_or_cannot_be_read_wait_and_are_said(
     assert f"no file in {installation.data} counts; expected files that match **" in said
     (installation.data / "b.csv").write_text("1\n2\n3\n")
     installation.smtp.wait_for(3, PATIENCE)
-    assert problems(server) == {}
+    wait_until(lambda: problems(server) == {}, "the next look at the data to find them well", 60)
     assert [(r["cause"], r["datasets"], r["state"]) for r in installation.json("runs", "list")[::-1]] == [
         ("first_sight", {"rows": 1}, "passed"),
         ("push", {"rows": 1}, "passed"),
