@@ -31,7 +31,7 @@ from orchestrator.config.models.common import (
     verbatim_text,
     wrong,
 )
-from orchestrator.config.models.machines import HostKey
+from orchestrator.config.models.servers import HostKey
 from orchestrator.config.problems import any_of, closest
 from orchestrator.config.yaml_loader import Plain
 

@@ -29,9 +29,10 @@ from orchestrator.config.models.common import (
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.email import Email
 from orchestrator.config.models.github import GitHub
-from orchestrator.config.models.machines import Host, Registry, RegistryHost, Server
+from orchestrator.config.models.machines import Host, Registry, RegistryHost
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.retention import Retention
+from orchestrator.config.models.servers import Server
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.hostpaths import why_not_mounted
 
