@@ -150,8 +150,9 @@ class Candidate:
     """An eligible run of the past.
 
     ``position`` grows with time; ``evaluation_digest`` names its evaluation data. Runs with the same
-    ``recipe`` made the same thing: same commit, same data, trained and measured in the same way. ``again``
-    says that it was made to measure an old commit again.
+    ``recipe`` made the same thing: same commit, same data, trained and measured in the same way; where their
+    ``seeds`` are equal, too, it is the same measurement. ``again`` says that it was made to measure an old
+    commit again.
     """
 
     measured: Measured
@@ -160,6 +161,8 @@ class Candidate:
     deployed: bool = False
     recipe: str = ""
     again: bool = False
+    seeds: int | None = None
+    """The run whose id its seeds derive from, 0 where all changes have the same; None: its own."""
 
     @property
     def same(self) -> str:
@@ -269,11 +272,10 @@ def since_rebase(history: Sequence[Candidate], since: int) -> list[Candidate]:
 def together(chosen: Candidate, history: Sequence[Candidate], spec: BaselineSpec) -> tuple[Candidate, ...]:
     """The runs whose values together are the chosen baseline's, in order of time.
 
-    They are those of its recipe, of very many the last ones. Where ``best`` is to be confirmed, only those
-    that had no part in its
-    choice: none may be there yet.
+    They are those of its recipe, of very many the last ones, and of those with the same seeds one alone.
+    Where ``best`` is to be confirmed, only those that had no part in its choice: none may be there yet.
     """
-    mine = [c for c in history if c.same == chosen.same]
+    mine = _once([c for c in history if c.same == chosen.same], chosen)
     first = mine[: max(0, len(mine) - MOST_TOGETHER)]
     mine = [c for c in first if c == chosen] + mine[len(first) :]
     if spec.select.kind is SelectorKind.BEST and spec.confirm:
@@ -298,6 +300,21 @@ def pooled(members: Sequence[Candidate], chosen: Measured) -> Measured:
     return Measured(chosen.run_id, chosen.title, chosen.commit, chosen.branch, values, numbers)
 
 
+def _once(group: Sequence[Candidate], chosen: Candidate | None = None) -> list[Candidate]:
+    """Those of a recipe's runs that are measurements of their own: of runs with the same seeds the one with
+    the most replicates, which is the ``chosen`` one or else the oldest where several have as many.
+    """
+    kept: dict[int, Candidate] = {}
+    for c in group:
+        seeds = c.measured.run_id if c.seeds is None else c.seeds
+        there = kept.setdefault(seeds, c)
+        more = c.measured.replicates - there.measured.replicates
+        if more > 0 or (more == 0 and c == chosen):
+            kept[seeds] = c
+    ids = {c.measured.run_id for c in kept.values()}
+    return [c for c in group if c.measured.run_id in ids]
+
+
 def _ranked(group: Sequence[Candidate], confirm: bool) -> Sequence[Candidate]:
     """Those of a recipe's runs by which it is ranked."""
     if not confirm:
@@ -312,7 +329,7 @@ def _best(
     groups: dict[str, list[Candidate]] = {}
     for candidate in same:
         groups.setdefault(candidate.same, []).append(candidate)
-    ranked = [_ranked(group, confirm) for group in groups.values()]
+    ranked = [_ranked(_once(group), confirm) for group in groups.values()]
     measured = [
         (group, values)
         for group in ranked

@@ -32,6 +32,7 @@ class PastRun:
     """A run that passed, as far as the choice of a baseline asks. ``metrics`` by replicate.
 
     ``rank`` is the order in which changes were seen. ``recipe`` is empty for a run of an older release.
+    ``seeds`` is the run whose id its seeds derive from, 0 where all changes have the same; None: its own.
     """
 
     id: int
@@ -45,6 +46,7 @@ class PastRun:
     metrics: Mapping[int, Sequence[Metric]]
     rank: int = 0
     recipe: str = ""
+    seeds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,13 @@ class Baselines(Protocol):
     def keys(self, run_id: int) -> Keys | None:
         """What was written down of a run; None: nothing."""
 
-    def replicated(self, run_id: int, limit: int) -> Sequence[int]:
+    def replicated(self, run_id: int, limit: int, compared: Collection[int] = ()) -> Sequence[int]:
         """The last runs, newest first, that have more than one replicate and were judged, or measured for
         comparison, with the same keys as a run, its recipe apart; none while its keys or hardware are not
         known. That run itself, and those that reproduce another one, are not among them.
+
+        Of runs that trained the same with the same seeds one is: that of the ``compared``, else the newest;
+        none where it is this run, or several of those.
         """
 
     def freeze(self, run_id: int, frozen: Frozen) -> None:

@@ -42,6 +42,7 @@ def candidates(
             run.id in deployed,
             run.recipe or _recipe(store, run, remember),
             run.purpose is Purpose.BASELINE,
+            run.seeds,
         )
         for run in runs
     ]

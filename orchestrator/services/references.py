@@ -168,9 +168,10 @@ class References:
     ) -> list[Measured]:
         """The replicated runs whose noise counts: as many as do, beside those that are compared."""
         compared = {run_id for reference in references.values() for run_id in reference.runs}
+        compared |= {reference.measured.run_id for reference in references.values() if reference.measured}
         wanted = MAX_LEDGER_RUNS + len(compared)
         found: list[Measured] = []
-        for run_id in self._store.baselines.replicated(run.id, 4 * wanted):
+        for run_id in self._store.baselines.replicated(run.id, 4 * wanted, compared):
             past = self._store.runs.get(run_id)
             own = self._store.runs.definition(run_id)
             # Whoever proposes a change could else make the noise so loud that nothing shows.

@@ -29,10 +29,13 @@ from orchestrator.store.transitions import changed, inserted, record
 from orchestrator.store.uses import uses_of
 
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
+_NEWEST = 2**31 - 1
+_PAGES = 5
+"""So many pages of runs are looked through for enough that had seeds of their own."""
 _ROWS = 2000
 """So many rows are fetched at a time where there may be very many."""
 # Every verdict needs it, so it is put together once.
-_MINE = aliased(MeasurementRow)
+_MINE, _MY_RUN = aliased(MeasurementRow), aliased(RunRow)
 _REPLICATES = (
     select(func.count(func.distinct(AttemptRow.replicate)))
     .where(AttemptRow.run_id == RunRow.id, AttemptRow.state == AttemptState.SUCCEEDED)
@@ -40,7 +43,12 @@ _REPLICATES = (
     .scalar_subquery()
 )
 _REPLICATED = PreparedQuery(
-    select(RunRow.id)
+    select(
+        RunRow.id,
+        MeasurementRow.recipe,
+        RunRow.seed_run_id,
+        and_(_MINE.recipe == MeasurementRow.recipe, _MY_RUN.seed_run_id == RunRow.seed_run_id).label("mine"),
+    )
     .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
     .join(
         _MINE,
@@ -51,10 +59,12 @@ _REPLICATED = PreparedQuery(
             _MINE.hardware == MeasurementRow.hardware,
         ),
     )
+    .join(_MY_RUN, _MY_RUN.id == _MINE.run_id)
     .where(
         _MINE.run_id == bindparam("run_id"),
         _MINE.hardware != "",
         RunRow.id != bindparam("run_id"),
+        RunRow.id < bindparam("below"),
         RunRow.state.in_(_JUDGED),
         RunRow.purpose != Purpose.REPRODUCE,
         _REPLICATES > 1,
@@ -110,6 +120,7 @@ class SqlBaselines:
                     RunRow.rerun_of,
                     ChangeRow.rank,
                     func.coalesce(MeasurementRow.recipe, ""),
+                    RunRow.seed_run_id,
                 )
                 .join(ChangeRow, ChangeRow.id == RunRow.change_id)
                 .outerjoin(MeasurementRow, MeasurementRow.run_id == RunRow.id)
@@ -130,8 +141,21 @@ class SqlBaselines:
                     values.get(run_id, {}),
                     rank,
                     recipe,
+                    seeds,
                 )
-                for run_id, number, purpose, cause, branch, revision, datasets, rerun_of, rank, recipe in runs
+                for (
+                    run_id,
+                    number,
+                    purpose,
+                    cause,
+                    branch,
+                    revision,
+                    datasets,
+                    rerun_of,
+                    rank,
+                    recipe,
+                    seeds,
+                ) in runs
             ]
 
     def note(self, run_id: int, keys: Keys) -> None:
@@ -154,9 +178,30 @@ class SqlBaselines:
             row = session.get(MeasurementRow, run_id)
             return None if row is None else Keys(row.evaluation, row.metric_code, row.hardware, row.recipe)
 
-    def replicated(self, run_id: int, limit: int) -> Sequence[int]:
+    def replicated(self, run_id: int, limit: int, compared: Collection[int] = ()) -> Sequence[int]:
+        drawn = (
+            select(RunRow.id, MeasurementRow.recipe, RunRow.seed_run_id)
+            .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
+            .where(RunRow.id.in_(compared))
+        )
+        found: list[int] = []
         with self._database.connected() as connection:
-            return _REPLICATED.scalars(connection, {"run_id": run_id, "limit": limit})
+            standing: dict[tuple[str, int], list[int]] = {}
+            for compared_id, recipe, seeds in connection.execute(drawn) if compared else ():
+                standing.setdefault((recipe, seeds), []).append(compared_id)
+            seen: set[tuple[str, int]] = set()
+            below = _NEWEST
+            for _ in range(_PAGES):
+                page = _REPLICATED.rows(connection, {"run_id": run_id, "limit": limit, "below": below})
+                for past_id, recipe, seeds, mine in page:
+                    below, draw = past_id, (recipe, seeds)
+                    if mine or draw in seen or standing.get(draw, [past_id]) != [past_id]:
+                        continue
+                    seen.add(draw)
+                    found.append(past_id)
+                if len(page) < limit or len(found) >= limit:
+                    break
+        return found[:limit]
 
     def freeze(self, run_id: int, frozen: Frozen) -> None:
         mine = update(MeasurementRow).where(MeasurementRow.run_id == run_id)

@@ -215,6 +215,22 @@ def test_where_all_measured_again_the_first_ranks_and_the_others_confirm() -> No
     assert ids(together(first, (first, second), CONFIRMED)) == [4]
 
 
+def test_of_runs_with_the_same_seeds_one_counts() -> None:
+    first, longer, own = made(1, "x", 0.9, 0.8), made(2, "x", 0.9, 0.8, 0.7), made(3, "x", 0.5)
+    paired = [replace(first, seeds=0), replace(longer, seeds=0), own]
+    assert ids(together(paired[0], paired, BEST)) == [2, 3]
+    as_long = [replace(c, seeds=0) for c in (first, made(4, "x", 0.9, 0.8))]
+    assert ids(together(as_long[1], as_long, BEST)) == [4]
+    assert ids(together(first, (first, longer, own), BEST)) == [1, 2, 3]
+
+
+def test_a_run_that_was_repeated_with_its_seeds_does_not_rank_higher_for_it() -> None:
+    steady = made(9, "y", 0.89, 0.9, 0.91, 0.9, 0.88, 0.92, 0.9, 0.9)
+    repeated = [replace(made(n, "x", 0.905), seeds=0) for n in range(1, 9)]
+    assert best_id(BEST, *repeated, steady) == 9
+    assert best_id(BEST, *(replace(c, seeds=None) for c in repeated), steady) == 1
+
+
 def test_a_rebaseline_leaves_what_measures_a_later_commit_again() -> None:
     history = (
         made(1, "x", 0.9),

@@ -61,6 +61,17 @@ def test_runs_of_one_commit_on_the_same_data_are_one_baseline(world: World) -> N
     assert evidence(third).baseline_n == 2
 
 
+def test_runs_of_one_commit_with_the_same_seeds_are_one_measurement(world: World) -> None:
+    line = Line(world, "accuracy not worse than previous by 1", looks=Looks(pair_seeds=True))
+    first = line.push("a", accuracy=0.7)
+    again(line, first, accuracy=0.7)
+    line.pipeline = replace(line.pipeline, looks=Looks())
+    third = again(line, first, accuracy=0.8)
+    fourth = line.push("b", accuracy=0.8)
+    assert evidence(fourth).baseline_runs == (first.id, third.id)
+    assert evidence(fourth).baseline_n == 2
+
+
 @pytest.mark.parametrize("change", ["command", "training data"])
 def test_what_was_trained_otherwise_is_another_baseline(world: World, change: str) -> None:
     line = Line(world, "accuracy not worse than previous by 1", datasets=(TRAINING,))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.baseline import Rebase
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.metrics import Metric
+from orchestrator.domain.pipeline import Looks
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import AttemptState, Purpose, Reason, Run, RunState
 from orchestrator.ports.baselines import ComparedWith, Frozen, Keys, NewUse, Uses
@@ -34,8 +37,10 @@ FROZEN = Frozen(
 )
 
 
-def replicated(store: SqlStore, keys: Keys = KEYS, state: RunState = RunState.PASSED) -> int:
-    run = enqueue(store, new_run(pipeline(replicates=2)))
+def replicated(
+    store: SqlStore, keys: Keys = KEYS, state: RunState = RunState.PASSED, *, paired: bool = False
+) -> int:
+    run = enqueue(store, new_run(replace(pipeline(replicates=2), looks=Looks(pair_seeds=paired))))
     for attempt in store.attempts.of_run(run.id):
         lease = claim(store, attempt)
         assert lease is not None
@@ -88,6 +93,22 @@ def test_replicated_runs_with_the_same_keys_come_newest_first(store: SqlStore) -
 def test_runs_with_other_keys_do_not_vary_alike(store: SqlStore, keys: Keys) -> None:
     replicated(store, keys)
     assert store.baselines.replicated(replicated(store), 10) == []
+
+
+def test_of_runs_that_drew_the_same_seeds_one_tells_the_noise(store: SqlStore) -> None:
+    first, second, third = (replicated(store, paired=True) for _ in range(3))
+    other = replicated(store, Keys("test data", "collect", "a CPU", "another recipe"), paired=True)
+    newest = replicated(store)
+    assert store.baselines.replicated(newest, 10) == [other, third]
+    assert store.baselines.replicated(newest, 10, compared={first}) == [other, first]
+    assert store.baselines.replicated(newest, 10, compared={first, second}) == [other]
+    assert store.baselines.replicated(third, 10) == [newest, other]
+
+
+def test_runs_that_drew_the_same_seeds_do_not_hide_the_noise_of_older_ones(store: SqlStore) -> None:
+    oldest = replicated(store)
+    repeated = [replicated(store, paired=True) for _ in range(4)]
+    assert store.baselines.replicated(replicated(store), 2) == [repeated[-1], oldest]
 
 
 def test_runs_on_unknown_hardware_vary_like_no_other(store: SqlStore) -> None:
