@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.services.act import Actor
-from orchestrator.services.deploy import Deployer
+from orchestrator.services.acting.act import Act
+from orchestrator.services.deploying.deployer import Deployer
+from orchestrator.services.deploying.gather import Gatherer
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -21,21 +23,14 @@ def actor_of(
     app: Application, stopping: threading.Event, wants: Callable[[int], bool], progress: ProgressSink
 ) -> Actor:
     """Carries out actions of the runs that are wanted."""
-    deployer = Deployer(
-        app.store,
-        app.blobs,
-        app.datasets,
-        app.deployment_servers,
-        app.reports,
-        app.renderer,
-        app.clock,
-        progress,
-    )
+    gatherer = Gatherer(app.store, app.datasets, app.reports, app.renderer, progress)
+    deployer = Deployer(app.store, app.blobs, app.deployment_servers, gatherer, app.clock, progress)
+    acts: dict[str, Act] = {"deploy": deployer}
     email = app.config.orchestrator.email
     domain = parseaddr(email.sender)[1].rpartition("@")[2] if email else "localhost"
     return Actor(
         app.store,
-        deployer,
+        acts,
         app.reports,
         app.renderer,
         app.mailer,

@@ -20,7 +20,8 @@ from orchestrator.config.models.runner import BuiltImage, RunnerFile
 from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
 from orchestrator.config.models.source import GITHUB, Source
 from orchestrator.config.models.ssh import HostSsh
-from orchestrator.domain.action import ActionSpec, DeployAction, EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import ActionSpec, DeployAction, EmailAction
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (

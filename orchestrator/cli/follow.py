@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.bootstrap import Application
 from orchestrator.cli.output import STYLES, console, is_terminal, say
 from orchestrator.cli.views import reference, settled, why_waiting
-from orchestrator.domain.action import EmailAction
+from orchestrator.domain.action_spec import EmailAction, place_of
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, AttemptState, Run, RunState, latest_tries
 from orchestrator.domain.text import clean, readable
@@ -198,7 +198,9 @@ class Follower:
 
         busy = [a for a in self._app.store.actions.of_run(run.id) if a.state.value == "running"]
         rows: list[RenderableType] = [
-            Text(f"{a.spec.kind} {'' if isinstance(a.spec, EmailAction) else clean(a.spec.server)}".strip())
+            Text(
+                a.spec.kind if isinstance(a.spec, EmailAction) else f"{a.spec.kind} {clean(place_of(a.spec))}"
+            )
             for a in busy
         ]
         newest = self.board.latest()[-1:]

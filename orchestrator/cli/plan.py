@@ -141,20 +141,9 @@ def _occasions(app: Application, pipeline: Pipeline) -> list[tuple[str, str]]:
 
 
 def _acts(pipeline: Pipeline) -> list[tuple[str, str]]:
-    from orchestrator.domain.action import DeployAction
+    from orchestrator.domain.action_spec import told
 
-    told = []
-    for trigger, spec in pipeline.actions:
-        if isinstance(spec, DeployAction):
-            parts = [
-                *spec.files,
-                *(f"data {name}" for name in spec.data),
-                *(["the report"] if spec.report else []),
-            ]
-            told.append((trigger.value, f"deploy to {spec.server}: {', '.join(parts)}"))
-        else:
-            told.append((trigger.value, f"mail to {', '.join(spec.to)}"))
-    return told
+    return [(trigger.value, told(spec)) for trigger, spec in pipeline.actions]
 
 
 def _as_json(pipeline: Pipeline, found: Plan, places: list[dict[str, Json]]) -> dict[str, Json]:

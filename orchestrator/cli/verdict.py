@@ -8,7 +8,8 @@ from rich.text import Text
 
 from orchestrator.bootstrap import Application
 from orchestrator.cli.output import STYLES, Column, console, print_table
-from orchestrator.domain.action import Action, ActionState, EmailAction
+from orchestrator.domain.action import Action, ActionState
+from orchestrator.domain.action_spec import EmailAction, place_of
 from orchestrator.domain.gate import Outcome
 from orchestrator.domain.report import Report
 from orchestrator.domain.run import Run
@@ -114,7 +115,7 @@ def _acts(actions: Sequence[Action], mails: Sequence[OutboxMessage]) -> Iterator
             continue
         what = action.spec.kind
         if not isinstance(action.spec, EmailAction):
-            what = f"{what} to {clean(action.spec.server)}"
+            what = f"{what} to {clean(place_of(action.spec))}"
         told = f"{what}: {action.state.value}"
         if action.message:
             told += f", {clean(action.message)}"

@@ -1,4 +1,4 @@
-"""What happens after a verdict, as data: kinds, states, and which ones are due."""
+"""Actions, which follow a run's outcome: what they hang on, their states, and which ones are due."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from orchestrator.domain.action_spec import ActionSpec, EmailAction
+
 
 class Trigger(StrEnum):
     """What an action hangs on: a run's outcome, or how it differs from the branch's last outcome."""
 
     START = "start"
+    PROGRESS = "progress"
+    """Now and then while a run is under way."""
     PASS = "pass"  # noqa: S105 - an outcome's name, not a password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
@@ -20,28 +24,8 @@ class Trigger(StrEnum):
     CANCELLED = "cancelled"
     FIXED = "fixed"
     BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class DeployAction:
-    """Put artifacts (glob patterns), pinned dataset versions (names) and the report on a server."""
-
-    server: str
-    files: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
-    report: bool = False
-    kind: str = "deploy"
-
-
-@dataclass(frozen=True, slots=True)
-class EmailAction:
-    """Mail the report. ``to`` holds addresses, or ``author`` for the commit's author."""
-
-    to: tuple[str, ...]
-    kind: str = "email"
-
-
-ActionSpec = DeployAction | EmailAction
+    MANUAL = "manual"
+    """A person asked for it; no configuration names it."""
 
 
 class ActionState(StrEnum):
@@ -94,6 +78,12 @@ class Action:
     tries: int = 0
     not_before: datetime | None = None
     message: str = ""
+    waits: str = ""
+    """Why it waits although its time has come: an approval, a window of time, a server that is busy."""
+    output: str = ""
+    """What commands and servers said on its behalf: the end of it, secrets masked."""
+    who: str = ""
+    """The person who asked for it; empty when the configuration did."""
     created_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -119,5 +109,21 @@ def is_due(action: Action, siblings: Sequence[Action]) -> bool:
     return all(a.id > action.id for a in others if not isinstance(a.spec, EmailAction))
 
 
-MAX_ACTION_TRIES: Mapping[str, int] = {"deploy": 6, "email": 40}
-"""How often an action is tried before it is given up, by kind: minutes for a deployment, hours for a mail."""
+MAX_ACTION_TRIES: Mapping[str, int] = {
+    "deploy": 6,
+    "rollback": 6,
+    "email": 40,
+    "git": 8,
+    "upload": 8,
+    "container": 6,
+    "webhook": 12,
+    "command": 3,
+    "exec": 3,
+}
+"""How often an action is tried before it is given up, by kind, where its rule does not say: minutes for a
+deployment, hours for a mail."""
+
+
+def most_tries(spec: ActionSpec) -> int:
+    """How often it is tried before it is given up."""
+    return spec.rule.tries or MAX_ACTION_TRIES[spec.kind]

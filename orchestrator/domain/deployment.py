@@ -41,9 +41,14 @@ class DeploymentState(StrEnum):
 _STOPPED = frozenset({DeploymentState.FAILED, DeploymentState.CANCELLED, DeploymentState.SUPERSEDED})
 
 DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
-    DeploymentState.QUEUED: frozenset({DeploymentState.AWAITING_APPROVAL, DeploymentState.UPLOADING})
+    # A release that is on the server already, and is put back, goes straight to ACTIVATING.
+    DeploymentState.QUEUED: frozenset(
+        {DeploymentState.AWAITING_APPROVAL, DeploymentState.UPLOADING, DeploymentState.ACTIVATING}
+    )
     | _STOPPED,
-    DeploymentState.AWAITING_APPROVAL: frozenset({DeploymentState.REJECTED, DeploymentState.UPLOADING})
+    DeploymentState.AWAITING_APPROVAL: frozenset(
+        {DeploymentState.REJECTED, DeploymentState.UPLOADING, DeploymentState.ACTIVATING}
+    )
     | _STOPPED,
     DeploymentState.UPLOADING: frozenset({DeploymentState.VERIFYING}) | _STOPPED,
     DeploymentState.VERIFYING: frozenset({DeploymentState.ACTIVATING}) | _STOPPED,
@@ -72,6 +77,11 @@ class Deployment:
     state: DeploymentState
     change_rank: int
     message: str = ""
+    environment: str = ""
+    previous: str = ""
+    """The release that was live on the server before; empty when none was, or it is not known yet."""
+    output: str = ""
+    """What commands and the failed release said: the end of it, secrets masked."""
     created_at: datetime | None = None
     activated_at: datetime | None = None
 

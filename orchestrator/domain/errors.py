@@ -37,6 +37,9 @@ The tree::
     │   ├── ServerUnavailable    cannot connect; asking again may help
     │   ├── ServerRejected       host key, login or permission: asking again does not help
     │   └── TransferCorrupted    what arrived is not what was sent
+    ├── ActionError              a webhook, a program, a bucket or a repository that results go to
+    │   ├── ActionUnavailable    it did not answer; asking again may help
+    │   └── ActionRejected       it refused, or failed by itself: asking again does not help
     └── MailError
         ├── MailUnavailable      try again later
         └── MailRejected         the server refused this message or these recipients for good
@@ -215,6 +218,18 @@ class ServerRejected(DeploymentError):
 
 class TransferCorrupted(DeploymentError):
     """What arrived is not what was sent."""
+
+
+class ActionError(OrchestratorError):
+    """What follows a run could not be done."""
+
+
+class ActionUnavailable(ActionError):
+    """It did not answer, or not in time; asking again may help."""
+
+
+class ActionRejected(ActionError):
+    """It refused, or failed by itself; asking again does not help."""
 
 
 class MailError(OrchestratorError):

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.domain.action import ActionSpec, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import ActionSpec
 from orchestrator.domain.baseline import BaselineSpec, Selector
 from orchestrator.domain.change import DatasetRole, PullRequest
 from orchestrator.domain.gate import Gate

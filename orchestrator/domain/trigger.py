@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from orchestrator.domain.action import DeployAction, EmailAction
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.change import PULLS, TAGS, Cause, Commit, PullRequest
 from orchestrator.domain.globs import last_decides, matches
 from orchestrator.domain.pipeline import Pipeline
@@ -88,18 +88,16 @@ def pipeline_for(pipeline: Pipeline, pull: PullRequest | None) -> Pipeline:
 def untrusted(pipeline: Pipeline) -> Pipeline:
     """The pipeline for code by people who are not to be trusted.
 
-    It has no secrets, deploys nothing, mails nobody whose address the code's author chose, and gets no
+    It has no secrets, does nothing but mail, mails nobody whose address the code's author chose, and gets no
     submodule that takes a login.
     """
     actions = []
     for trigger, action in pipeline.actions:
-        if isinstance(action, DeployAction):
+        if not isinstance(action, EmailAction):
             continue
-        if isinstance(action, EmailAction):
-            action = replace(action, to=tuple(to for to in action.to if to != "author"))
-            if not action.to:
-                continue
-        actions.append((trigger, action))
+        action = replace(action, to=tuple(to for to in action.to if to != "author"))
+        if action.to:
+            actions.append((trigger, action))
     return replace(
         pipeline,
         untrusted=True,

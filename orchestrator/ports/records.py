@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from orchestrator.domain.action import ActionSpec, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import ActionSpec
 from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.collected import Param, Plot
 from orchestrator.domain.curves import KeptSeries

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestrator.domain.action import Action, ActionState
+from orchestrator.domain.action_spec import ActionSpec
 from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.gate import Verdict
@@ -355,6 +356,15 @@ class Actions(Protocol):
     def postpone(self, lease: Lease, not_before: datetime, message: str, at: datetime) -> Action:
         """RUNNING back to PENDING for a later try."""
 
+    def wait(self, lease: Lease, not_before: datetime, why: str, at: datetime) -> Action:
+        """RUNNING back to PENDING because something else has to happen first: this was no try."""
+
+    def owe(self, run_id: int, spec: ActionSpec, who: str, reason: str, at: datetime) -> Action:
+        """Add an action that a person asks for. NotFound when there is no such run."""
+
+    def said(self, lease: Lease, output: str, at: datetime) -> None:
+        """Keep what was said on its behalf, in place of what was kept before."""
+
     def release_dead(self, dead: Sequence[str], at: datetime) -> None:
         """Let the leases of dead owners on actions and mails run out at once."""
 
@@ -385,8 +395,8 @@ class Actions(Protocol):
 class Deployments(Protocol):
     """Deployments, guarded by the lease of the action that they belong to."""
 
-    def of_action(self, action_id: int) -> Deployment | None:
-        """The deployment that an earlier try of this action began."""
+    def of_action(self, action_id: int) -> Sequence[Deployment]:
+        """The deployments that earlier tries of this action began, one for each server, oldest first."""
 
     def of_run(self, run_id: int) -> Sequence[Deployment]:
         """All of a run."""
@@ -397,13 +407,35 @@ class Deployments(Protocol):
     def live(self, pipeline: str, server: str) -> Deployment | None:
         """The ACTIVE one of a pipeline on a server."""
 
-    def begin(self, lease: Lease, run: Run, server: str, release: str, at: datetime) -> Deployment:
-        """Write the row (QUEUED) before any act in the world; an action's existing one stays as it is."""
+    def begin(
+        self,
+        lease: Lease,
+        run: Run,
+        server: str,
+        release: str,
+        at: datetime,
+        environment: str = "",
+    ) -> Deployment:
+        """Write the row (QUEUED) before any act in the world.
+
+        The one that an action has for the server already stays as it is.
+        """
 
     def move(
-        self, lease: Lease, deployment: Deployment, after: DeploymentState, at: datetime, message: str = ""
+        self,
+        lease: Lease,
+        deployment: Deployment,
+        after: DeploymentState,
+        at: datetime,
+        message: str = "",
+        *,
+        previous: str | None = None,
+        output: str | None = None,
     ) -> Deployment:
-        """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server."""
+        """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server.
+
+        ``previous`` and ``output`` are kept with it unless they are None.
+        """
 
 
 class Servers(Protocol):

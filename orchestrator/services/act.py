@@ -6,22 +6,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
-from typing import assert_never
 
 from orchestrator.domain.action import (
     MAX_ACTION_TRIES,
     Action,
     ActionState,
-    DeployAction,
-    EmailAction,
     Trigger,
     is_due,
+    most_tries,
 )
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.errors import (
+    ActionUnavailable,
     DatasetUnavailable,
     LeaseLost,
     MailRejected,
@@ -34,7 +34,7 @@ from orchestrator.domain.run import Run, backoff
 from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Mailer, Renderer
-from orchestrator.services.deploy import Deployer
+from orchestrator.services.acting.act import Act, Waits
 from orchestrator.services.mail_message import AS_WRITTEN, compose, is_address
 from orchestrator.services.report import ReportBuilder
 
@@ -50,7 +50,7 @@ class Actor:
     def __init__(
         self,
         store: Store,
-        deployer: Deployer,
+        acts: Mapping[str, Act],
         reports: ReportBuilder,
         renderer: Renderer,
         mailer: Mailer | None,
@@ -61,7 +61,7 @@ class Actor:
         wants: Callable[[int], bool] = lambda run_id: True,
     ) -> None:
         self._store = store
-        self._deployer = deployer
+        self._acts = acts
         self._reports = reports
         self._renderer = renderer
         self._mailer = mailer
@@ -114,28 +114,31 @@ class Actor:
     def _dispatch(self, kept: _KeptAlive, action: Action) -> None:
         run = self._store.runs.get(action.run_id)
         now = self._clock.now
-        most = MAX_ACTION_TRIES[action.spec.kind]
+        most = most_tries(action.spec)
         if action.tries > most:
             # Postponing stops at the limit by itself: here, servers died in the middle of it again and again.
             self._give_up_action(kept.lease, action, f"{most} tries began and none came to an end")
             return
         try:
-            match action.spec:
-                case DeployAction():
-                    state, message = self._deployer.carry_out(kept.lease, run, action.spec)
-                    self._store.actions.finish(kept.lease, state, message, now())
-                case EmailAction():
-                    mail, message = self._mail(action, run, action.spec)
-                    if mail is None:
-                        self._store.actions.finish(kept.lease, ActionState.SKIPPED, message, now())
-                    else:
-                        self._store.actions.finish_with_mail(kept.lease, mail, message, now())
-                case _:
-                    assert_never(action.spec)
+            if isinstance(action.spec, EmailAction):
+                mail, message = self._mail(action, run, action.spec)
+                if mail is None:
+                    self._store.actions.finish(kept.lease, ActionState.SKIPPED, message, now())
+                else:
+                    self._store.actions.finish_with_mail(kept.lease, mail, message, now())
+                return
+            acted = self._acts[action.spec.kind].carry_out(kept.lease, run, action)
+            if isinstance(acted, Waits):
+                later = now() + timedelta(seconds=acted.seconds)
+                self._store.actions.wait(kept.lease, later, acted.why, now())
+                return
+            if acted.output:
+                self._store.actions.said(kept.lease, acted.output, now())
+            self._store.actions.finish(kept.lease, acted.state, acted.message, now())
         except StoreError:
             raise
         except OrchestratorError as error:
-            retry = isinstance(error, ServerUnavailable | DatasetUnavailable)
+            retry = isinstance(error, ActionUnavailable | ServerUnavailable | DatasetUnavailable)
             if retry and action.tries < most:
                 later = now() + backoff(action.tries)
                 log.warning("action %s: %s; next try at %s", action.key, error, later.isoformat())
@@ -144,8 +147,8 @@ class Actor:
             self._give_up_action(kept.lease, action, str(error))
 
     def _give_up_action(self, lease: Lease, action: Action, error: str) -> None:
-        if isinstance(action.spec, DeployAction):
-            self._deployer.give_up(lease, error)
+        if action.spec.kind in self._acts:
+            self._acts[action.spec.kind].give_up(lease, error)
         log.error("action %s given up: %s", action.key, error)
         self._store.actions.finish(lease, ActionState.FAILED, error, self._clock.now())
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.domain.action import (
-    ACTION_TRANSITIONS,
-    Action,
-    ActionSpec,
-    ActionState,
-    DeployAction,
-    EmailAction,
-)
-from orchestrator.domain.codec import from_plain
+from orchestrator.domain.action import ACTION_TRANSITIONS, Action, ActionState, Trigger, action_key
+from orchestrator.domain.action_spec import SPECS, ActionSpec
+from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
 from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.store.engine import Database
 from orchestrator.store.outbox import PENDING, SqlOutbox, add_mail
 from orchestrator.store.prepared import PreparedQuery
-from orchestrator.store.tables import ActionRow, OutboxRow, Plain
+from orchestrator.store.tables import ActionRow, OutboxRow, Plain, RunRow
 from orchestrator.store.transitions import (
     NO_LEASE,
     LeasedRow,
@@ -101,7 +95,7 @@ class SqlActions(SqlOutbox):
                 session,
                 update(ActionRow)
                 .where(ActionRow.id == action_id)
-                .values(state=ActionState.RUNNING, tries=ActionRow.tries + 1, **granted(lease, at)),
+                .values(state=ActionState.RUNNING, tries=ActionRow.tries + 1, waits="", **granted(lease, at)),
             )
             before, after = row.state.value, ActionState.RUNNING.value
             record(session, at, owner, f"action {action_id}", row.run_id, before, after, why)
@@ -125,6 +119,57 @@ class SqlActions(SqlOutbox):
             if not changed(session, later):
                 raise lost(lease)
             return _recorded(session, lease, message, at)
+
+    def wait(self, lease: Lease, not_before: datetime, why: str, at: datetime) -> Action:
+        with self._database.writing() as session:
+            later = _held(lease).values(
+                state=ActionState.PENDING,
+                not_before=not_before,
+                waits=why,
+                tries=ActionRow.tries - 1,
+                **NO_LEASE,
+            )
+            if not changed(session, later):
+                raise lost(lease)
+            return _recorded(session, lease, why, at)
+
+    def owe(self, run_id: int, spec: ActionSpec, who: str, reason: str, at: datetime) -> Action:
+        with self._database.writing() as session:
+            run = session.scalar(select(RunRow.id).where(RunRow.id == run_id).with_for_update())
+            if run is None:
+                raise NotFound(f"there is no run {run_id}")
+            last = session.scalar(
+                select(func.max(ActionRow.position)).where(
+                    ActionRow.run_id == run_id, ActionRow.trigger == Trigger.MANUAL
+                )
+            )
+            position = 0 if last is None else last + 1
+            row = ActionRow(
+                run_id=run_id,
+                key=action_key(run_id, Trigger.MANUAL, position),
+                trigger=Trigger.MANUAL,
+                position=position,
+                spec=to_plain(spec),
+                state=ActionState.PENDING,
+                tries=0,
+                not_before=None,
+                message="",
+                waits="",
+                output="",
+                who=who,
+                created_at=at,
+                finished_at=None,
+            )
+            session.add(row)
+            session.flush()
+            told = f"asked for by {who}" + (f": {reason}" if reason else "")
+            record(session, at, who, f"action {row.id}", run_id, "", row.state.value, told)
+            return _action(row)
+
+    def said(self, lease: Lease, output: str, at: datetime) -> None:
+        with self._database.writing() as session:
+            if not changed(session, _held(lease).values(output=output)):
+                raise lost(lease)
 
     def release_dead(self, dead: Sequence[str], at: datetime) -> None:
         if not dead:
@@ -191,13 +236,10 @@ def _get(session: Session, action_id: int) -> Action:
 
 
 def _spec(plain: Plain) -> ActionSpec:
-    match plain["kind"]:
-        case "deploy":
-            return from_plain(DeployAction, plain)
-        case "email":
-            return from_plain(EmailAction, plain)
-        case other:
-            raise ValueError(f"no action is of kind {other!r}")
+    kind = SPECS.get(plain["kind"])
+    if kind is None:
+        raise ValueError(f"no action is of kind {plain['kind']!r}")
+    return from_plain(kind, plain)
 
 
 def _action(row: ActionRow) -> Action:
@@ -212,6 +254,9 @@ def _action(row: ActionRow) -> Action:
         tries=row.tries,
         not_before=row.not_before,
         message=row.message,
+        waits=row.waits,
+        output=row.output,
+        who=row.who,
         created_at=row.created_at,
         finished_at=row.finished_at,
     )

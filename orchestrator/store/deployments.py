@@ -24,9 +24,12 @@ class SqlDeployments:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of_action(self, action_id: int) -> Deployment | None:
+    def of_action(self, action_id: int) -> Sequence[Deployment]:
         with self._database.reading() as session:
-            return _of_action(session, action_id)
+            rows = session.scalars(
+                select(DeploymentRow).where(DeploymentRow.action_id == action_id).order_by(DeploymentRow.id)
+            )
+            return [_deployment(row) for row in rows]
 
     def of_run(self, run_id: int) -> Sequence[Deployment]:
         with self._database.reading() as session:
@@ -53,10 +56,18 @@ class SqlDeployments:
             )
             return _deployment(row) if row else None
 
-    def begin(self, lease: Lease, run: Run, server: str, release: str, at: datetime) -> Deployment:
+    def begin(
+        self,
+        lease: Lease,
+        run: Run,
+        server: str,
+        release: str,
+        at: datetime,
+        environment: str = "",
+    ) -> Deployment:
         with self._database.writing() as session:
             _require_lease(session, lease)
-            if (existing := _of_action(session, lease.id)) is not None:
+            if (existing := _existing(session, lease.id, server)) is not None:
                 return existing
             row = DeploymentRow(
                 run_id=run.id,
@@ -67,6 +78,9 @@ class SqlDeployments:
                 state=DeploymentState.QUEUED,
                 change_rank=run.change.rank,
                 message="",
+                environment=environment,
+                previous="",
+                output="",
                 created_at=at,
             )
             session.add(row)
@@ -76,11 +90,23 @@ class SqlDeployments:
             return _deployment(row)
 
     def move(
-        self, lease: Lease, deployment: Deployment, after: DeploymentState, at: datetime, message: str = ""
+        self,
+        lease: Lease,
+        deployment: Deployment,
+        after: DeploymentState,
+        at: datetime,
+        message: str = "",
+        *,
+        previous: str | None = None,
+        output: str | None = None,
     ) -> Deployment:
         subject = f"deployment {deployment.id}"
         require_legal(subject, DEPLOYMENT_TRANSITIONS, deployment.state, after)
         values: dict[str, object] = {"state": after, "message": message}
+        if previous is not None:
+            values["previous"] = previous
+        if output is not None:
+            values["output"] = output
         if after is DeploymentState.ACTIVE:
             values["activated_at"] = at
         with self._database.writing() as session:
@@ -142,8 +168,10 @@ def _row(session: Session, deployment_id: int) -> DeploymentRow:
     return session.scalars(select(DeploymentRow).where(DeploymentRow.id == deployment_id)).one()
 
 
-def _of_action(session: Session, action_id: int) -> Deployment | None:
-    row = session.scalar(select(DeploymentRow).where(DeploymentRow.action_id == action_id))
+def _existing(session: Session, action_id: int, server: str) -> Deployment | None:
+    row = session.scalar(
+        select(DeploymentRow).where(DeploymentRow.action_id == action_id, DeploymentRow.server == server)
+    )
     return _deployment(row) if row else None
 
 
@@ -158,6 +186,9 @@ def _deployment(row: DeploymentRow) -> Deployment:
         state=row.state,
         change_rank=row.change_rank,
         message=row.message,
+        environment=row.environment,
+        previous=row.previous,
+        output=row.output,
         created_at=row.created_at,
         activated_at=row.activated_at,
     )

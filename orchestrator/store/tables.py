@@ -485,6 +485,9 @@ class ActionRow(Leased, Base):
     tries: Mapped[int]
     not_before: Mapped[datetime | None]
     message: Mapped[str]
+    waits: Mapped[str] = mapped_column(server_default="")
+    output: Mapped[str] = mapped_column(server_default="")
+    who: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -511,11 +514,11 @@ class OutboxRow(Leased, Base):
 
 
 class DeploymentRow(Base):
-    """A run's artifacts on a server."""
+    """A run's artifacts on a server: one row for each server that an action deploys to."""
 
     __tablename__ = "deployments"
     __table_args__ = (
-        UniqueConstraint("action_id"),
+        UniqueConstraint("action_id", "server"),
         Index(None, "pipeline", "server", "state"),
         _NEVER_REUSED,
     )
@@ -529,8 +532,40 @@ class DeploymentRow(Base):
     state: Mapped[DeploymentState]
     change_rank: Mapped[int]
     message: Mapped[str]
+    environment: Mapped[str] = mapped_column(server_default="")
+    previous: Mapped[str] = mapped_column(server_default="")
+    output: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]
+
+
+class ModelVersionRow(Base):
+    """What a passed run left, as a numbered version of its pipeline's model."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("pipeline", "number"), UniqueConstraint("run_id"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    pipeline: Mapped[str]
+    number: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class ModelAliasRow(Base):
+    """A name that a model's version has or had; ``until`` is empty for the one that has it now."""
+
+    __tablename__ = "model_aliases"
+    __table_args__ = (Index(None, "pipeline", "alias", "until"), _NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), index=True)
+    pipeline: Mapped[str]
+    alias: Mapped[str]
+    who: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime]
+    until: Mapped[datetime | None]
 
 
 class WatchRow(Base):
@@ -606,13 +641,14 @@ class StatusRow(Base):
 
 
 class DecisionRow(Base):
-    """What a person said of a run that waited for it."""
+    """What a person said of a run that waited for it, or of an action of it."""
 
     __tablename__ = "decisions"
     __table_args__ = (_NEVER_REUSED,)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    action_id: Mapped[int | None] = mapped_column(index=True)
     decision: Mapped[str]
     who: Mapped[str]
     reason: Mapped[str]

@@ -17,7 +17,8 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from orchestrator.domain.action import ActionState, DeployAction, EmailAction, Trigger, action_key
+from orchestrator.domain.action import ActionState, Trigger, action_key
+from orchestrator.domain.action_spec import DeployAction, EmailAction
 from orchestrator.domain.change import Cause, DatasetRole, DatasetVersion, Revision
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.codec import to_plain

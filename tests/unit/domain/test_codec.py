@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain import (
     action,
+    action_spec,
     baseline,
     change,
     check,
@@ -31,6 +32,7 @@ from tests.unit.domain.examples import run as example_run
 
 MODULES: tuple[ModuleType, ...] = (
     action,
+    action_spec,
     baseline,
     change,
     check,
@@ -116,8 +118,8 @@ def test_a_union_is_told_apart_by_its_kind() -> None:
     owed = dataclasses.replace(
         example_pipeline(),
         actions=(
-            (action.Trigger.PASS, action.DeployAction("prod", files=("*.pkl",))),
-            (action.Trigger.FAIL, action.EmailAction(("author",))),
+            (action.Trigger.PASS, action_spec.DeployAction("prod", files=("*.pkl",))),
+            (action.Trigger.FAIL, action_spec.EmailAction(("author",))),
         ),
     )
     assert from_plain(pipeline.Pipeline, stored(owed)) == owed
@@ -137,7 +139,7 @@ def test_a_union_is_told_apart_by_its_kind() -> None:
         (metrics.Metric, {"name": "a", "value": None}),
         (metrics.Metric, {"name": "a", "value": 10**400}),
         (metrics.Metric, {"name": 5, "value": 1.0}),
-        (action.EmailAction, {"to": "author"}),
+        (action_spec.EmailAction, {"to": "author"}),
         (gate.Gate, {"on_inconclusive": "shrug"}),
         (gate.Gate, {"checks": [{"kind": "vote", "metric": "a"}]}),
         (gate.Gate, {"checks": [{"metric": "a"}]}),

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import DeployAction, EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import DeployAction, EmailAction
 from orchestrator.domain.change import Cause, Commit, PullRequest
 from orchestrator.domain.pipeline import Execution, PullRequestRules, SourceSpec
 from orchestrator.domain.trigger import (

@@ -9,14 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.action import (
-    MAX_ACTION_TRIES,
-    Action,
-    ActionState,
-    DeployAction,
-    EmailAction,
-    Trigger,
-)
+from orchestrator.domain.action import MAX_ACTION_TRIES, Action, ActionState, Trigger
+from orchestrator.domain.action_spec import DeployAction, EmailAction
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.deployment import RELEASE_PATTERN, DeploymentState

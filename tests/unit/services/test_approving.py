@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.adapters.render import ReportRenderer
-from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.change import Cause, PullRequest
 from orchestrator.domain.errors import InvalidInput, NotFound
 from orchestrator.domain.pipeline import Execution, Pipeline

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain.action import DeployAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import DeployAction
 from orchestrator.domain.change import Cause, PullRequest, Revision
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import SourceUnavailable

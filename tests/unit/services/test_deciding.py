@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.check import Test, parse_check
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.gate import Gate, OnInconclusive, Outcome

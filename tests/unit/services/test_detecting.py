@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.change import Cause, DatasetRole
 from orchestrator.domain.errors import DatasetUnavailable, NotFound, SourceUnavailable
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec

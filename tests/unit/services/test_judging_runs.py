@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.domain.action import EmailAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.change import Cause, DatasetRole
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate, OnInconclusive, Outcome

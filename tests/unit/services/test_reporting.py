@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import DeployAction, Trigger
+from orchestrator.domain.action import Trigger
+from orchestrator.domain.action_spec import DeployAction
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable

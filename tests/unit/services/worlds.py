@@ -49,7 +49,8 @@ from orchestrator.services.benchmark import Benchmarks
 from orchestrator.services.checkpoints import Checkpoints
 from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.collect import OutputCollector
-from orchestrator.services.deploy import Deployer
+from orchestrator.services.deploying.deployer import Deployer
+from orchestrator.services.deploying.gather import Gatherer
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
@@ -461,19 +462,11 @@ class World:
         self.store.close()
 
     def actor(self, owner: str = "me") -> Actor:
-        deployer = Deployer(
-            self.store,
-            self.blobs,
-            self.data,
-            self.servers,
-            self.reports,
-            ReportRenderer(),
-            self.clock,
-            self.progress.append,
-        )
+        gatherer = Gatherer(self.store, self.data, self.reports, ReportRenderer(), self.progress.append)
+        deployer = Deployer(self.store, self.blobs, self.servers, gatherer, self.clock, self.progress.append)
         return Actor(
             self.store,
-            deployer,
+            {"deploy": deployer},
             self.reports,
             ReportRenderer(),
             self.mailer,

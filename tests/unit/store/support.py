@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from sqlalchemy import select, update
 
-from orchestrator.domain.action import Action, DeployAction, EmailAction, Trigger
+from orchestrator.domain.action import Action, Trigger
+from orchestrator.domain.action_spec import DeployAction, EmailAction
 from orchestrator.domain.change import Cause, DatasetRole, DatasetVersion, Revision
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.gate import Gate, Outcome, Verdict

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import ActionState, DeployAction, EmailAction, Trigger
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import DeployAction, EmailAction
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import Run, RunState
@@ -240,4 +241,4 @@ def test_a_run_was_deployed_also_when_its_release_is_retired(store: SqlStore) ->
     working(store, store.actions.of_run(never.id)[0])
     assert store.runs.deployed_ids("wine") == [two.id, one.id]
     assert store.deployments.live("wine", "nowhere") is None
-    assert store.deployments.of_action(99) is None
+    assert store.deployments.of_action(99) == []

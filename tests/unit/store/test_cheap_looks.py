@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.action import ActionState, EmailAction, Trigger
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.ports.records import NewAction, OutboxMessage
 from orchestrator.store import SqlStore
 from tests.unit.store.support import AT, enqueue, new_run

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.action import ActionState, EmailAction, Trigger
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import EmailAction
 from orchestrator.domain.change import Cause
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import AttemptState, Purpose, Reason, RunState, seed_for

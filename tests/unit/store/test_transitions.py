@@ -152,8 +152,7 @@ def test_a_deployment_follows_its_table_and_nothing_else(
     begun = store.deployments.begin(lease, store.runs.get(action.run_id), "shop", "20261123T054459Z-1", AT)
     for after in DeploymentState:
         force(database, DeploymentRow, begun.id, before)
-        known = store.deployments.of_action(action.id)
-        assert known is not None
+        (known,) = store.deployments.of_action(action.id)
         move = partial(store.deployments.move, lease, known, after, AT, "because")
         if after in DEPLOYMENT_TRANSITIONS[before]:
             assert move().state is after

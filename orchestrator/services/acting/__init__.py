@@ -1,0 +1,1 @@
+"""Acting: what each kind of action does, one module for each."""
