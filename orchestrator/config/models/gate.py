@@ -24,6 +24,7 @@ from orchestrator.domain.check import (
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.gate import Drift, Gate, Holdout, HoldoutMode, OnInconclusive, Require
 from orchestrator.domain.metrics import Direction
+from orchestrator.domain.statistics.drift import LEAST_PVALUE
 from orchestrator.domain.statistics.holdout import MAX_FULL_USES
 
 _OWN_ALPHA = "The check's own error rate in place of the gate's."
@@ -252,12 +253,23 @@ class DriftRules(Model):
         description="The metrics whose history is looked at.", examples=[["accuracy"]]
     )
     max_pvalue: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.001, description="How rarely chance alone may look like that.", examples=[0.001]
+        default=0.001,
+        description=f"How rarely chance alone may look like that; more than {LEAST_PVALUE:g}.",
+        examples=[0.001],
     )
     min_magnitude: MarginText = Field(
         default="0", description="The smallest change that is told, as a margin.", examples=["0.5%"]
     )
     action: Literal["warn"] = Field(default="warn", description="What happens.", examples=["warn"])
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> DriftRules:
+        if self.max_pvalue <= LEAST_PVALUE:
+            message = (
+                f"no change can ever show a p-value below {self.max_pvalue:g}: {LEAST_PVALUE:g} is the least"
+            )
+            raise wrong(message, f"more than {LEAST_PVALUE:g}, such as 0.001", key="max_pvalue")
+        return self
 
 
 def _is_guard(check: str | ThresholdCheck | ComparisonCheck) -> bool:

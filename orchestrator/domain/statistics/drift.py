@@ -16,6 +16,8 @@ MAX_HISTORY: Final = 200
 MIN_SEGMENT: Final = 3
 """Neither one odd commit nor the newest alone is a change."""
 _PERMUTATIONS: Final = 1999
+LEAST_PVALUE: Final = 1 / (1 + _PERMUTATIONS)
+"""No p-value by so many permutations is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,13 @@ def change_points(
     A change counts with a p-value below ``max_pvalue``, by permutations, and a magnitude of at least
     ``min_magnitude`` between the segments on its two sides. Only the last MAX_HISTORY values are looked at;
     indices count from the beginning of what was given. It tells when a level changed, after MIN_SEGMENT
-    commits at the soonest, and never judges the newest. ValueError: a value is not finite.
+    commits at the soonest, and never judges the newest. ValueError: a value is not finite, or
+    ``max_pvalue`` is LEAST_PVALUE or less, which no change could be below.
     """
     import numpy as np
 
+    if max_pvalue <= LEAST_PVALUE:
+        raise ValueError(f"expected a p-value above {LEAST_PVALUE}")
     start = max(0, len(history) - MAX_HISTORY)
     values = np.asarray(history[start:], dtype=np.float64)
     if not np.isfinite(values).all():

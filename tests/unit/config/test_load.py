@@ -350,6 +350,10 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             "4:38: mode: full bears at most 10 uses",
         ),
         (
+            "drift: {metrics: [accuracy], max_pvalue: 0.0005}",
+            "4:30: no change can ever show a p-value below 0.0005: 0.0005 is the least; expected more than 0.0005, such as 0.001",
+        ),
+        (
             "gate: {checks: [{metric: accuracy, vs: best, threshold: 1}]}",
             "4:46: a check has either threshold or vs",
         ),
