@@ -9,6 +9,7 @@ from typing import Protocol
 
 from orchestrator.domain.baseline import Rebase
 from orchestrator.domain.change import Cause, DatasetVersion
+from orchestrator.domain.gate import CheckResult
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import Purpose
 
@@ -69,11 +70,13 @@ class ComparedWith:
 class Frozen:
     """What a run is judged against: the same at each of its looks, whatever runs end meanwhile.
 
-    ``ledger`` are the replicated runs that tell the noise, newest first.
+    ``ledger`` are the replicated runs that tell the noise, newest first. ``looked`` are the results of its
+    last look that asked for more replicates.
     """
 
     checks: tuple[ComparedWith, ...] = ()
     ledger: tuple[int, ...] = ()
+    looked: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

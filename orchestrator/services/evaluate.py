@@ -241,6 +241,7 @@ class Evaluator:
                 open_ones = ", ".join(c.check for c in verdict.checks if not c.settled)
                 why = f"not decided yet: {open_ones}"
                 uses = uses_made(run, pipeline, None, used)
+                self._references.keep(run, verdict)
                 return self._store.runs.begin_look(
                     run.id, run.state, step.replicates, self._clock.now(), why, uses
                 )

@@ -26,6 +26,7 @@ def context_of(
         ledger=against.ledger,
         look=look if len(looks) > 1 else 0,
         looks=looks if len(looks) > 1 else (),
+        looked=against.looked,
         pair_seeds=pipeline.looks.pair_seeds,
         log_ratio=log_ratios(pipeline),
         holdout_uses=uses,

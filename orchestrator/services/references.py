@@ -26,7 +26,7 @@ from orchestrator.domain.change import Cause, DatasetVersion, Revision
 from orchestrator.domain.check import Comparison
 from orchestrator.domain.deployment import why_not_trusted
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.gate import Reference
+from orchestrator.domain.gate import CheckResult, Reference, Verdict
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose, Run, RunState
@@ -56,11 +56,12 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Against:
     """What a run is judged against: an entry for each comparing check of its gate, and the replicated runs
-    that tell the noise, newest first.
+    that tell the noise, newest first; and the results of the look before, if there was one.
     """
 
     references: Mapping[Comparison, Reference] = field(default_factory=dict)
     ledger: tuple[Measured, ...] = ()
+    looked: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,15 @@ class References:
             )
             for check, r in references.items()
         ]
-        self._store.baselines.freeze(run.id, Frozen(tuple(compared), tuple(past.run_id for past in ledger)))
-        return Against(references, tuple(ledger))
+        looked = frozen.looked if frozen else ()
+        ids = tuple(past.run_id for past in ledger)
+        self._store.baselines.freeze(run.id, Frozen(tuple(compared), ids, looked))
+        return Against(references, tuple(ledger), looked)
+
+    def keep(self, run: Run, verdict: Verdict) -> None:
+        """Write down what a look came to that asks for more replicates: what it settled stays so."""
+        frozen = self._store.baselines.frozen(run.id) or Frozen()
+        self._store.baselines.freeze(run.id, replace(frozen, looked=verdict.checks))
 
     def _thawed(self, frozen: Frozen, pipeline: Pipeline) -> Against | None:
         """What was written down, with its values; None where a run of it is gone."""
@@ -129,7 +137,8 @@ class References:
             for check in pipeline.gate.checks:
                 if isinstance(check, Comparison):
                     references[check] = self._reference_of(by_check[str(check)])
-            return Against(references, tuple(self._measured(run_id) for run_id in frozen.ledger))
+            ledger = tuple(self._measured(run_id) for run_id in frozen.ledger)
+            return Against(references, ledger, frozen.looked)
         except (NotFound, KeyError):
             return None
 

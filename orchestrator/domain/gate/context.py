@@ -9,6 +9,7 @@ from typing import Final
 
 from orchestrator.domain.baseline import Measured
 from orchestrator.domain.check import Comparison
+from orchestrator.domain.gate.model import CheckResult
 
 
 class RowScore(StrEnum):
@@ -45,13 +46,15 @@ class JudgingContext:
     them, each comparison leaves its own out; the ledger must stay the same from look to look.
 
     ``looks`` are the planned numbers of replicates, rising, and ``look`` counts those taken, this one
-    included; 0: all replicates were trained at once. The candidate's values come in the order of its
-    replicates, so that what an earlier look has settled is found again.
+    included; 0: all replicates were trained at once. ``looked`` are the results of the look before: what it
+    settled stays as it is, whatever more replicates say. The candidate's values come in the order of its
+    replicates, so that what earlier looks settled is found where it is not given.
     """
 
     ledger: tuple[Measured, ...] = ()
     look: int = 0
     looks: tuple[int, ...] = ()
+    looked: tuple[CheckResult, ...] = ()
     pair_seeds: bool = False
     """Whether candidate and baseline had the same seeds, in the same order."""
     log_ratio: frozenset[str] = frozenset()

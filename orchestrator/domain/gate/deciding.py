@@ -73,12 +73,6 @@ def _in_looks(question: Question, level: Level, looks: tuple[int, ...], look: in
     """The first look that decides a check decides it for good; whichever came before did not."""
     level = level.cut(level.alpha, f"looks {', '.join(map(str, looks))}")
     last = look == len(looks)
-    if question.by_points:
-        answer = question.ask(question.count, level.alpha, looks)
-        clear = answer.above or answer.below
-        if answer.is_point:
-            clear = answer.interval is not None and answer.interval.method is Method.DETERMINISTIC
-        return _result(question, None, level, question.count, settled=last or clear)
     for number in range(1, look + 1):
         n = question.count if number == look else question.there_at(looks[number - 1])
         if not n:
@@ -91,7 +85,7 @@ def _in_looks(question: Question, level: Level, looks: tuple[int, ...], look: in
         settled = deterministic if answer.is_point else answer.above or answer.below
         if settled or number == look:
             break
-    return _result(question, answer, level, n, settled=settled or last)
+    return _result(question, None if question.by_points else answer, level, n, settled=settled or last)
 
 
 def _result(question: Question, answer: Answer | None, level: Level, n: int, *, settled: bool) -> CheckResult:

@@ -5,6 +5,7 @@ Pure: the same figures give the same verdict, on every machine and at any time.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -68,7 +69,11 @@ def judge(
     ]
     questions = [item for _, item in prepared if isinstance(item, Question)]
     decided = iter(decide(gate, questions, context))
-    found = [(check, item if isinstance(item, CheckResult) else next(decided)) for check, item in prepared]
+    settled = _settled(context)
+    found = [
+        (check, _as_settled(settled, item if isinstance(item, CheckResult) else next(decided)))
+        for check, item in prepared
+    ]
     combined = combine(gate, found)
     results = tuple(result for _, result in found)
     if combined.outcome is Outcome.FAIL and combined.settled:
@@ -81,6 +86,20 @@ def judge(
         context.look,
         warnings,
     )
+
+
+def _settled(context: JudgingContext) -> dict[tuple[str, str], deque[CheckResult]]:
+    """What the look before came to, by check and slice; several checks may have the same words."""
+    kept: dict[tuple[str, str], deque[CheckResult]] = {}
+    for result in context.looked:
+        kept.setdefault((result.check, result.slice), deque()).append(result)
+    return kept
+
+
+def _as_settled(kept: Mapping[tuple[str, str], deque[CheckResult]], result: CheckResult) -> CheckResult:
+    before = kept.get((result.check, result.slice))
+    was = before.popleft() if before else None
+    return was if was is not None and was.settled else result
 
 
 def _left_open(result: CheckResult) -> CheckResult:

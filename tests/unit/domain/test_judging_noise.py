@@ -395,6 +395,37 @@ def test_an_earlier_look_is_found_again_where_replicates_failed() -> None:
     assert (judged.outcome, judged.candidate_n) == (Outcome.FAIL, 1)
 
 
+def test_what_the_look_before_settled_stays_whatever_more_replicates_say() -> None:
+    check = "accuracy not worse than best by 0.5pp"
+    first = at_look(1, check, moved(-0.04, 2))
+    assert first.checks[0].settled
+    context = replace(KNOWN, look=2, looks=LOOKS, looked=first.checks)
+    # Values of before are not as they were: a baseline that was removed since, or another way of reading.
+    again = verdict([check], {"accuracy": moved(0.01, 4)}, context=context)
+    assert again.checks == first.checks
+    open_one = replace(first.checks[0], settled=False)
+    judged_anew = verdict([check], {"accuracy": moved(0.01, 4)}, context=replace(context, looked=(open_one,)))
+    assert judged_anew.outcome is Outcome.PASS
+
+
+def test_of_two_checks_with_the_same_words_each_keeps_its_own_result() -> None:
+    check = parse_check("accuracy not worse than best")
+    assert isinstance(check, Comparison)
+    both = (replace(check, test=Test.POINT), check)
+    context = replace(KNOWN, look=1, looks=LOOKS)
+    first = verdict(both, {"accuracy": moved(-0.04, 2)}, context=context)
+    again = verdict(both, {"accuracy": moved(0, 4)}, context=replace(context, look=2, looked=first.checks))
+    assert [c.test for c in again.checks] == [c.test for c in first.checks]
+    assert first.checks[0].test != first.checks[1].test
+
+
+def test_a_plain_check_that_a_look_has_settled_keeps_its_outcome() -> None:
+    values = (*moved(0.03, 2), *moved(-0.3, 2))
+    assert at_look(1, "accuracy >= 0.8", values).checks[0].settled
+    second = at_look(2, "accuracy >= 0.8", values).checks[0]
+    assert (second.outcome, second.candidate_n, second.settled) == (Outcome.PASS, 2, True)
+
+
 def test_pairs_are_of_replicates_with_the_same_seed_and_the_record_shows_them_alone() -> None:
     check = parse_check("accuracy better than best")
     assert isinstance(check, Comparison)

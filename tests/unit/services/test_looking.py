@@ -7,7 +7,7 @@ import json
 import pytest
 
 from orchestrator.domain.check import parse_check
-from orchestrator.domain.gate import CheckResult, Gate, Outcome, Verdict
+from orchestrator.domain.gate import CheckResult, Gate, JudgingContext, Outcome, Verdict
 from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.run import AttemptState, Exit, Reason, Run, RunState, seed_for
 from orchestrator.services import evaluate
@@ -44,6 +44,20 @@ def test_a_verdict_that_is_fixed_stops_the_rest(world: World, monkeypatch: pytes
     attempts = world.store.attempts.of_run(run.id)
     assert [a.replicate for a in attempts] == [0, 1, 2, 3]
     assert [a.seed for a in attempts] == [seed_for(run.id, r) for r in range(4)]
+
+
+def test_what_a_look_settled_is_kept_for_the_next_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[CheckResult, ...]] = []
+
+    def judge(*given: object) -> Verdict:
+        context = given[-1]
+        assert isinstance(context, JudgingContext)
+        seen.append(context.looked)
+        return UNDECIDED if len(seen) == 1 else PASSES
+
+    monkeypatch.setattr(evaluate, "judge", judge)
+    assert ended(world, plan()).state is RunState.PASSED
+    assert seen == [(), UNDECIDED.checks]
 
 
 def test_after_the_last_look_an_undecided_verdict_stands(
