@@ -63,6 +63,7 @@ from orchestrator.services.plan import Planner
 from orchestrator.services.predictions import RowReader
 from orchestrator.services.reach import A_PERSONS_PATIENCE, Reach
 from orchestrator.services.recover import welcome
+from orchestrator.services.replay import Replayer
 from orchestrator.services.report import ReportBuilder
 from orchestrator.services.repository import RepositoryPipelines
 from orchestrator.services.reproduce import Reproducer
@@ -414,10 +415,18 @@ class Application:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Judges runs."""
+        return Evaluator(self.store, self.clock, self.sources, self._rows)
+
+    @cached_property
+    def replayer(self) -> Replayer:
+        """Judges runs of the past anew."""
+        return Replayer(self.store, self.clock, self._rows)
+
+    @cached_property
+    def _rows(self) -> RowReader:
         from orchestrator.adapters.collectors import format_readers
 
-        rows = RowReader(self.store, self.blobs, format_readers())
-        return Evaluator(self.store, self.clock, self.sources, rows)
+        return RowReader(self.store, self.blobs, format_readers())
 
     @cached_property
     def images(self) -> Images:

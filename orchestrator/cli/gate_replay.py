@@ -29,26 +29,27 @@ if TYPE_CHECKING:
 def replay(pipeline: str, last: int) -> int:
     """Show what the gate as it is configured now would have said about the last runs.
 
-    Nothing is trained and nothing written: each run is judged by what is stored of it and of those before.
+    Nothing is trained and nothing written: each run is judged by what is stored of it and of what was known
+    when it ended. Where that is not enough, it is inconclusive and says why.
     """
     from orchestrator.cli.output import print_json
     from orchestrator.cli.views import reference
     from orchestrator.domain.codec import to_plain
-    from orchestrator.services.replay import replay as replayed
 
     settings = this()
     with settings.application() as app:
-        found = replayed(app.store, app.pipeline(pipeline), last)
+        found = app.replayer.replay(app.pipeline(pipeline), last)
     if settings.json:
         print_json(
             [
                 {
                     "run": reference(each.run),
-                    "then": each.run.verdict.outcome.value if each.run.verdict else None,
+                    "then": each.then.value if each.then else None,
                     "now": each.verdict.outcome.value,
                     "differs": each.differs,
                     "replicates": each.replicates,
                     "sentence": each.verdict.sentence,
+                    "notes": list(each.notes),
                     "checks": to_plain(each.verdict.checks),
                 }
                 for each in found
@@ -69,10 +70,10 @@ def _print(found: Sequence[Replayed]) -> None:
     rows = [
         (
             reference(each.run),
-            each.run.verdict.outcome.value if each.run.verdict else "",
+            each.then.value if each.then else "",
             f"{each.verdict.outcome.value}{' *' if each.differs else ''}",
             str(each.replicates),
-            each.verdict.sentence,
+            "; ".join((each.verdict.sentence, *each.notes)),
         )
         for each in found
     ]

@@ -102,6 +102,18 @@ class Uses:
     not_passed: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What had happened to a pipeline's runs by some moment, as far as the choice of a baseline asks.
+
+    ``passed`` and ``deployed`` are ids of runs, ``since`` that with which baselines began, 0: the first.
+    """
+
+    passed: frozenset[int] = frozenset()
+    deployed: frozenset[int] = frozenset()
+    since: int = 0
+
+
 class Baselines(Protocol):
     """What runs were measured with and compared with, and where baselines begin anew."""
 
@@ -117,10 +129,16 @@ class Baselines(Protocol):
     def keys(self, run_id: int) -> Keys | None:
         """What was written down of a run; None: nothing."""
 
-    def replicated(self, run_id: int, limit: int, compared: Collection[int] = ()) -> Sequence[int]:
+    def known(self, pipeline: str, at: datetime) -> Known:
+        """What was known of a pipeline's runs then. A rebase that was undone since never was."""
+
+    def replicated(
+        self, run_id: int, limit: int, compared: Collection[int] = (), until: datetime | None = None
+    ) -> Sequence[int]:
         """The last runs, newest first, that have more than one replicate and were judged, or measured for
         comparison, with the same keys as a run, its recipe apart; none while its keys or hardware are not
-        known. That run itself, and those that reproduce another one, are not among them.
+        known. That run itself, and those that reproduce another one, are not among them, nor are those that
+        had not ended by ``until``.
 
         Of runs that trained the same with the same seeds one is: that of the ``compared``, else the newest;
         none where it is this run, or several of those.

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from orchestrator.domain.baseline import (
     BaselineSpec,
@@ -31,7 +33,7 @@ from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.domain.statistics.noise import MAX_LEDGER_RUNS
-from orchestrator.ports.baselines import ComparedWith, Frozen
+from orchestrator.ports.baselines import ComparedWith, Frozen, PastRun
 from orchestrator.ports.records import NewRun
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
@@ -56,12 +58,14 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Against:
     """What a run is judged against: an entry for each comparing check of its gate, and the replicated runs
-    that tell the noise, newest first; and the results of the look before, if there was one.
+    that tell the noise, newest first; and the results of the look before, if there was one. ``notes`` are
+    what could not be known of the past.
     """
 
     references: Mapping[Comparison, Reference] = field(default_factory=dict)
     ledger: tuple[Measured, ...] = ()
     looked: tuple[CheckResult, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class _Case:
     pins: Mapping[str, int]
     place: Place
     since: int
+    until: datetime | None = None
+    """The moment of the past as of which it is judged, so that nothing more is measured for it."""
 
 
 class References:
@@ -129,6 +135,59 @@ class References:
         frozen = self._store.baselines.frozen(run.id) or Frozen()
         self._store.baselines.freeze(run.id, replace(frozen, looked=verdict.checks))
 
+    def as_of(self, run: Run, pipeline: Pipeline, eligible: Sequence[PastRun]) -> Against:
+        """What a run that was judged before would be judged against by another gate, by what was known when
+        it ended; where the gates agree it is what it was compared with. Measures nothing and writes nothing.
+
+        ``eligible`` are all runs of the pipeline that may be baselines now.
+        """
+        then, frozen = self._store.runs.definition(run.id), self._store.baselines.frozen(run.id)
+        until = run.finished_at or self._clock.now()
+        known = self._store.baselines.known(pipeline.name, until)
+        past = before([past for past in eligible if past.id in known.passed], run)
+        case = _Case(
+            run,
+            pipeline,
+            [
+                replace(c, deployed=c.measured.run_id in known.deployed)
+                for c in candidates(self._store, pipeline, past)
+            ],
+            self._store.runs.pins(pipeline.name),
+            Place(evaluation_digest(run.change)),
+            known.since,
+            until,
+        )
+        references: dict[Comparison, Reference] = {}
+        notes: tuple[str, ...] = ()
+        for check in pipeline.gate.checks:
+            if isinstance(check, Comparison):
+                old = _told_of(check, pipeline, frozen, then) if frozen else None
+                references[check] = self._remembered(case, check, old)
+                if old is None and pipeline.baseline_of(check.baseline).select.kind is SelectorKind.PINNED:
+                    notes = ("pins count as they are now",)
+        if frozen and (pipeline.gate.checks, pipeline.baselines) == (then.gate.checks, then.baselines):
+            with suppress(NotFound):
+                return Against(references, tuple(self._measured(run_id) for run_id in frozen.ledger), notes)
+        return Against(references, tuple(self._ledger(run, pipeline, references, until)), notes)
+
+    def _remembered(self, case: _Case, check: Comparison, told: ComparedWith | None) -> Reference:
+        spec = case.pipeline.baseline_of(check.baseline)
+        if told is not None:
+            try:
+                return self._reference_of(told)
+            except NotFound:
+                return Reference(None, "a run that it was compared with was removed since", comparable=False)
+        if spec.select.kind is SelectorKind.MERGE_BASE:
+            return Reference(None, "where its branch left was not looked up then", comparable=False)
+        pinned = case.pins.get(spec.select.argument) if spec.select.kind is SelectorKind.PINNED else None
+        if pinned is not None and all(c.measured.run_id != pinned for c in case.history):
+            why = f"run {pinned}, which is pinned now, was no baseline yet, and what was then is not known"
+            return Reference(None, why, comparable=False)
+        found = self._reference(case, check)
+        if isinstance(found, Waiting):
+            raise AssertionError(f"{case.run.title}: nothing is measured for the past")
+        return found
+
     def _thawed(self, frozen: Frozen, pipeline: Pipeline) -> Against | None:
         """What was written down, with its values; None where a run of it is gone."""
         by_check = {each.check: each for each in frozen.checks}
@@ -173,14 +232,18 @@ class References:
         )
 
     def _ledger(
-        self, run: Run, pipeline: Pipeline, references: Mapping[Comparison, Reference]
+        self,
+        run: Run,
+        pipeline: Pipeline,
+        references: Mapping[Comparison, Reference],
+        until: datetime | None = None,
     ) -> list[Measured]:
         """The replicated runs whose noise counts: as many as do, beside those that are compared."""
         compared = {run_id for reference in references.values() for run_id in reference.runs}
         compared |= {reference.measured.run_id for reference in references.values() if reference.measured}
         wanted = MAX_LEDGER_RUNS + len(compared)
         found: list[Measured] = []
-        for run_id in self._store.baselines.replicated(run.id, 4 * wanted, compared):
+        for run_id in self._store.baselines.replicated(run.id, 4 * wanted, compared, until):
             past = self._store.runs.get(run_id)
             own = self._store.runs.definition(run_id)
             # Whoever proposes a change could else make the noise so loud that nothing shows.
@@ -278,6 +341,8 @@ class References:
 
         ``enough`` says that one run that passed would do: where there is one, it cannot be compared with.
         """
+        if case.until is not None:
+            return None
         for again in self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH):
             if (
                 again.purpose is Purpose.BASELINE
@@ -327,6 +392,8 @@ class References:
         """Have a commit measured on the judged run's data, unless others are given: once for each run that is
         judged, by whichever server, so that no run can have its baseline measured without end.
         """
+        if case.until is not None:
+            return Reference(None, "it would have been measured first", comparable=False)
         once = f"baseline of run {case.run.id}: {purpose} {recipe}"
         enqueued = self._store.runs.enqueue(
             NewRun(
@@ -360,6 +427,22 @@ class References:
             ):
                 return self._of_no_use(case, again) if again.state.final else Waiting(again.id)
         return Reference(None, "the baseline could not be measured again", comparable=False)
+
+
+def _told_of(check: Comparison, pipeline: Pipeline, frozen: Frozen, then: Pipeline) -> ComparedWith | None:
+    """What a run was compared with by a check that chose its other side in the same way, or None."""
+    wanted = pipeline.baseline_of(check.baseline)
+    if pipeline.looks.pair_seeds != then.looks.pair_seeds:
+        return None
+    told = {each.check: each for each in frozen.checks}
+    for old in then.gate.checks:
+        if not isinstance(old, Comparison) or str(old) not in told:
+            continue
+        spec = then.baseline_of(old.baseline)
+        same = (spec.select, spec.confirm) == (wanted.select, wanted.confirm)
+        if same and (old.metric == check.metric or spec.select.kind is SelectorKind.MERGE_BASE):
+            return told[str(old)]
+    return None
 
 
 def _reference(members: Sequence[Candidate], chosen: Measured) -> Reference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
@@ -14,12 +14,15 @@ from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Purpose, RunState
-from orchestrator.ports.baselines import Frozen, Keys, PastRun, Uses
+from orchestrator.ports.baselines import Frozen, Keys, Known, PastRun, Uses
+from orchestrator.ports.hooks import Ruling
 from orchestrator.store.engine import Database
 from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import (
     AttemptRow,
     ChangeRow,
+    DecisionRow,
+    DeploymentRow,
     MeasurementRow,
     MetricRow,
     RebaseRow,
@@ -29,6 +32,7 @@ from orchestrator.store.transitions import changed, inserted, record
 from orchestrator.store.uses import uses_of
 
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _NEWEST = 2**31 - 1
 _PAGES = 5
 """So many pages of runs are looked through for enough that had seeds of their own."""
@@ -67,6 +71,7 @@ _REPLICATED = PreparedQuery(
         RunRow.id < bindparam("below"),
         RunRow.state.in_(_JUDGED),
         RunRow.purpose != Purpose.REPRODUCE,
+        RunRow.finished_at <= bindparam("until"),
         _REPLICATES > 1,
     )
     .order_by(RunRow.id.desc())
@@ -178,7 +183,25 @@ class SqlBaselines:
             row = session.get(MeasurementRow, run_id)
             return None if row is None else Keys(row.evaluation, row.metric_code, row.hardware, row.recipe)
 
-    def replicated(self, run_id: int, limit: int, compared: Collection[int] = ()) -> Sequence[int]:
+    def known(self, pipeline: str, at: datetime) -> Known:
+        mine = (RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED, RunRow.finished_at <= at)
+        later = exists().where(
+            DecisionRow.run_id == RunRow.id,
+            DecisionRow.decision == Ruling.DECIDED_PASS.value,
+            DecisionRow.at > at,
+        )
+        active = (DeploymentRow.pipeline == pipeline, DeploymentRow.activated_at <= at)
+        began = select(RebaseRow.run_id).where(RebaseRow.pipeline == pipeline, RebaseRow.at <= at)
+        with self._database.reading() as session:
+            return Known(
+                frozenset(session.scalars(select(RunRow.id).where(*mine, ~later))),
+                frozenset(session.scalars(select(DeploymentRow.run_id).where(*active))),
+                session.scalar(began.order_by(RebaseRow.id.desc()).limit(1)) or 0,
+            )
+
+    def replicated(
+        self, run_id: int, limit: int, compared: Collection[int] = (), until: datetime | None = None
+    ) -> Sequence[int]:
         drawn = (
             select(RunRow.id, MeasurementRow.recipe, RunRow.seed_run_id)
             .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
@@ -192,7 +215,8 @@ class SqlBaselines:
             seen: set[tuple[str, int]] = set()
             below = _NEWEST
             for _ in range(_PAGES):
-                page = _REPLICATED.rows(connection, {"run_id": run_id, "limit": limit, "below": below})
+                values = {"run_id": run_id, "limit": limit, "below": below, "until": until or _NEVER}
+                page = _REPLICATED.rows(connection, values)
                 for past_id, recipe, seeds, mine in page:
                     below, draw = past_id, (recipe, seeds)
                     if mine or draw in seen or standing.get(draw, [past_id]) != [past_id]:

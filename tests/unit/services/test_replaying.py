@@ -36,6 +36,7 @@ NOISE = (0.001, -0.001, 0.0, 0.002, -0.002, 0.0005, -0.0005, 0.0)
 
 def train(world: World, of: Pipeline, word: str, mean: float) -> Run:
     """A run of a new commit whose replicates lie around a mean."""
+    world.clock.advance(60)
     for replicate in range(of.replicates):
         content = json.dumps({"accuracy": mean + NOISE[replicate]}).encode()
 
@@ -92,13 +93,15 @@ def test_a_pipeline_that_was_never_judged_has_nothing_to_replay(world: World) ->
 
 
 def asked(*checks: str, **changes: object) -> Pipeline:
-    return pipeline(gate=Gate(tuple(map(parse_check, checks))), **changes)  # type: ignore[arg-type]
+    return pipeline(gate=Gate(tuple(map(parse_check, checks))), **changes)
 
 
 def test_what_was_measured_later_is_not_compared_with(world: World) -> None:
     line = Line(world, "accuracy not worse than previous by 1")
     first = line.push("a", accuracy=0.7)
+    world.clock.advance(60)
     line.push("b", accuracy=0.8)
+    world.clock.advance(60)
     line.leave({"accuracy": 0.9})
     world.finish(world.detector.run_now(line.pipeline, None, "ana", rerun_of=first), line.server)
     for of in (line.pipeline, asked("accuracy not worse than best by 1")):
@@ -141,6 +144,7 @@ def test_a_best_that_would_have_been_confirmed_first_is_undecided(world: World) 
 def test_pairs_of_seeds_are_those_of_the_chosen_run_alone(world: World) -> None:
     paired = asked("accuracy not worse than previous by 1", replicates=2, looks=Looks(pair_seeds=True))
     first = train(world, paired, "a", 0.9)
+    world.clock.advance(60)
     world.finish(world.detector.run_now(paired, None, "ana", rerun_of=first), world.server())
     train(world, paired, "b", 0.9)
     other = replace(paired, gate=Gate((parse_check("accuracy not worse than best by 1"),)))
