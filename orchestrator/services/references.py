@@ -167,8 +167,10 @@ class References:
                     notes = ("pins count as they are now",)
         if frozen and (pipeline.gate.checks, pipeline.baselines) == (then.gate.checks, then.baselines):
             with suppress(NotFound):
-                return Against(references, tuple(self._measured(run_id) for run_id in frozen.ledger), notes)
-        return Against(references, tuple(self._ledger(run, pipeline, references, until)), notes)
+                return Against(
+                    references, tuple(self._measured(run_id) for run_id in frozen.ledger), notes=notes
+                )
+        return Against(references, tuple(self._ledger(run, pipeline, references, until)), notes=notes)
 
     def _remembered(self, case: _Case, check: Comparison, told: ComparedWith | None) -> Reference:
         spec = case.pipeline.baseline_of(check.baseline)
