@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.gate import Outcome, Verdict, judge
+from orchestrator.domain.gate import Outcome, Verdict, drifts, judge
 from orchestrator.domain.looks import look_reached, looks_of, step_after
+from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import Looks, Pipeline
 from orchestrator.domain.report import is_broken, is_fixed
 from orchestrator.domain.run import (
@@ -28,7 +29,7 @@ from orchestrator.ports.baselines import NewUse
 from orchestrator.ports.records import NewAction, Standing
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, SourceControl
-from orchestrator.services.judging import context_of, uses_made
+from orchestrator.services.judging import context_of, histories, uses_made
 from orchestrator.services.measuring import measured
 from orchestrator.services.predictions import RowReader
 from orchestrator.services.references import References, Waiting
@@ -247,6 +248,9 @@ class Evaluator:
                 )
             told = [each for each in (step.why, _failed_ones(attempts)) if each]
             verdict = replace(verdict, warnings=(*verdict.warnings, *told))
+        # Drift is told once, with the verdict: to find it takes long.
+        drifted = drifts(pipeline.gate.drift, _directions(pipeline), histories(self._store, run, pipeline))
+        verdict = replace(verdict, warnings=(*verdict.warnings, *drifted))
         uses = uses_made(run, pipeline, verdict.outcome, used)
         return self._end(run, _VERDICTS[verdict.outcome], None, verdict.sentence, verdict, uses)
 
@@ -256,18 +260,20 @@ class Evaluator:
         if isinstance(against, Waiting):
             return against
         candidate = measured(run, self._store.runs.metrics(run.id))
-        directions = {
-            check.metric: direction
-            for check in pipeline.gate.checks
-            if (direction := pipeline.direction_of(check.metric)) is not None
-        }
         looks = looks_of(pipeline, run.purpose, run.replicates)
         look = look_reached(looks, self._store.attempts.of_run(run.id)) if len(looks) > 1 else 0
         context = context_of(self._store, run, pipeline, against, looks, look)
         if self._rows is not None:
             context = replace(context, rows=self._rows.rows_of(run.id, pipeline, against.references))
-        verdict = judge(pipeline.gate, candidate, against.references, directions, context)
+        verdict = judge(pipeline.gate, candidate, against.references, _directions(pipeline), context)
         return verdict, context.holdout_uses
+
+
+def _directions(pipeline: Pipeline) -> dict[str, Direction]:
+    drift = pipeline.gate.drift
+    metrics = {*(check.metric for check in pipeline.gate.checks), *(drift.metrics if drift else ())}
+    found = {metric: pipeline.direction_of(metric) for metric in sorted(metrics)}
+    return {metric: direction for metric, direction in found.items() if direction is not None}
 
 
 def _failed_ones(attempts: Sequence[Attempt]) -> str:

@@ -31,7 +31,6 @@ def context_of(
         log_ratio=log_ratios(pipeline),
         holdout_uses=uses,
         holdout_retired=retired,
-        history=_histories(store, run, pipeline),
     )
 
 
@@ -79,7 +78,7 @@ def _told(uses: Uses, holdout: Holdout) -> tuple[int, str]:
     return uses.count, f"{uses.not_passed} did not pass, which ended it" if ended else ""
 
 
-def _histories(store: Store, run: Run, pipeline: Pipeline) -> dict[str, tuple[float, ...]]:
+def histories(store: Store, run: Run, pipeline: Pipeline) -> dict[str, tuple[float, ...]]:
     """The means of the commits that passed on the same evaluation data, oldest first."""
     drift = pipeline.gate.drift
     if drift is None:

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import aliased
 
 from orchestrator.domain.baseline import Rebase
-from orchestrator.domain.change import DatasetVersion
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.metrics import Metric
 from orchestrator.domain.run import AttemptState, Purpose, RunState
 from orchestrator.ports.baselines import Frozen, Keys, Known, PastRun, Uses
 from orchestrator.ports.hooks import Ruling
 from orchestrator.store.engine import Database
+from orchestrator.store.passed_runs import PassedRuns
 from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import (
     AttemptRow,
-    ChangeRow,
     DecisionRow,
     DeploymentRow,
     MeasurementRow,
-    MetricRow,
     RebaseRow,
     RunRow,
 )
@@ -36,8 +33,6 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _NEWEST = 2**31 - 1
 _PAGES = 5
 """So many pages of runs are looked through for enough that had seeds of their own."""
-_ROWS = 2000
-"""So many rows are fetched at a time where there may be very many."""
 # Every verdict needs it, so it is put together once.
 _MINE, _MY_RUN = aliased(MeasurementRow), aliased(RunRow)
 _REPLICATES = (
@@ -84,84 +79,10 @@ class SqlBaselines:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._past = PassedRuns(database)
 
     def history(self, pipeline: str, metrics: Collection[str]) -> Sequence[PastRun]:
-        passed = (RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED)
-        newer, sound = aliased(AttemptRow), aliased(AttemptRow)
-        latest = ~exists().where(
-            newer.run_id == AttemptRow.run_id,
-            newer.replicate == AttemptRow.replicate,
-            newer.number > AttemptRow.number,
-        )
-        counts = or_(
-            AttemptRow.state == AttemptState.SUCCEEDED,
-            ~exists().where(sound.run_id == AttemptRow.run_id, sound.state == AttemptState.SUCCEEDED),
-        )
-        with self._database.connected() as connection:
-            values: dict[int, dict[int, list[Metric]]] = {}
-            rows = connection.execute(
-                select(AttemptRow.run_id, AttemptRow.replicate, MetricRow.name, MetricRow.value)
-                .join(RunRow, RunRow.id == AttemptRow.run_id)
-                .outerjoin(
-                    MetricRow, and_(MetricRow.attempt_id == AttemptRow.id, MetricRow.name.in_(metrics))
-                )
-                .where(*passed, latest, counts)
-                .order_by(AttemptRow.run_id, AttemptRow.replicate, MetricRow.id)
-                .execution_options(yield_per=_ROWS)
-            )
-            for run_id, replicate, name, value in rows:
-                found = values.setdefault(run_id, {}).setdefault(replicate, [])
-                if name is not None:
-                    found.append(Metric(name, value, "", ""))
-            runs = connection.execute(
-                select(
-                    RunRow.id,
-                    RunRow.number,
-                    RunRow.purpose,
-                    ChangeRow.cause,
-                    ChangeRow.branch,
-                    ChangeRow.revision,
-                    ChangeRow.datasets,
-                    RunRow.rerun_of,
-                    ChangeRow.rank,
-                    func.coalesce(MeasurementRow.recipe, ""),
-                    RunRow.seed_run_id,
-                )
-                .join(ChangeRow, ChangeRow.id == RunRow.change_id)
-                .outerjoin(MeasurementRow, MeasurementRow.run_id == RunRow.id)
-                .where(*passed)
-                .order_by(RunRow.id)
-                .execution_options(yield_per=_ROWS)
-            )
-            return [
-                PastRun(
-                    run_id,
-                    f"{pipeline} #{number}",
-                    purpose,
-                    cause,
-                    branch,
-                    str(revision["commit"]),
-                    tuple(from_plain(DatasetVersion, version) for version in datasets),
-                    rerun_of,
-                    values.get(run_id, {}),
-                    rank,
-                    recipe,
-                    seeds,
-                )
-                for (
-                    run_id,
-                    number,
-                    purpose,
-                    cause,
-                    branch,
-                    revision,
-                    datasets,
-                    rerun_of,
-                    rank,
-                    recipe,
-                    seeds,
-                ) in runs
-            ]
+        return self._past.of(pipeline, metrics)
 
     def note(self, run_id: int, keys: Keys) -> None:
         values = {

@@ -1,7 +1,7 @@
 """Gates: one claim per check, three verdicts, and the evidence in one plain sentence."""
 
 from orchestrator.domain.gate.context import JudgingContext
-from orchestrator.domain.gate.judging import judge
+from orchestrator.domain.gate.judging import drifts, judge
 from orchestrator.domain.gate.model import (
     CheckResult,
     Drift,
@@ -27,5 +27,6 @@ __all__ = [
     "Reference",
     "Require",
     "Verdict",
+    "drifts",
     "judge",
 ]

@@ -47,7 +47,7 @@ def judge(
 
     ``references`` holds an entry for each Comparison of the gate, ``directions`` for its metrics.
     """
-    warnings = (*_budget(gate.holdout, context), *_drifts(gate.drift, directions, context))
+    warnings = (*_budget(gate.holdout, context), *drifts(gate.drift, directions, context.history))
     spent = _spent(gate.holdout, context)
     if spent and gate.checks:
         results = tuple(CheckResult(str(c), c.metric, Outcome.INCONCLUSIVE, spent) for c in gate.checks)
@@ -131,11 +131,14 @@ def _budget(budget: Holdout | None, context: JudgingContext) -> Iterator[str]:
         yield f"{budget.dataset} wears out: verdict {uses + 1} of {budget.max_uses}; collect a new test set"
 
 
-def _drifts(
-    drift: Drift | None, directions: Mapping[str, Direction], context: JudgingContext
+def drifts(
+    drift: Drift | None,
+    directions: Mapping[str, Direction],
+    histories: Mapping[str, tuple[float, ...]],
 ) -> Iterator[str]:
+    """Warnings of metrics whose level changed lately; ``histories`` are means of commits, oldest first."""
     for metric in drift.metrics if drift else ():
-        history = context.history.get(metric, ())
+        history = histories.get(metric, ())
         if drift is None or not history:
             continue
         least = drift.min_magnitude.of(history[-1])

@@ -60,6 +60,21 @@ def test_what_a_look_settled_is_kept_for_the_next_one(world: World, monkeypatch:
     assert seen == [(), UNDECIDED.checks]
 
 
+def test_drift_is_looked_for_once_and_not_at_each_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def drifts(*given: object) -> list[str]:
+        asked.append(given)
+        return ["accuracy has drifted"]
+
+    judged(monkeypatch, UNDECIDED, UNDECIDED, PASSES)
+    monkeypatch.setattr(evaluate, "drifts", drifts)
+    run = ended(world, plan())
+    assert run.verdict is not None
+    assert run.verdict.warnings == ("accuracy has drifted",)
+    assert len(asked) == 1
+
+
 def test_after_the_last_look_an_undecided_verdict_stands(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

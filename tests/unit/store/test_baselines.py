@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,10 @@ from orchestrator.domain.metrics import Metric
 from orchestrator.domain.pipeline import Looks
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import AttemptState, Purpose, Reason, Run, RunState
-from orchestrator.ports.baselines import ComparedWith, Frozen, Keys, NewUse, Uses
+from orchestrator.ports.baselines import ComparedWith, Frozen, Keys, NewUse, PastRun, Uses
 from orchestrator.ports.records import AttemptResult
 from orchestrator.store import SqlStore
+from orchestrator.store.passed_runs import PassedRuns
 from tests.unit.store.support import (
     AT,
     claim,
@@ -149,6 +151,45 @@ def test_a_replicate_that_failed_beside_others_has_no_part_in_the_history(store:
     (past,) = store.baselines.history("wine", {"accuracy"})
     assert [metric.value for metric in past.metrics[0]] == [0.9]
     assert set(past.metrics) == {0}
+
+
+def test_each_run_of_the_history_is_read_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[int]] = []
+    whole = PassedRuns._read
+
+    def counted(self: PassedRuns, name: str, metrics: Collection[str], ids: Sequence[int]) -> list[PastRun]:
+        read.append(list(ids))
+        return whole(self, name, metrics, ids)
+
+    monkeypatch.setattr(PassedRuns, "_read", counted)
+    runs = [replicated(store) for _ in range(3)]
+    first = store.baselines.history("wine", {"accuracy"})
+    assert read == [runs]
+    newer = replicated(store)
+    replicated(store, state=RunState.REJECTED)
+    again = store.baselines.history("wine", {"accuracy"})
+    assert read == [runs, [newer]]
+    assert [run.id for run in again] == [*runs, newer]
+    assert again[:3] == first
+    assert [run.id for run in store.baselines.history("wine", {"loss"})] == [*runs, newer]
+    assert read[2:] == [[*runs, newer]]
+
+
+def test_a_run_is_read_again_until_it_is_known_what_it_made(store: SqlStore) -> None:
+    run = passed(store)
+    (before,) = store.baselines.history("wine", {"accuracy"})
+    store.baselines.note(run.id, KEYS)
+    (after,) = store.baselines.history("wine", {"accuracy"})
+    assert (before.recipe, after.recipe) == ("", "a recipe")
+
+
+def test_a_run_that_was_removed_is_in_the_history_no_more(store: SqlStore) -> None:
+    gone, kept = passed(store), passed(store)
+    for each in (gone, kept):
+        store.baselines.note(each.id, KEYS)
+    assert len(store.baselines.history("wine", {"accuracy"})) == 2
+    assert store.retention.remove_runs([Going(Kind.RUNS, gone.id, gone.title, "old")], "me", later(1)) == 1
+    assert [run.id for run in store.baselines.history("wine", {"accuracy"})] == [kept.id]
 
 
 def test_the_history_tells_recipes_and_the_order_of_changes(store: SqlStore) -> None:
