@@ -2,7 +2,8 @@
 
 It says no more than the test did. A guard that passes has shown nothing, so it says that no regression was
 shown; only a claim that was to be shown is said to be. Whether a difference is "within noise" is read off the
-same bounds that the check was decided by.
+same bounds that the check was decided by, and off its size: few runs have wide bounds, and what is several
+times the noise that stands beside it is not called noise for that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from orchestrator.domain.metrics import format_amount, format_compared, format_e
 
 EQUAL = 1e-12
 """Numbers that differ by less than this share of themselves are equal: binary fractions alone do that."""
+
+
+_SEVERAL = 2.0
+"""A difference of more noise widths than this is not called noise, whatever bounds as wide leave possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def _move(found: Figures) -> str:
     if found.lower is None or found.upper is None:
         return f"{what} ({noise})" if noise else what
     if found.lower <= 0 <= found.upper:
-        return f"{what} is within noise ({noise})"
+        return f"{what} {'may still be chance' if _is_large(found) else 'is within noise'} ({noise})"
     return f"{what} is more than noise explains ({noise})"
 
 
@@ -91,8 +96,12 @@ def _distance(found: Figures) -> str:
         return f"just there ({noise})"
     where = f"{amount(abs(change), found)} {'above' if change > 0 else 'below'} it"
     if found.lower <= 0 <= found.upper:
-        return f"{where}, within noise ({noise})"
+        return f"{where}, {'which may still be chance' if _is_large(found) else 'within noise'} ({noise})"
     return f"{where}, more than noise explains ({noise})"
+
+
+def _is_large(found: Figures) -> bool:
+    return abs(found.gain) > _SEVERAL * (found.se if found.rows else found.noise)
 
 
 def _noise(found: Figures) -> str:

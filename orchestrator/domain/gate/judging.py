@@ -77,7 +77,8 @@ def judge(
     combined = combine(gate, found)
     results = tuple(result for _, result in found)
     if combined.outcome is Outcome.FAIL and combined.settled:
-        results = tuple(map(_left_open, results))
+        why = next((r.check for r in results if r.outcome is Outcome.FAIL and r.settled), "")
+        results = tuple(_left_open(result, why, context) for result in results)
     return Verdict(
         combined.outcome,
         combined.sentence,
@@ -102,11 +103,14 @@ def _as_settled(kept: Mapping[tuple[str, str], deque[CheckResult]], result: Chec
     return was if was is not None and was.settled else result
 
 
-def _left_open(result: CheckResult) -> CheckResult:
+def _left_open(result: CheckResult, why: str, context: JudgingContext) -> CheckResult:
     """A check that more replicates might have decided, where another one has failed the run for good."""
     if result.settled or result.outcome is not Outcome.PASS:
         return result
-    sentence = f"{result.sentence.removesuffix(': pass')}, at a look that was not the last: undecided"
+    looks = f"look {context.look} of {len(context.looks)} was the last"
+    if why:
+        looks = f"{looks}, as {why} had failed"
+    sentence = f"{result.sentence.removesuffix(': pass')}; {looks}: undecided"
     return replace(result, outcome=Outcome.INCONCLUSIVE, sentence=sentence)
 
 

@@ -173,6 +173,23 @@ def test_a_drop_of_what_should_fall_is_no_regression() -> None:
     assert "a regression beyond 1% (0.00915063) is shown: fail" in slower.sentence
 
 
+def test_a_drop_of_several_times_the_noise_is_never_called_noise() -> None:
+    # Two runs against six, as at a first look: a t of 7, and bounds that still hold 0.
+    context = JudgingContext(look=1, looks=LOOKS)
+    six = (0.9, 0.905, 0.895, 0.902, 0.898, 0.9)
+    checks = [f"{name} not worse than best by 0.5pp" for name in ("accuracy", "f1", "auc")]
+    early = verdict(checks, dict.fromkeys(("accuracy", "f1", "auc"), (0.88, 0.866)), six, context).checks[0]
+    assert early.lower is not None
+    assert early.upper is not None
+    assert early.lower <= 0 <= early.upper
+    assert "the drop of 2.7 points may still be chance" in early.sentence
+    assert "within noise" not in early.sentence
+    near = verdict(
+        ["accuracy >= 0.9"], {"accuracy": (0.88, 0.866)}, context=JudgingContext(look=1, looks=LOOKS)
+    )
+    assert "within noise" not in near.checks[0].sentence
+
+
 CLAIMS = st.sampled_from(["not worse than best", "proven not worse than best", "better than best"])
 
 
@@ -198,6 +215,11 @@ def test_no_sentence_says_more_than_its_bounds_show(
     margin = judged.margin or 0.0
     low, high = sorted((sign * judged.lower, sign * judged.upper))
     if "within noise" in sentence:
+        assert low <= 0 <= high
+        assert judged.difference is not None
+        assert judged.noise_sd is not None
+        assert abs(judged.difference) <= 2.0001 * judged.noise_sd
+    if "may still be chance" in sentence:
         assert low <= 0 <= high
     if "more than noise explains" in sentence:
         assert not low <= 0 <= high
@@ -697,7 +719,9 @@ def test_what_a_failed_run_left_open_is_not_called_a_pass() -> None:
     assert (judged.outcome, judged.settled) == (Outcome.FAIL, True)
     guard = judged.checks[1]
     assert (guard.outcome, guard.settled) == (Outcome.INCONCLUSIVE, False)
-    assert guard.sentence.endswith("no regression shown, at a look that was not the last: undecided")
+    assert guard.sentence.endswith(
+        "no regression shown; look 1 of 3 was the last, as accuracy >= 0.99 had failed: undecided"
+    )
 
 
 @pytest.mark.parametrize(("comparable", "outcome"), [(True, Outcome.SKIPPED), (False, Outcome.INCONCLUSIVE)])

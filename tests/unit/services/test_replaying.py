@@ -154,6 +154,7 @@ def test_pairs_of_seeds_are_those_of_the_chosen_run_alone(world: World) -> None:
 def test_a_pin_set_later_says_nothing_of_then(world: World) -> None:
     line = Line(world, "accuracy >= 0")
     line.push("a", accuracy=0.7)
+    world.clock.advance(60)
     second = line.push("b", accuracy=0.8)
     world.store.runs.pin("wine", "gold", second.id, "ana", "", world.clock.now())
     for each in replay(world, asked("accuracy not worse than pinned:gold")):
