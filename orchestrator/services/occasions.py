@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from orchestrator.domain.change import Cause
 from orchestrator.domain.deployment import why_not_trusted
+from orchestrator.domain.gate import OnInconclusive
 from orchestrator.domain.pipeline import Pipeline, Schedule
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.domain.schedule import due
@@ -35,6 +36,10 @@ RETRY: Final = 10.0
 """Seconds until a time that could not be served is tried again for the first time."""
 UNSETTLED: Final = 5.0
 """Seconds until another look when data were being written."""
+
+
+DECIDED_WITHIN: Final = 100
+"""A run that a person may still decide is waited for until so many came after it."""
 
 
 class Starter(Protocol):
@@ -121,8 +126,9 @@ class OccasionServer:
                 continue
             followed = self._store.occasions.followed(pipeline.name, upstream, mark)
             dealt_with, contiguous = mark, True
-            for run in runs:
-                done = run.id in followed or not self._may_count(run)
+            for place, run in enumerate(runs, 1):
+                late = len(runs) - place >= DECIDED_WITHIN
+                done = run.id in followed or not self._may_count(run, late=late)
                 if not done and run.state is RunState.PASSED:
                     move = UpstreamMove(upstream, run.id)
                     note = f"after {upstream}#{run.number} passed"
@@ -137,17 +143,21 @@ class OccasionServer:
             self._followed_at[pipeline.name] = head
         return Sight(found)
 
-    def _may_count(self, run: UpstreamRun) -> bool:
-        """Whether a run has passed or may yet, and is of what may be deployed and be a baseline.
+    def _may_count(self, run: UpstreamRun, *, late: bool) -> bool:
+        """Whether a run has passed or may yet, be it by a person's decision, for which it is ``late`` now;
+        and is of what may be deployed and be a baseline.
 
         What follows is of the main branch, which concerns neither pull requests nor branches and tags that
         somebody only tries something on.
         """
         if run.purpose is not Purpose.TRAIN or may_be_strangers(run.branch):
             return False
-        if run.state is not RunState.PASSED:
+        open_to_people = run.state is RunState.INCONCLUSIVE and not late
+        if run.state is not RunState.PASSED and not open_to_people:
             return not run.state.final
         definition = self._store.runs.definition(run.id)
+        if open_to_people and definition.gate.on_inconclusive is not OnInconclusive.MANUAL:
+            return False
         return why_not_trusted(self._store.runs.get(run.id), definition) is None
 
     def _start(self, pipeline: Pipeline, cause: Cause, move: Move, note: str) -> Run | Declined | None:

@@ -8,10 +8,14 @@ import pytest
 
 from orchestrator.adapters.timetable import CronTimetable
 from orchestrator.domain.change import PULLS, Cause, Revision
+from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable
+from orchestrator.domain.gate import Gate, OnInconclusive, Outcome, Verdict
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline, Schedule
 from orchestrator.domain.run import Purpose, Reason, Run, RunState
 from orchestrator.ports.records import NewRun, UpstreamMove
+from orchestrator.services import occasions
+from orchestrator.services.approve import Approver
 from orchestrator.services.detect import Detector
 from orchestrator.services.occasions import LONGEST_SLEEP, OccasionServer
 from tests.unit.services.worlds import World, commit_id, pipeline
@@ -166,6 +170,57 @@ def test_a_run_follows_each_run_of_the_other_pipeline_that_passed(world: World) 
         (Cause.UPSTREAM, "after prep#1 passed"),
         (Cause.UPSTREAM, "after prep#3 passed"),
     ]
+
+
+def undecided(world: World, says: OnInconclusive) -> Run:
+    gate = Gate((parse_check("accuracy >= 0"),), says)
+    revision = world.sources.fetch(pipeline().sources[0], commit_id("first"), "main")
+    new = NewRun(pipeline(name="prep", gate=gate), Cause.MANUAL, revision, ())
+    run = world.store.runs.enqueue(new, (), "prep", world.clock.now())
+    assert run is not None
+    now, store = world.clock.now(), world.store
+    attempt = store.attempts.of_run(run.id)[0]
+    assert store.attempts.claim(attempt.id, "local", 99, f"c{attempt.id}", "me", now, 30.0) is not None
+    store.runs.move(run.id, RunState.RUNNING, RunState.EVALUATING, now)
+    verdict = Verdict(Outcome.INCONCLUSIVE, "open")
+    return store.runs.move(run.id, RunState.EVALUATING, RunState.INCONCLUSIVE, now, verdict=verdict)
+
+
+def test_a_run_that_a_person_lets_pass_is_followed_then(world: World) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    run = undecided(world, OnInconclusive.MANUAL)
+    upstream_run(world)
+    assert server.follow(FOLLOWS).found
+    assert not server.follow(FOLLOWS).found
+    Approver(world.store, world.clock).decide(run, True, "ana", "good enough")
+    # Another server, which remembers nothing.
+    assert server_of(world).follow(FOLLOWS).found
+    assert not server.follow(FOLLOWS).found
+    assert [run.change.note for run in runs(world)] == ["after prep#2 passed", "after prep#1 passed"]
+
+
+def test_a_run_that_a_person_lets_fail_or_cannot_decide_is_not_waited_for(world: World) -> None:
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    run = undecided(world, OnInconclusive.MANUAL)
+    held = undecided(world, OnInconclusive.HOLD)
+    assert not server.follow(FOLLOWS).found
+    assert world.store.occasions.mark("wine", "prep") < run.id
+    Approver(world.store, world.clock).decide(run, False, "ana", "no")
+    assert not server.follow(FOLLOWS).found
+    assert world.store.occasions.mark("wine", "prep") == held.id
+
+
+def test_a_decision_is_not_waited_for_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occasions, "DECIDED_WITHIN", 2)
+    server = server_of(world)
+    server.follow(FOLLOWS)
+    undecided(world, OnInconclusive.MANUAL)
+    for _ in range(2):
+        last = upstream_run(world, RunState.FAILED)
+    assert not server.follow(FOLLOWS).found
+    assert world.store.occasions.mark("wine", "prep") == last.id
 
 
 def test_runs_that_passed_before_are_not_followed(world: World) -> None:
