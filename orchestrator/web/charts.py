@@ -27,6 +27,8 @@ from orchestrator.ports.store import Store
 
 _DRAWN: Final = 60
 """So many series are drawn on a page."""
+_LINES: Final = 240
+"""Series of all replicates that are read for a page."""
 _POINTS: Final = 400
 """Points of a series that are drawn: more than a chart has dots side by side."""
 _WIDTH: Final = 280
@@ -176,8 +178,12 @@ def _charts(store: Store, attempts: Sequence[Attempt], judged: Sequence[str]) ->
         for facts in store.findings.series_facts(attempt.id):
             owners.setdefault(facts.name, []).append(attempt)
     names = sorted(owners, key=lambda name: (name not in judged, name))
-    drawn = []
+    drawn: list[_Chart] = []
+    left = _LINES
     for name in names[:_DRAWN]:
+        left -= len(owners[name])
+        if drawn and left < 0:
+            break
         found = [(a.replicate, thin(store.findings.series(a.id, name), _POINTS)) for a in owners[name]]
         drawn.append(_chart(name, found))
     return drawn, len(names) - len(drawn)

@@ -40,6 +40,8 @@ _FEW: Final = 4
 """Of records that are wider, or are fewer, each is parsed."""
 _MOST_PICTURES: Final = 50
 _PICTURES_SIZE: Final = 32 << 20
+_MOST_ALONE: Final = 1_000_000
+"""Records of one file that are parsed each by itself, some ten microseconds each."""
 _WITHOUT_NAMES: Final = 16
 """Bytes of the shortest record that can hold a number."""
 
@@ -53,12 +55,19 @@ class _Points:
     pieces: list[tuple[NDArray[np.int64], Floats, Floats, Floats]] = field(default_factory=list)
     single: bool = True
     """Whether the values were written with single precision."""
+    alone: tuple[array[int], array[float], array[float], array[float]] = field(
+        default_factory=lambda: (array("q"), array("d"), array("d"), array("d"))
+    )
+    """The same of records that were parsed by themselves, with a few bytes for each."""
 
     def joined(self) -> tuple[Floats, Floats, Floats]:
         """Steps, values and moments in the file's order."""
-        order = np.concatenate([piece[0] for piece in self.pieces])
+        places, *columns = self.alone
+        alone = (np.array(places, np.int64), *(np.array(column, np.float64) for column in columns))
+        pieces = [*self.pieces, alone]
+        order = np.concatenate([piece[0] for piece in pieces])
         sort = np.argsort(order, kind="stable")
-        steps, values, walls = (np.concatenate([p[n] for p in self.pieces])[sort] for n in (1, 2, 3))
+        steps, values, walls = (np.concatenate([p[n] for p in pieces])[sort] for n in (1, 2, 3))
         return steps, values, walls
 
 
@@ -71,6 +80,8 @@ class _File:
     params: dict[str, str] = field(default_factory=dict)
     broken: int = 0
     """Records that are no events."""
+    parsed: int = 0
+    """Records that were parsed by themselves."""
 
 
 def read_events(files: Sequence[LeftFile]) -> Reading:
@@ -305,6 +316,12 @@ class _Decoder:
             self._keep(at, row, event)
 
     def _event(self, row: Bytes) -> Event | None:
+        self._said.parsed += 1
+        if self._said.parsed > _MOST_ALONE:
+            raise InvalidInput(
+                f"{self._file.path}: it has more than {_MOST_ALONE} records that differ in more than numbers",
+                "write fewer of them: text, images and integers are the slow ones",
+            )
         try:
             return parse_event(row.tobytes())
         except ValueError:
@@ -313,12 +330,10 @@ class _Decoder:
 
     def _keep(self, at: int, row: Bytes, event: Event) -> None:
         """Note one event by itself."""
-        order = np.array([at])
         for scalar in event.scalars:
-            value = scalar_value(row.tobytes(), scalar)
-            self._points(scalar).pieces.append(
-                (order, np.array([float(event.step)]), np.array([value]), np.array([event.wall]))
-            )
+            said = (at, float(event.step), scalar_value(row.tobytes(), scalar), event.wall)
+            for column, each in zip(self._points(scalar).alone, said, strict=True):
+                column.append(each)  # type: ignore[arg-type]
         self._said.params |= event.params
         for picture in event.pictures:
             known = self._said.pictures.get(picture.tag)

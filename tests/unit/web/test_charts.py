@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from orchestrator.web import charts
 from tests.support.charts import PNG, get, run_with
 from tests.unit.services.worlds import World
 
@@ -38,3 +39,11 @@ def test_replicates_are_drawn_into_one_chart(world: World) -> None:
     assert page.count("<svg ") == 1
     assert page.count("<path ") == 2
     assert "replicate 1" in page
+
+
+def test_a_page_reads_no_more_series_than_it_should(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "_LINES", 4)
+    run = run_with(world, {"metrics.csv": b"step,a,b,c\n0,1,1,1\n1,2,2,2\n"}, replicates=2)
+    page = get(world, f"/runs/{run.id}/charts").text
+    assert page.count("<svg ") == 2
+    assert "1 more" in page or "1 other" in page

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import struct
+import tracemalloc
 
 import pytest
 
-from orchestrator.adapters.collectors import tfrecords
+from orchestrator.adapters.collectors import tensorboard, tfrecords
 from orchestrator.adapters.collectors.tfrecords import masked_crc
 from orchestrator.domain.collected import Reading
 from orchestrator.domain.errors import InvalidInput
@@ -139,3 +140,32 @@ def test_a_run_that_lost_one_of_its_files_is_read_from_the_others() -> None:
     reading = read(b"", scalar(1, 2.0))
     assert values(reading) == {"loss": 2}
     assert reading.warnings == ("runs/events.out.tfevents.0.host: the file is empty",)
+
+
+def counter(step: int, value: int, tag: str = "seen") -> bytes:
+    """An event of one integer, whose length tells no place."""
+    tensor = b"\x08\x09\x52" + varint(len(varint(value))) + varint(value)
+    said = b"\x0a" + varint(len(tag)) + tag.encode() + b"\x42" + varint(len(tensor)) + tensor
+    summary = b"\x0a" + varint(len(said)) + said
+    stamp = b"\x09" + struct.pack("<d", 1.5e9)
+    return record(stamp + b"\x10" + varint(step) + b"\x2a" + varint(len(summary)) + summary)
+
+
+def test_integers_are_read_in_their_order_with_little_memory_for_each() -> None:
+    count = 20_000
+    content = b"".join(counter(step, 3 * step) for step in range(count))
+    tracemalloc.start()
+    try:
+        reading = read(content)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert curve(reading, "seen")[-2:] == [(count - 2, 3 * count - 6), (count - 1, 3 * count - 3)]
+    assert (most - 6 * len(content)) / count < 200
+
+
+def test_records_that_must_be_parsed_one_by_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard, "_MOST_ALONE", 50)
+    with pytest.raises(InvalidInput, match="more than 50 records that differ in more than numbers"):
+        read(b"".join(counter(step, step) for step in range(60)))
+    assert len(curve(read(b"".join(scalar(step, 1.0) for step in range(60))), "loss")) == 60
