@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, func, select, update
 from sqlalchemy.orm import aliased
 
 from orchestrator.domain.baseline import Rebase
@@ -35,9 +35,12 @@ _PAGES = 5
 """So many pages of runs are looked through for enough that had seeds of their own."""
 # Every verdict needs it, so it is put together once.
 _MINE, _MY_RUN = aliased(MeasurementRow), aliased(RunRow)
+# The state is no condition: SQLite would look through all attempts that succeeded, for each of the runs.
 _REPLICATES = (
-    select(func.count(func.distinct(AttemptRow.replicate)))
-    .where(AttemptRow.run_id == RunRow.id, AttemptRow.state == AttemptState.SUCCEEDED)
+    select(
+        func.count(func.distinct(case((AttemptRow.state == AttemptState.SUCCEEDED, AttemptRow.replicate))))
+    )
+    .where(AttemptRow.run_id == RunRow.id)
     .correlate(RunRow)
     .scalar_subquery()
 )
@@ -69,7 +72,8 @@ _REPLICATED = PreparedQuery(
         RunRow.finished_at <= bindparam("until"),
         _REPLICATES > 1,
     )
-    .order_by(RunRow.id.desc())
+    # As the index of measurements has them, so that no more are looked at than are wanted.
+    .order_by(MeasurementRow.run_id.desc())
     .limit(bindparam("limit"))
 )
 
