@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -172,6 +173,12 @@ class GitCommand:
         if source.lfs:
             lfs.require()
         Checkout(self._mirrors, self._timeout, source, self._with).fill(self.location(source), commit, into)
+
+    @contextmanager
+    def mirrored(self, source: SourceSpec, commit: str) -> Iterator[Path]:
+        """A bare repository that has the commit with its history, for reading. Raises SourceError."""
+        location = self.location(source)
+        yield self._with(location, commit, "", lambda mirror: mirror.path.absolute())
 
     def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
         """Whether ``newer`` descends from ``older``; False also when ``older`` is unknown."""

@@ -186,6 +186,12 @@ def _gcs(value: Plain, info: ValidationInfo) -> str:
     return _bucket(value, info, "gs")
 
 
+S3Address: TypeAlias = Annotated[Str, BeforeValidator(_s3)]
+"""A bucket of S3, and what names in it begin with."""
+Endpoint: TypeAlias = Annotated[Str, BeforeValidator(_endpoint)]
+"""The address of a server on the web."""
+
+
 def _sftp(value: Plain, info: ValidationInfo) -> str:
     text = _address(value, info, ("sftp",), "sftp://data@files.example.org/srv/wine")
     parts = urlsplit(text)
@@ -208,7 +214,7 @@ def _revision(value: Plain) -> str:
     return text
 
 
-def _not_in_the_clear(address: str | None, login: object, *, allow_private: bool) -> None:
+def not_in_the_clear(address: str | None, login: object, *, allow_private: bool) -> None:
     """Refuse a login that would cross the internet for everybody to read."""
     if login is not None and address is not None and address.startswith("http:") and not allow_private:
         raise wrong(
@@ -262,7 +268,7 @@ class HttpDataset(_Login):
             raise wrong("of username and password one is missing", "both of them", key="username")
         if self.files and urlsplit(self.url).query:
             raise wrong("names of files cannot stand behind a ?", "url: without a query", key="url")
-        _not_in_the_clear(self.url, self.token or self.username, allow_private=self.allow_private)
+        not_in_the_clear(self.url, self.token or self.username, allow_private=self.allow_private)
         return self
 
 
@@ -330,7 +336,7 @@ class GcsDataset(_Remote):
 
     @model_validator(mode="after")
     def _safe_login(self) -> GcsDataset:
-        _not_in_the_clear(self.endpoint, self.credentials, allow_private=self.allow_private)
+        not_in_the_clear(self.endpoint, self.credentials, allow_private=self.allow_private)
         return self
 
 
@@ -395,7 +401,7 @@ class HuggingFaceDataset(_Remote):
 
     @model_validator(mode="after")
     def _safe_login(self) -> HuggingFaceDataset:
-        _not_in_the_clear(self.endpoint, self.token, allow_private=self.allow_private)
+        not_in_the_clear(self.endpoint, self.token, allow_private=self.allow_private)
         return self
 
 

@@ -1,0 +1,29 @@
+"""A server that speaks S3's language, and buckets on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.bucket import Bucket
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def results_bucket(s3_address: str) -> Bucket:
+    from tests.support.bucket import new_bucket
+
+    return new_bucket(s3_address)
