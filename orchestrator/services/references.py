@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 _LOOKED_THROUGH = 500
 """So many of a pipeline's last runs are looked through for one that measures a baseline again."""
 
+_FOR_STRANGERS = 2
+"""So many baselines are measured on new data while a stranger's run waits for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -396,6 +399,9 @@ class References:
         """
         if case.until is not None:
             return Reference(None, "it would have been measured first", comparable=False)
+        if case.pipeline.untrusted and (purpose == "confirm" or self._measured_since(case) >= _FOR_STRANGERS):
+            # Else whoever proposes a change would say how long our hosts train for it, with our secrets.
+            return Reference(None, "for a change of strangers no more is measured", comparable=False)
         once = f"baseline of run {case.run.id}: {purpose} {recipe}"
         enqueued = self._store.runs.enqueue(
             NewRun(
@@ -417,6 +423,16 @@ class References:
             return self._enqueued_before(case, recipe)
         log.info("%s: %s", enqueued.title, note)
         return Waiting(enqueued.id)
+
+    def _measured_since(self, case: _Case) -> int:
+        """How many runs measured baselines on the data of a run since it was made."""
+        later = self._store.runs.listing(case.pipeline.name, limit=_LOOKED_THROUGH)
+        return sum(
+            again.id > case.run.id
+            and again.purpose is Purpose.BASELINE
+            and again.change.datasets == case.run.change.datasets
+            for again in later
+        )
 
     def _enqueued_before(self, case: _Case, recipe: str) -> Reference | Waiting:
         """The run that was enqueued for the same before, by this server or another."""

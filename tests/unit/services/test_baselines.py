@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.domain.baseline import BaselineSpec, parse_selector
 from orchestrator.domain.change import Cause, DatasetRole, Revision
+from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable
-from orchestrator.domain.gate import CheckResult
+from orchestrator.domain.gate import CheckResult, Gate
 from orchestrator.domain.pipeline import Benchmark, DatasetSpec, Looks, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Purpose, Reason, Run, RunState
 from orchestrator.ports.records import NewRun
@@ -21,7 +22,7 @@ from orchestrator.services.topping_up import TOPPING_UP, ToppingUp
 from tests.support.fake_engine import Script
 from tests.support.waiting import wait_until
 from tests.unit.services.test_judging_runs import TEST, Line
-from tests.unit.services.worlds import World, commit_id
+from tests.unit.services.worlds import World, commit_id, pipeline
 
 TRAINING = DatasetSpec("rows", "/data/rows", DatasetRole.TRAIN, settle=0)
 
@@ -500,3 +501,37 @@ def test_of_two_servers_one_measures_further(world: World, monkeypatch: pytest.M
     first = one.tick()
     assert [run is None for run in (first, late[0])].count(True) == 1
     assert len(measuring(world)) == 1
+
+
+def test_a_stranger_has_no_baseline_measured_and_uses_what_is_there(world: World) -> None:
+    top = (BaselineSpec("top", parse_selector("best"), confirm=1),)
+    line = Line(world, "accuracy >= 0")
+    line.push("a", accuracy=0.7)
+    line.pipeline = replace(
+        pipeline(gate=Gate((parse_check("accuracy not worse than top by 1"),)), baselines=top), untrusted=True
+    )
+    run = line.push("b", accuracy=0.7)
+    assert run.state is RunState.INCONCLUSIVE
+    assert run.message.endswith("for a change of strangers no more is measured")
+    assert measuring(world) == []
+    line.pipeline = replace(line.pipeline, untrusted=False)
+    assert line.push("c", accuracy=0.7).state is RunState.PASSED
+    assert len(measuring(world)) == 1
+    line.pipeline = replace(line.pipeline, untrusted=True)
+    after = line.push("d", accuracy=0.7)
+    assert after.state is RunState.PASSED
+    assert len(measuring(world)) == 1
+
+
+def test_a_stranger_has_few_baselines_measured_on_new_data(world: World) -> None:
+    line = Line(world, "accuracy >= 0", datasets=(TEST,))
+    runs = [line.push(word, accuracy=0.9) for word in "abcd"]
+    world.data.write("rows.csv", b"harder\n")
+    checks = tuple(parse_check(f"accuracy not worse than run:{run.id} by 1") for run in runs)
+    line.pipeline = replace(line.pipeline, gate=Gate(checks), untrusted=True)
+    line.leave({"accuracy": 0.8})
+    (run,) = world.detector.scan_dataset(line.pipeline, TEST)
+    ended = world.finish(run, line.server)
+    assert len(measuring(world)) == 2
+    assert ended.state is RunState.INCONCLUSIVE
+    assert "for a change of strangers no more is measured" in ended.message
