@@ -21,13 +21,14 @@ from orchestrator.domain.gate import Verdict
 from orchestrator.domain.gpu import Gpu
 from orchestrator.domain.manifest import Manifest
 from orchestrator.domain.metrics import Metric
+from orchestrator.domain.model_registry import ModelVersion, Stage
 from orchestrator.domain.pipeline import DatasetSpec, Pipeline
 from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.baselines import Baselines, NewUse
 from orchestrator.ports.findings import Findings
-from orchestrator.ports.hooks import Approvals, Deliveries, Statuses
+from orchestrator.ports.hooks import Approvals, Decision, Deliveries, Ruling, Statuses
 from orchestrator.ports.hosts import Hosts
 from orchestrator.ports.queue import Queue
 from orchestrator.ports.records import (
@@ -407,6 +408,24 @@ class Deployments(Protocol):
     def live(self, pipeline: str, server: str) -> Deployment | None:
         """The ACTIVE one of a pipeline on a server."""
 
+    def in_state(self, state: DeploymentState) -> Sequence[Deployment]:
+        """All that are in a state now, by pipeline, environment and server."""
+
+    def before(self, live: Deployment) -> Deployment | None:
+        """The newest that was live on the server before that release was made, and was not taken back."""
+
+    def decide(self, action_id: int, ruling: Ruling, who: str, reason: str, at: datetime) -> Decision | None:
+        """What a person says of a deployment that waits for approval; the action is due at once then.
+
+        None, and nothing written, when it was decided before or has ended.
+        """
+
+    def decision(self, action_id: int) -> Decision | None:
+        """What was said of it."""
+
+    def nudge(self, run_id: int, at: datetime) -> None:
+        """The run's actions that wait for something else may look again now."""
+
     def begin(
         self,
         lease: Lease,
@@ -436,6 +455,22 @@ class Deployments(Protocol):
 
         ``previous`` and ``output`` are kept with it unless they are None.
         """
+
+
+class Models(Protocol):
+    """Versions of models. A run that passed has one as soon as anybody asks."""
+
+    def versions(self, pipeline: str | None = None, limit: int = 50) -> Sequence[ModelVersion]:
+        """Newest first."""
+
+    def of_run(self, run_id: int) -> ModelVersion | None:
+        """The version that a run made; None when it did not pass."""
+
+    def history(self, run_id: int) -> Sequence[tuple[Stage, datetime, datetime | None, str]]:
+        """The stages that a run's version has and had: since when, until when, and why."""
+
+    def move(self, run_id: int, stage: Stage, who: str, reason: str, at: datetime) -> None:
+        """Give a run's version a stage, as ``domain.model_registry`` says. Nothing for a run without one."""
 
 
 class Servers(Protocol):
@@ -497,6 +532,9 @@ class Store(Protocol):
 
     @property
     def deployments(self) -> Deployments: ...
+
+    @property
+    def models(self) -> Models: ...
 
     @property
     def findings(self) -> Findings: ...

@@ -112,7 +112,8 @@ class SqlApprovals:
             return run_of(session.connection(), run_id)
 
     def decisions(self, run_id: int) -> Sequence[Decision]:
-        wanted = select(DecisionRow).where(DecisionRow.run_id == run_id).order_by(DecisionRow.id)
+        of_run = (DecisionRow.run_id == run_id, DecisionRow.action_id.is_(None))
+        wanted = select(DecisionRow).where(*of_run).order_by(DecisionRow.id)
         with self._database.reading() as session:
             return [
                 Decision(row.run_id, Ruling(row.decision), row.who, row.reason, row.at)

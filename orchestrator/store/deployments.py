@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.deployment import DEPLOYMENT_TRANSITIONS, Deployment, DeploymentState
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.run import Run
+from orchestrator.ports.hooks import Decision, Ruling
 from orchestrator.ports.records import Lease
 from orchestrator.store.engine import Database
-from orchestrator.store.tables import ActionRow, DeploymentRow, PipelineRow
+from orchestrator.store.tables import ActionRow, DecisionRow, DeploymentRow, PipelineRow
 from orchestrator.store.transitions import changed, lost, record, require_legal
 
 
@@ -55,6 +56,65 @@ class SqlDeployments:
                 )
             )
             return _deployment(row) if row else None
+
+    def in_state(self, state: DeploymentState) -> Sequence[Deployment]:
+        row = DeploymentRow
+        live = select(row).where(row.state == state)
+        with self._database.reading() as session:
+            rows = session.scalars(live.order_by(row.pipeline, row.environment, row.server, row.id))
+            return [_deployment(row) for row in rows]
+
+    def before(self, live: Deployment) -> Deployment | None:
+        with self._database.reading() as session:
+            row = session.scalar(
+                select(DeploymentRow)
+                .where(
+                    DeploymentRow.pipeline == live.pipeline,
+                    DeploymentRow.server == live.server,
+                    DeploymentRow.state == DeploymentState.RETIRED,
+                    DeploymentRow.release < live.release,
+                )
+                .order_by(DeploymentRow.release.desc(), DeploymentRow.id.desc())
+                .limit(1)
+            )
+            return _deployment(row) if row else None
+
+    def decide(self, action_id: int, ruling: Ruling, who: str, reason: str, at: datetime) -> Decision | None:
+        with self._database.writing() as session:
+            row = session.scalar(select(ActionRow).where(ActionRow.id == action_id).with_for_update())
+            if row is None or row.state.final or _decision(session, action_id) is not None:
+                return None
+            said = {
+                "run_id": row.run_id,
+                "action_id": action_id,
+                "decision": ruling.value,
+                "who": who,
+                "reason": reason,
+                "at": at,
+            }
+            session.connection().execute(insert(DecisionRow), said)
+            due = update(ActionRow).where(
+                ActionRow.id == action_id, ActionRow.state == ActionState.PENDING, ActionRow.waits != ""
+            )
+            changed(session, due.values(not_before=at))
+            told = f"{ruling.value} by {who}" + (f": {reason}" if reason else "")
+            state = row.state.value
+            record(session, at, who, f"action {action_id}", row.run_id, state, state, told)
+            return Decision(row.run_id, ruling, who, reason, at)
+
+    def decision(self, action_id: int) -> Decision | None:
+        with self._database.reading() as session:
+            return _decision(session, action_id)
+
+    def nudge(self, run_id: int, at: datetime) -> None:
+        waiting = (
+            ActionRow.run_id == run_id,
+            ActionRow.state == ActionState.PENDING,
+            ActionRow.waits != "",
+            ActionRow.not_before > at,
+        )
+        with self._database.writing() as session:
+            changed(session, update(ActionRow).where(*waiting).values(not_before=at))
 
     def begin(
         self,
@@ -124,9 +184,17 @@ class SqlDeployments:
             )
             if not changed(session, guarded):
                 raise LeaseLost(f"{subject} is not {deployment.state.value} any more, or not this action's")
+            if after is DeploymentState.ROLLED_BACK:
+                _reinstate(session, lease, deployment, at)
             before = deployment.state.value
             record(session, at, lease.owner, subject, deployment.run_id, before, after.value, message)
             return _deployment(_row(session, deployment.id))
+
+
+def _decision(session: Session, action_id: int) -> Decision | None:
+    wanted = select(DecisionRow).where(DecisionRow.action_id == action_id).order_by(DecisionRow.id).limit(1)
+    row = session.scalar(wanted)
+    return None if row is None else Decision(row.run_id, Ruling(row.decision), row.who, row.reason, row.at)
 
 
 def _require_lease(session: Session, lease: Lease) -> None:
@@ -162,6 +230,36 @@ def _retire_others(session: Session, lease: Lease, deployment: Deployment, at: d
             update(DeploymentRow).where(DeploymentRow.id == other).values(state=retired, message=told),
         )
         record(session, at, lease.owner, f"deployment {other}", run_id, active.value, retired.value, why)
+
+
+def _reinstate(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
+    """What was live before a release that is taken back is live again, and the record says so.
+
+    Nothing is retired by a release that never became active, so there is nothing to be done then.
+    """
+    here = (DeploymentRow.pipeline == deployment.pipeline, DeploymentRow.server == deployment.server)
+    live = select(DeploymentRow.id).where(
+        *here, DeploymentRow.state == DeploymentState.ACTIVE, DeploymentRow.id != deployment.id
+    )
+    if session.scalar(live.limit(1)) is not None:
+        return
+    row = session.scalar(
+        select(DeploymentRow)
+        .where(
+            *here,
+            DeploymentRow.release == deployment.previous,
+            DeploymentRow.state == DeploymentState.RETIRED,
+        )
+        .order_by(DeploymentRow.id.desc())
+        .limit(1)
+    )
+    if row is None:
+        return
+    active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
+    why = f"{deployment.release} was taken back"
+    values = {"state": active, "message": f"release {row.release} is live again: {why}"}
+    changed(session, update(DeploymentRow).where(DeploymentRow.id == row.id).values(**values))
+    record(session, at, lease.owner, f"deployment {row.id}", row.run_id, retired.value, active.value, why)
 
 
 def _row(session: Session, deployment_id: int) -> DeploymentRow:

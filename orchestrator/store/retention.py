@@ -30,6 +30,8 @@ from orchestrator.store.tables import (
     KeepRow,
     MeasurementRow,
     MetricRow,
+    ModelAliasRow,
+    ModelVersionRow,
     OutboxRow,
     ParamRow,
     PinRow,
@@ -128,7 +130,10 @@ class SqlRetention:
             # From what refers to what is referred to.
             for row in (MetricRow, ParamRow, SeriesRow, PlotRow, ArtifactRow):
                 changed(session, delete(row).where(row.attempt_id.in_(attempts)))
+            versions = select(ModelVersionRow.id).where(ModelVersionRow.run_id.in_(ids))
+            changed(session, delete(ModelAliasRow).where(ModelAliasRow.version_id.in_(versions)))
             for table in (
+                ModelVersionRow,
                 AttemptRow,
                 OutboxRow,
                 DeploymentRow,

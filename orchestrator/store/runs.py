@@ -11,11 +11,26 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, Update, and_, bindparam, cast, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
 
 from orchestrator.domain.change import Change, DatasetVersion, Revision
 from orchestrator.domain.codec import from_plain, to_plain
+from orchestrator.domain.deployment import DeploymentState
 from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.gate import Verdict
 from orchestrator.domain.metrics import Metric
@@ -61,6 +76,7 @@ _ENDED = tuple(state for state in AttemptState if state.final)
 _REMEMBERED = 256
 _TEXTS = 32
 """So many pipelines are remembered by what is stored of them: many runs in a row have the same."""
+_REACHED = (DeploymentState.ACTIVE, DeploymentState.RETIRED)
 _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.FAILED)
 
 
@@ -195,10 +211,19 @@ class SqlRuns:
         return {replicate: found[attempt_id] for replicate, attempt_id in latest.items()}
 
     def deployed_ids(self, pipeline: str) -> Sequence[int]:
+        other = aliased(DeploymentRow)
         with self._database.reading() as session:
             return session.scalars(
                 select(DeploymentRow.run_id)
-                .where(DeploymentRow.pipeline == pipeline, DeploymentRow.activated_at.is_not(None))
+                .where(
+                    DeploymentRow.pipeline == pipeline,
+                    DeploymentRow.activated_at.is_not(None),
+                    # Not one that was taken back, nor one whose other servers have not followed yet.
+                    DeploymentRow.state != DeploymentState.ROLLED_BACK,
+                    ~exists()
+                    .where(other.action_id == DeploymentRow.action_id, other.state.not_in(_REACHED))
+                    .correlate(DeploymentRow),
+                )
                 .group_by(DeploymentRow.run_id)
                 .order_by(func.min(DeploymentRow.activated_at), func.min(DeploymentRow.id))
             ).all()

@@ -19,6 +19,7 @@ from orchestrator.store.engine import Database, exists, make_room, parse_url
 from orchestrator.store.findings import SqlFindings
 from orchestrator.store.hosts import SqlHosts
 from orchestrator.store.journal import SqlJournal
+from orchestrator.store.models import SqlModels
 from orchestrator.store.occasions import SqlOccasions
 from orchestrator.store.queue import SqlQueue
 from orchestrator.store.retention import SqlRetention
@@ -48,6 +49,7 @@ class SqlStore:
         self._baselines = SqlBaselines(database)
         self._actions = SqlActions(database, tokens)
         self._deployments = SqlDeployments(database)
+        self._models = SqlModels(database)
         self._findings = SqlFindings(database)
         self._servers = SqlServers(database)
         self._hosts = SqlHosts(database)
@@ -90,6 +92,10 @@ class SqlStore:
     @property
     def deployments(self) -> SqlDeployments:
         return self._deployments
+
+    @property
+    def models(self) -> SqlModels:
+        return self._models
 
     @property
     def findings(self) -> SqlFindings:

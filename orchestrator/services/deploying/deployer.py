@@ -1,15 +1,17 @@
-"""Deploying: what a passed run left goes to a server, whole or not at all.
+"""Deploying: what a passed run left goes to a server, or to all servers of an environment, or to none.
 
-The release's name is in the database before anything is sent, so a try that was cut off is continued under
-the same name.
+The rows of all servers are in the database before anything is sent, under one name of the release. A try that
+was cut off is continued from them. What fails on one server is taken back from those that changed before it.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import partial
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
 
-from orchestrator.domain.action import Action, ActionState
+from orchestrator.domain.action import Action, ActionState, Trigger
 from orchestrator.domain.action_spec import DeployAction
 from orchestrator.domain.deployment import (
     Deployment,
@@ -18,25 +20,30 @@ from orchestrator.domain.deployment import (
     release_name,
     why_not_deploy,
 )
+from orchestrator.domain.environment import Environment
 from orchestrator.domain.errors import (
     DatasetError,
     DatasetRefused,
     DatasetUnavailable,
+    DeploymentError,
     InvalidInput,
     NotFound,
 )
-from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Run
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.ports.records import Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import BlobStore, Clock, Servers
-from orchestrator.services.acting.act import Acted
+from orchestrator.services.acting.act import Acted, Waits
 from orchestrator.services.contents import Contents
 from orchestrator.services.deploying.gather import Gatherer
+from orchestrator.services.deploying.holding import UNTOUCHED, Holding, environment_of
 from orchestrator.services.deploying.site import ON_THE_WAY, Site
 
 log = logging.getLogger(__name__)
+
+_REACHED = frozenset({DeploymentState.ACTIVE, DeploymentState.RETIRED})
+_BAD = frozenset({DeploymentState.FAILED, DeploymentState.ROLLED_BACK})
 
 
 class Deployer:
@@ -50,14 +57,18 @@ class Deployer:
         gatherer: Gatherer,
         clock: Clock,
         progress: ProgressSink,
+        environments: Mapping[str, Environment] = MappingProxyType({}),
+        site: Site | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._gatherer = gatherer
         self._clock = clock
-        self._site = Site(store, servers, clock, progress)
+        self._environments = environments
+        self._holding = Holding(store, clock, environments)
+        self._site = site or Site(store, servers, clock, progress)
 
-    def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted:
+    def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted | Waits:
         """Deploy a run.
 
         Raises ServerUnavailable or DatasetUnavailable when another try may help; the caller postpones. A
@@ -66,67 +77,183 @@ class Deployer:
         spec = action.spec
         if not isinstance(spec, DeployAction):
             raise TypeError(f"{action.key} is no deployment")
-        pipeline = self._store.runs.definition(run.id)
-        refusal = why_not_deploy(run, pipeline)
+        refusal = why_not_deploy(run, self._store.runs.definition(run.id))
         if refusal is not None:
-            return Acted(ActionState.SKIPPED, refusal)
-        deployment = self._begun(lease)
-        if deployment is None:
-            name = release_name(run, self._clock.now())
-            deployment = self._store.deployments.begin(lease, run, spec.server, name, self._clock.now())
-        if deployment.state is DeploymentState.ACTIVE or deployment.state.final:
-            return _acted(deployment)
-        newer = self._newer(run, spec.server)
-        if newer:
-            return self._superseded(lease, deployment, newer)
+            return self._stopped(lease, DeploymentState.CANCELLED, refusal)
+        environment = environment_of(self._environments, spec)
+        rows = self._begun(lease, run, environment)
+        if all(row.state in UNTOUCHED for row in rows):
+            held = self._holding.held(run, action, environment)
+            match held:
+                case Waits():
+                    return held
+                case (DeploymentState() as state, str() as why):
+                    if state is DeploymentState.AWAITING_APPROVAL:
+                        self._all_to(lease, rows, state, why)
+                        return Waits(why, 3600.0)
+                    return self._stopped(lease, state, why)
+        return self._roll_out(lease, run, action, environment, rows)
+
+    def give_up(self, lease: Lease, error: str) -> None:
+        """The last try was in vain: what is not done has failed, and the rest is taken back."""
+        rows = [self._site.give_up(lease, row, error) for row in self._store.deployments.of_action(lease.id)]
+        if not any(row.state in _BAD for row in rows):
+            return
+        for row in reversed(rows):
+            try:
+                self._put_back(lease, row)
+            except DeploymentError as trouble:
+                log.error("%s stays on %s: %s", row.release, row.server, trouble)
+
+    def _begun(self, lease: Lease, run: Run, environment: Environment) -> list[Deployment]:
+        """The rows of all servers, in the environment's order."""
+        known = {row.server: row for row in self._store.deployments.of_action(lease.id)}
+        now = self._clock.now()
+        name = next((row.release for row in known.values()), None) or release_name(run, now)
+        for server, row in known.items():
+            if server not in environment.servers and not row.state.final:
+                told = f"{server} is no server of {environment.title} any more"
+                self._move(lease, row, DeploymentState.CANCELLED, told)
+        begin = self._store.deployments.begin
+        return [
+            known.get(server) or begin(lease, run, server, name, now, environment.name)
+            for server in environment.servers
+        ]
+
+    def _roll_out(
+        self, lease: Lease, run: Run, action: Action, environment: Environment, rows: Sequence[Deployment]
+    ) -> Acted | Waits:
+        if any(row.state in _BAD for row in rows):
+            return self._taken_back(lease, environment)
+        by_server = {row.server: row for row in rows}
+        asked = action.trigger is Trigger.MANUAL
+        with Contents(self._blobs) as contents:
+            gathered = False
+            before: list[Deployment] = []
+            for batch in environment.batches:
+                waits = self._pause(environment, before)
+                before = []
+                for server in batch:
+                    row = by_server[server]
+                    if row.state not in _REACHED:
+                        if newer := self._newer(run, environment, lease, asked):
+                            return self._stopped(lease, DeploymentState.SUPERSEDED, newer)
+                        if waits is not None and row.state in UNTOUCHED:
+                            return waits
+                        if row.state is DeploymentState.AWAITING_APPROVAL:
+                            row = self._move(lease, row, DeploymentState.UPLOADING)
+                        if row.state in ON_THE_WAY and not gathered:
+                            # Before anything is sent: what lacks shows itself at once.
+                            if (lacks := self._gather(contents, run, action, row)) is not None:
+                                self._site.give_up(lease, row, lacks)
+                                return self._taken_back(lease, environment)
+                            gathered = True
+                        row = self._site.deploy(
+                            lease, row, contents, lambda: self._newer(run, environment, lease, asked)
+                        )
+                    if row.state is DeploymentState.SUPERSEDED:
+                        return self._stopped(lease, row.state, row.message)
+                    if row.state not in _REACHED:
+                        return self._taken_back(lease, environment)
+                    before.append(row)
+        return self._done(lease, run, action, environment)
+
+    def _gather(self, contents: Contents, run: Run, action: Action, row: Deployment) -> str | None:
+        """Put together what is sent; why that cannot be done, or None."""
+        if not isinstance(action.spec, DeployAction):
+            raise TypeError(f"{action.key} is no deployment")
         try:
-            return _acted(self._deploy(lease, run, pipeline, spec, deployment))
+            pipeline = self._store.runs.definition(run.id)
+            self._gatherer.gather(contents, run, pipeline, action.spec, row)
         except (DatasetError, NotFound, InvalidInput) as error:
             if isinstance(error, DatasetUnavailable) and not isinstance(error, DatasetRefused):
                 raise
-            return _acted(self._site.give_up(lease, deployment, str(error)))
+            return str(error)
+        return None
 
-    def give_up(self, lease: Lease, error: str) -> None:
-        """The last try was in vain: the deployment has failed."""
-        deployment = self._begun(lease)
-        if deployment is not None:
-            self._site.give_up(lease, deployment, error)
+    def _pause(self, environment: Environment, before: Sequence[Deployment]) -> Waits | None:
+        """What a batch waits for that follows on another one."""
+        since = max((row.activated_at for row in before if row.activated_at), default=None)
+        if not environment.pause or since is None:
+            return None
+        left = (since + timedelta(seconds=environment.pause) - self._clock.now()).total_seconds()
+        if left <= 0:
+            return None
+        names = ", ".join(row.server for row in before)
+        return Waits(f"{environment.title}: {names} went first, the others follow after a pause", left)
 
-    def _begun(self, lease: Lease) -> Deployment | None:
-        return next(iter(self._store.deployments.of_action(lease.id)), None)
+    def _newer(self, run: Run, environment: Environment, lease: Lease, asked: bool) -> str:
+        """Why the rest of the servers does not get the release any more; empty when it does."""
+        for server in environment.servers:
+            live = self._store.deployments.live(run.pipeline, server)
+            if live is None or live.action_id == lease.id:
+                continue
+            if not asked and is_superseded(run.change.rank, live):
+                return f"release {live.release}, of a newer change, is live on {server}"
+        for row in self._store.deployments.of_action(lease.id):
+            if row.state is DeploymentState.RETIRED:
+                return f"another release took its place on {row.server} meanwhile"
+        return ""
 
-    def _deploy(
-        self, lease: Lease, run: Run, pipeline: Pipeline, spec: DeployAction, deployment: Deployment
-    ) -> Deployment:
-        # Opened before anything is sent: what lacks shows itself at once, and nothing is half done then.
-        with Contents(self._blobs) as contents:
-            if deployment.state in ON_THE_WAY:
-                self._gatherer.gather(contents, run, pipeline, spec, deployment)
-            return self._site.deploy(lease, deployment, contents, partial(self._newer, run, spec.server))
+    def _taken_back(self, lease: Lease, environment: Environment) -> Acted:
+        """Nothing of it stays: neither where it served, nor where it is not yet."""
+        rows = self._store.deployments.of_action(lease.id)
+        wrong = next(row for row in rows if row.state in _BAD)
+        message = wrong.message if not environment.name else f"{wrong.server}: {wrong.message}"
+        for row in reversed(rows):
+            if row.state in ON_THE_WAY | UNTOUCHED:
+                self._move(lease, row, DeploymentState.CANCELLED, f"not begun, because {message}")
+        kept = [row for row in reversed(rows) if not self._put_back(lease, row)]
+        back = [row.server for row in rows if row.state is DeploymentState.ACTIVE and row not in kept]
+        if back:
+            message += f"; taken back on {', '.join(back)}"
+        if kept:
+            message += f"; {', '.join(row.server for row in kept)} had no release before and keeps this one"
+        return Acted(ActionState.FAILED, message, _said(self._store.deployments.of_action(lease.id)))
 
-    def _newer(self, run: Run, server: str) -> str:
-        """Which release of a newer change is live on a server; empty when none is."""
-        live = self._store.deployments.live(run.pipeline, server)
-        if live is None or not is_superseded(run.change.rank, live):
-            return ""
-        return f"release {live.release}, of a newer change, is live on {server}"
+    def _put_back(self, lease: Lease, row: Deployment) -> bool:
+        """Whether nothing of it serves there; False when there is nothing to go back to."""
+        if row.state is not DeploymentState.ACTIVE:
+            return True
+        if not row.previous:
+            return False
+        self._site.put_back(lease, row)
+        return True
 
-    def _superseded(self, lease: Lease, deployment: Deployment, newer: str) -> Acted:
-        state = DeploymentState.SUPERSEDED
-        log.info("%s on %s: %s", deployment.release, deployment.server, newer)
-        self._store.deployments.move(lease, deployment, state, self._clock.now(), newer)
-        return Acted(ActionState.SKIPPED, newer)
+    def _stopped(self, lease: Lease, state: DeploymentState, why: str) -> Acted:
+        self._all_to(lease, self._store.deployments.of_action(lease.id), state, why)
+        return Acted(ActionState.SKIPPED, why)
+
+    def _all_to(self, lease: Lease, rows: Sequence[Deployment], state: DeploymentState, why: str) -> None:
+        for row in rows:
+            if not row.state.final and row.state is not state:
+                # What waited for a person and was not let go is told apart from what never had to.
+                rejected = state is DeploymentState.REJECTED and row.state is DeploymentState.QUEUED
+                self._move(lease, row, DeploymentState.CANCELLED if rejected else state, why)
+
+    def _done(self, lease: Lease, run: Run, action: Action, environment: Environment) -> Acted:
+        rows = self._store.deployments.of_action(lease.id)
+        now = self._clock.now()
+        told = (
+            f"release {rows[0].release} went live in {environment.name}: {', '.join(environment.servers)}"
+            if environment.name
+            else rows[0].message
+        )
+        if environment.stage is not None and any(row.state is DeploymentState.ACTIVE for row in rows):
+            who = action.who or "orchestrator"
+            self._store.models.move(run.id, environment.stage, who, f"live on {environment.title}", now)
+        # Another environment may wait for this one.
+        self._store.deployments.nudge(run.id, now)
+        return Acted(ActionState.DONE, told, _said(rows))
+
+    def _move(self, lease: Lease, row: Deployment, state: DeploymentState, message: str = "") -> Deployment:
+        log.info("%s on %s: %s %s", row.release, row.server, state.value, message)
+        return self._store.deployments.move(lease, row, state, self._clock.now(), message)
 
 
-def _acted(deployment: Deployment) -> Acted:
-    return Acted(_action_state(deployment), deployment.message, deployment.output)
-
-
-def _action_state(deployment: Deployment) -> ActionState:
-    match deployment.state:
-        case DeploymentState.ACTIVE | DeploymentState.RETIRED:
-            return ActionState.DONE
-        case DeploymentState.SUPERSEDED | DeploymentState.REJECTED | DeploymentState.CANCELLED:
-            return ActionState.SKIPPED
-        case _:
-            return ActionState.FAILED
+def _said(rows: Sequence[Deployment]) -> str:
+    """What commands said on the servers, told apart where there are several."""
+    texts = [(row.server, row.output) for row in rows if row.output]
+    if len(rows) < 2:
+        return "".join(text for _, text in texts)
+    return "\n".join(f"== {server} ==\n{text}" for server, text in texts)

@@ -21,6 +21,7 @@ from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.change import Commit, FileEntry, PullRequest, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
+from orchestrator.domain.environment import Environment
 from orchestrator.domain.errors import (
     DatasetMoved,
     DatasetUnavailable,
@@ -51,6 +52,8 @@ from orchestrator.services.choose import Chooser, HostLooks
 from orchestrator.services.collect import OutputCollector
 from orchestrator.services.deploying.deployer import Deployer
 from orchestrator.services.deploying.gather import Gatherer
+from orchestrator.services.deploying.restorer import Restorer
+from orchestrator.services.deploying.site import Site
 from orchestrator.services.detect import Detector
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
@@ -364,15 +367,19 @@ class FakeTarget:
 
 
 class FakeServers:
-    """The server ``prod``."""
+    """The server ``prod``, and others that tests add."""
 
     def __init__(self) -> None:
         self.prod = FakeTarget()
+        self.targets = {"prod": self.prod}
+
+    def add(self, *names: str) -> None:
+        self.targets |= {name: FakeTarget() for name in names}
 
     def target(self, server: str) -> FakeTarget:
-        if server != "prod":
+        if server not in self.targets:
             raise NotFound(f"there is no server {server}")
-        return self.prod
+        return self.targets[server]
 
     def keep(self, server: str) -> int:
         return 5
@@ -438,6 +445,7 @@ class World:
         self.evaluator = Evaluator(self.store, self.clock, self.sources, rows)
         self.woken = threading.Event()
         self.servers = FakeServers()
+        self.environments: dict[str, Environment] = {}
         self.mailer: FakeMailer | None = FakeMailer()
         self.reports = ReportBuilder(self.store, self.sources, self.logs, "http://ci.example.org")
         self.stopping = threading.Event()
@@ -463,10 +471,23 @@ class World:
 
     def actor(self, owner: str = "me") -> Actor:
         gatherer = Gatherer(self.store, self.data, self.reports, ReportRenderer(), self.progress.append)
-        deployer = Deployer(self.store, self.blobs, self.servers, gatherer, self.clock, self.progress.append)
+        site = Site(self.store, self.servers, self.clock, self.progress.append)
+        deployer = Deployer(
+            self.store,
+            self.blobs,
+            self.servers,
+            gatherer,
+            self.clock,
+            self.progress.append,
+            self.environments,
+            site,
+        )
+        restorer = Restorer(
+            self.store, self.blobs, self.servers, gatherer, self.clock, site, self.environments
+        )
         return Actor(
             self.store,
-            {"deploy": deployer},
+            {"deploy": deployer, "rollback": restorer},
             self.reports,
             ReportRenderer(),
             self.mailer,
