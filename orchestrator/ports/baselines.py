@@ -144,6 +144,9 @@ class Baselines(Protocol):
         none where it is this run, or several of those.
         """
 
+    def tries(self, run_id: int) -> tuple[int, int]:
+        """How many other runs that trained the same as a run were judged, and how many did not pass."""
+
     def freeze(self, run_id: int, frozen: Frozen) -> None:
         """Write down what a run, whose keys are known, is compared with."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator.domain.action import Trigger
@@ -248,6 +248,9 @@ class Evaluator:
                 )
             told = [each for each in (step.why, _failed_ones(attempts)) if each]
             verdict = replace(verdict, warnings=(*verdict.warnings, *told))
+        if pipeline.gate.checks:
+            tried = _tried(*self._store.baselines.tries(run.id))
+            verdict = replace(verdict, warnings=(*verdict.warnings, *tried))
         # Drift is told once, with the verdict: to find it takes long.
         drifted = drifts(pipeline.gate.drift, _directions(pipeline), histories(self._store, run, pipeline))
         verdict = replace(verdict, warnings=(*verdict.warnings, *drifted))
@@ -267,6 +270,15 @@ class Evaluator:
             context = replace(context, rows=self._rows.rows_of(run.id, pipeline, against.references))
         verdict = judge(pipeline.gate, candidate, against.references, _directions(pipeline), context)
         return verdict, context.holdout_uses
+
+
+def _tried(count: int, not_passed: int) -> Iterator[str]:
+    """That the same was tried before: no error rate of one verdict allows for that."""
+    if count:
+        times = "once" if count == 1 else f"{count} times"
+        failed = f", and did not pass {'then' if count == 1 else f'in {not_passed}'}" if not_passed else ""
+        luck = ": each try may pass by chance" if not_passed else ""
+        yield f"the same commit and data were judged {times} before{failed}{luck}"
 
 
 def _directions(pipeline: Pipeline) -> dict[str, Direction]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -34,6 +34,13 @@ TOPPING_UP: Final = -1000
 WHO: Final = "topping up"
 """Who ends one of these runs for another's sake."""
 _LOOKS_BACK = 200
+LONG_LIVED: Final = 16
+"""So many measurements has a baseline that many changes are compared with: what one small set of measurements
+happens to be makes wrong failures come in clumps."""
+_MANY = 8
+"""Who asks for fewer has reasons to."""
+_LONG = 10
+"""So many runs that passed after it make a baseline long-lived."""
 _PAUSE = 15.0
 """Seconds between two looks at what is wanted: while nothing waits there is no hurry."""
 _LONG_PAUSE = 600.0
@@ -134,12 +141,14 @@ class ToppingUp:
             there = len(values)
             if is_deterministic(values):
                 continue
-            if there < wanted and (new := self._new(pipeline, spec, chosen, there, idle)) is not None:
+            if wanted >= _MANY and lives_long(chosen, past):
+                wanted = max(wanted, LONG_LIVED)
+            if there < wanted and (new := self._new(pipeline, spec, chosen, there, wanted, idle)) is not None:
                 return new
         return None
 
     def _new(
-        self, pipeline: Pipeline, spec: BaselineSpec, chosen: Candidate, there: int, idle: int
+        self, pipeline: Pipeline, spec: BaselineSpec, chosen: Candidate, there: int, wanted: int, idle: int
     ) -> NewRun | None:
         original = self._store.runs.get(chosen.measured.run_id)
         heads = self._store.detection.data_heads(pipeline.name)
@@ -147,7 +156,6 @@ class ToppingUp:
             return None
         if self._is_given_up(pipeline, original):
             return None
-        wanted = wanted_of(spec)
         then = as_trained(self._store, pipeline, original)
         counted = f"{there} of {wanted} for {spec.name}"
         return NewRun(
@@ -179,6 +187,11 @@ class ToppingUp:
 def wanted_of(spec: BaselineSpec) -> int:
     """How many measurements of a baseline are wanted; 0: as many as there are."""
     return max(spec.replicates, spec.confirm)
+
+
+def lives_long(chosen: Candidate, past: Sequence[Candidate]) -> bool:
+    """Whether many runs passed since a baseline was trained, and it is still the one to compare with."""
+    return sum(not c.again and c.position > chosen.position for c in past) >= _LONG
 
 
 def wants_more(pipeline: Pipeline) -> bool:

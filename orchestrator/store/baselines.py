@@ -76,6 +76,24 @@ _REPLICATED = PreparedQuery(
     .order_by(MeasurementRow.run_id.desc())
     .limit(bindparam("limit"))
 )
+_TRIES = PreparedQuery(
+    select(RunRow.state)
+    .join(MeasurementRow, MeasurementRow.run_id == RunRow.id)
+    .join(
+        _MINE,
+        and_(
+            _MINE.pipeline == MeasurementRow.pipeline,
+            _MINE.evaluation == MeasurementRow.evaluation,
+            _MINE.recipe == MeasurementRow.recipe,
+        ),
+    )
+    .where(
+        _MINE.run_id == bindparam("run_id"),
+        RunRow.id != bindparam("run_id"),
+        RunRow.state.in_(_JUDGED),
+        RunRow.purpose == Purpose.TRAIN,
+    )
+)
 
 
 class SqlBaselines:
@@ -151,6 +169,11 @@ class SqlBaselines:
                 if len(page) < limit or len(found) >= limit:
                     break
         return found[:limit]
+
+    def tries(self, run_id: int) -> tuple[int, int]:
+        with self._database.connected() as connection:
+            states = _TRIES.scalars(connection, {"run_id": run_id})
+        return len(states), sum(state is not RunState.PASSED for state in states)
 
     def freeze(self, run_id: int, frozen: Frozen) -> None:
         mine = update(MeasurementRow).where(MeasurementRow.run_id == run_id)

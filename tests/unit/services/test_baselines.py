@@ -15,7 +15,7 @@ from orchestrator.domain.gate import CheckResult, Gate
 from orchestrator.domain.pipeline import Benchmark, DatasetSpec, Looks, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Purpose, Reason, Run, RunState
 from orchestrator.ports.records import NewRun
-from orchestrator.services import references
+from orchestrator.services import references, topping_up
 from orchestrator.services.baselines_now import baselines_now
 from orchestrator.services.measuring import keys_of
 from orchestrator.services.topping_up import TOPPING_UP, ToppingUp
@@ -60,6 +60,24 @@ def test_runs_of_one_commit_on_the_same_data_are_one_baseline(world: World) -> N
     assert frozen_runs(world, third) == [(second.id, (first.id, second.id))]
     assert evidence(third).baseline == pytest.approx(0.8)
     assert evidence(third).baseline_n == 2
+
+
+def test_the_record_tells_how_often_the_same_was_judged_before(world: World) -> None:
+    line = Line(world, "accuracy >= 0.8")
+
+    def told(run: Run) -> tuple[str, ...]:
+        assert run.verdict is not None
+        return run.verdict.warnings
+
+    first = line.push("a", accuracy=0.9)
+    assert told(first) == ()
+    assert told(again(line, first, accuracy=0.7)) == ("the same commit and data were judged once before",)
+    (warning,) = told(again(line, first, accuracy=0.9))
+    assert warning == (
+        "the same commit and data were judged 2 times before, and did not pass in 1: "
+        "each try may pass by chance"
+    )
+    assert told(line.push("b", accuracy=0.9)) == ()
 
 
 def test_runs_of_one_commit_with_the_same_seeds_are_one_measurement(world: World) -> None:
@@ -361,6 +379,30 @@ def test_nothing_is_measured_further_while_a_run_waits_or_no_slot_is_free(world:
         world.engine.wait_for_start(world.name_of(waiting, replicate))
     assert topper.tick() is None
     assert world.store.queue.waiting(world.clock.now()) == []
+
+
+@pytest.mark.parametrize(("asked", "reached"), [(8, 16), (7, 7)])
+def test_a_baseline_that_lives_long_is_measured_further_than_was_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch, asked: int, reached: int
+) -> None:
+    monkeypatch.setattr(topping_up, "_LONG", 2)
+    line = Line(world, "accuracy not worse than first by 1", baselines=declared("first", "run:1", asked))
+    assert line.push("a", accuracy=0.7).id == 1
+    topper = topping(world, [line.pipeline])
+
+    def topped_up() -> int:
+        line.leave({"accuracy": 0.8})
+        for _ in range(20):
+            run = topper.tick()
+            world.clock.advance(61)
+            if run is not None:
+                world.finish(run, line.server)
+        return sum(run.replicates for run in measuring(world)) + 1
+
+    assert topped_up() == asked
+    for commit in ("b", "c"):
+        line.push(commit, accuracy=0.75)
+    assert topped_up() == reached
 
 
 def test_one_run_at_a_time_measures_further(world: World) -> None:
