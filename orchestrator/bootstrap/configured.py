@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from orchestrator.bootstrap.actions import action_of
 from orchestrator.bootstrap.datasets import dataset_of
 from orchestrator.bootstrap.forge import forge_url
 from orchestrator.bootstrap.secrets import stored_names, unasked
 from orchestrator.config.load import Configuration, LoadResult, load
-from orchestrator.config.models.actions import DeployAction as DeployModel
 from orchestrator.config.models.baselines import baseline_spec
 from orchestrator.config.models.benchmark import benchmark_of
 from orchestrator.config.models.collect import declared_files, declared_readings
@@ -21,7 +21,6 @@ from orchestrator.config.models.runner import RepositoryImage as RepositoryModel
 from orchestrator.config.models.source import GITHUB, Source
 from orchestrator.config.models.ssh import HostSsh
 from orchestrator.domain.action import Trigger
-from orchestrator.domain.action_spec import ActionSpec, DeployAction, EmailAction
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import (
@@ -136,7 +135,7 @@ def pipeline_of(config: Configuration, file: PipelineFile) -> Pipeline:
         ),
         gate=file.judged_by(),
         actions=tuple(
-            (Trigger(trigger), _action(action, file))
+            (Trigger(trigger), action_of(action, tuple(file.artifacts)))
             for trigger, actions in file.actions.by_trigger().items()
             for action in actions
         ),
@@ -171,19 +170,6 @@ def _kept(file: PipelineFile) -> tuple[str, ...]:
     """The patterns of files to keep, predictions among them."""
     predictions = (metric.predictions for metric in file.metrics.values() if metric.predictions)
     return (*file.artifacts, *(name for name in dict.fromkeys(predictions) if name not in file.artifacts))
-
-
-def _action(action: object, file: PipelineFile) -> ActionSpec:
-    if isinstance(action, DeployModel):
-        deploy = action.deploy
-        return DeployAction(
-            deploy.server, tuple(deploy.files or file.artifacts), tuple(deploy.data), deploy.report
-        )
-    from orchestrator.config.models.actions import EmailAction as EmailModel
-
-    if not isinstance(action, EmailModel):
-        raise TypeError(f"no domain value for {type(action).__name__}")
-    return EmailAction(tuple(action.email.to))
 
 
 def runner_of(file: RunnerFile) -> RunnerSpec:

@@ -9,7 +9,7 @@ from orchestrator.config.models.orchestrator import OrchestratorFile
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.problems import Problem, any_of, closest
-from orchestrator.config.references import Stored
+from orchestrator.config.references import Stored, keys_at
 from orchestrator.config.repository import Granted
 from orchestrator.config.yaml_loader import Document
 
@@ -21,7 +21,7 @@ def granted_to(main: OrchestratorFile, name: str, pipelines: Mapping[str, Pipeli
     repository = main.repositories[name]
     grants = [main.grants[key] for key in _keys_of(name, repository) if key in main.grants]
     servers = {
-        action.deploy.server
+        action.deploy.server or action.deploy.environment or ""
         for pipeline in pipelines.values()
         for action in pipeline.actions.on_pass
         if isinstance(action, DeployAction)
@@ -65,6 +65,7 @@ def check_grants(
             ("runner", grant.runners, runners),
             ("dataset", grant.datasets, main.datasets),
             ("server", grant.servers, main.servers),
+            ("environment", grant.environments, keys_at(document.data, "environments")),
         )
         for what, names, there in things:
             for index, name in enumerate(names):

@@ -22,7 +22,7 @@ from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.runner import RunnerFile
 from orchestrator.config.private_keys import has_passphrase, passphrase_remedy, passphrase_told
 from orchestrator.config.problems import Position, Problem, any_of, closest, in_reading_order
-from orchestrator.config.references import Known, Stored, at, check_pipeline, check_runner, keys_at
+from orchestrator.config.references import PLACES, Known, Stored, at, check_pipeline, check_runner, keys_at
 from orchestrator.config.secret_sources import check_literals, check_secrets, check_sources
 from orchestrator.config.upstreams import check_upstreams
 from orchestrator.config.validation import validate
@@ -294,6 +294,7 @@ def _known(
         stored,
         has_email=at(data, "email") is not None,
         has_forge=bool(at(data, "github", "token") or at(data, "github", "app")),
+        others={what: keys_at(data, where) for what, where in PLACES.items()},
     )
 
 
@@ -332,7 +333,7 @@ def _shared_servers(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
         for index, action in enumerate(file.model.actions.on_pass):
             if not isinstance(action, DeployAction):
                 continue
-            server, name = action.deploy.server, file.model.pipeline
+            server, name = action.deploy.server or action.deploy.environment or "", file.model.pipeline
             if server in first:
                 whose = "this pipeline" if first[server] == name else f'the pipeline "{first[server]}"'
                 message = (

@@ -6,9 +6,11 @@ problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from orchestrator.config.models.actions import ONLY_PASSED, WITHOUT_RESULTS
 from orchestrator.config.models.pipeline import dataset_variable
 from orchestrator.config.models.source import source_title
 from orchestrator.config.problems import ItemPath, Problem, any_of, closest
@@ -35,6 +37,24 @@ class Stored:
         yield Problem(document.file, document.value_position(path), message, expected, "", "warning")
 
 
+PLACES: Final = {
+    "environment": "environments",
+    "hook": "hooks",
+    "program": "programs",
+    "store": "stores",
+    "service": "services",
+}
+"""What actions name besides servers, and the keys of orchestrator.yaml that say what it is."""
+_NAMED_BY: Final = {
+    "environment": ("deploy", "environment"),
+    "hook": ("webhook",),
+    "program": ("exec",),
+    "store": ("upload", "store"),
+    "service": ("container", "service"),
+}
+_WITH_RESULTS: Final = ("deploy", "container", "git", "upload", "command")
+
+
 @dataclass(frozen=True)
 class Known:
     """Names that other files define; None where they are unknown because that file cannot be read."""
@@ -48,6 +68,8 @@ class Known:
     has_email: bool
     has_forge: bool = True
     """Whether orchestrator.yaml logs in to GitHub."""
+    others: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What else actions may name, by ``PLACES``; what is not in it is unknown."""
 
 
 def at(data: Plain, *path: str | int) -> Plain:
@@ -276,37 +298,100 @@ def _metric_to_compare(check: Plain) -> str | None:
 def _check_actions(document: Document, known: Known) -> Iterator[Problem]:
     actions = at(document.data, "actions")
     for trigger, items in (actions if isinstance(actions, dict) else {}).items():
-        for index, action in enumerate(items if isinstance(items, list) else []):
+        listed = items if isinstance(items, list) else []
+        yield from _check_needs(document, trigger, listed)
+        for index, action in enumerate(listed):
+            if not isinstance(action, dict):
+                continue
             path: ItemPath = ("actions", trigger, index)
-            if isinstance(action, dict) and "deploy" in action:
-                yield from _check_deploy(document, path, trigger, known)
-            if isinstance(action, dict) and "email" in action and not known.has_email:
+            yield from _check_time(document, path, trigger, action)
+            yield from _check_places(document, path, action, known)
+            for kind in _WITH_RESULTS:
+                if kind in action:
+                    yield from _check_contents(document, (*path, kind))
+            if "email" in action and not known.has_email:
                 message = "mail cannot be sent: orchestrator.yaml has no email:"
                 yield document.problem(
                     (*path, "email"), message, "email: {smtp: …, from: …} in orchestrator.yaml"
                 )
 
 
-def _check_deploy(document: Document, path: ItemPath, trigger: str, known: Known) -> Iterator[Problem]:
-    if trigger != "pass":
-        yield Problem(
-            document.file,
-            document.key_position((*path, "deploy")),
-            f"deploy stands under {trigger}, and only what passed its gate may be deployed",
-            "deploy under actions: pass:",
-        )
-    deploy = at(document.data, *path, "deploy")
-    server = at(deploy, "server")
+def _check_needs(document: Document, trigger: str, items: list[Plain]) -> Iterator[Problem]:
+    """Names that are given once, and needs that name what comes before."""
+    before: dict[str, bool] = {}
+    every = [name for item in items if isinstance(name := at(item, "name"), str)]
+    for index, item in enumerate(items):
+        path: ItemPath = ("actions", trigger, index)
+        for place, needed in _texts(document.data, *path, "needs"):
+            if needed in before:
+                if before[needed] and not keys_at(item) & {"email"}:
+                    message = f'"{needed}" is a mail, and mails leave last'
+                    yield document.problem(place, message, "the name of an action that is no mail")
+                continue
+            told = "comes later, or is this one" if needed in every else "is the name of none"
+            expected = any_of(sorted(before)) if before else "name: NAME at an action before it"
+            message = f'no action before this one under {trigger} is called "{needed}": it {told}'
+            yield document.problem(place, message, expected, closest(needed, before))
+        name = at(item, "name")
+        if isinstance(name, str):
+            if name in before:
+                yield document.problem((*path, "name"), f'a second action is called "{name}"', "other names")
+            before[name] = "email" in keys_at(item)
+
+
+def _check_time(
+    document: Document, path: ItemPath, trigger: str, action: dict[str, Plain]
+) -> Iterator[Problem]:
+    """What may hang on what: nothing is deployed that has not passed, and nothing is taken from a run that
+    has not ended.
+    """
+    for kind in ONLY_PASSED:
+        if kind in action and trigger != "pass":
+            yield Problem(
+                document.file,
+                document.key_position((*path, kind)),
+                f"{kind} stands under {trigger}, and only what passed its gate may be deployed",
+                f"{kind} under actions: pass:",
+            )
+    for kind in _WITH_RESULTS:
+        if kind in action and kind not in ONLY_PASSED and trigger in ("start", "progress"):
+            yield Problem(
+                document.file,
+                document.key_position((*path, kind)),
+                f"{kind} stands under {trigger}, when a run has left nothing yet",
+                any_of(WITHOUT_RESULTS),
+            )
+    if trigger == "progress" and "every" not in action:
+        message = "nothing says how often this happens"
+        yield document.problem(path, message, "every: 30m beside the action")
+    if trigger != "progress" and "every" in action:
+        position = document.key_position((*path, "every"))
+        message = f"what stands under {trigger} happens once"
+        yield Problem(document.file, position, message, "every under actions: progress: alone")
+
+
+def _check_places(
+    document: Document, path: ItemPath, action: dict[str, Plain], known: Known
+) -> Iterator[Problem]:
+    """Names that orchestrator.yaml has to define."""
+    server = at(action, "deploy", "server")
     if isinstance(server, str) and known.servers is not None and server not in known.servers:
         remedy = "a server under servers: of orchestrator.yaml"
         yield _unknown(document, (*path, "deploy", "server"), "server", server, known.servers, remedy)
+    for what, place in _NAMED_BY.items():
+        name = at(action, *place)
+        if isinstance(name, str) and what in known.others and name not in known.others[what]:
+            remedy = f"{PLACES[what]}: {{{name}: …}} in orchestrator.yaml"
+            yield _unknown(document, (*path, *place), what, name, known.others[what], remedy)
+
+
+def _check_contents(document: Document, path: ItemPath) -> Iterator[Problem]:
     datasets = keys_at(document.data, "datasets")
-    for place, name in _texts(document.data, *path, "deploy", "data"):
+    for place, name in _texts(document.data, *path, "data"):
         if name not in datasets:
             yield _unknown(document, place, "dataset", name, datasets, "a dataset of this pipeline")
-    nothing = not at(deploy, "files") and not at(deploy, "data") and not at(document.data, "artifacts")
-    if isinstance(deploy, dict) and nothing:
+    taken = at(document.data, *path)
+    some = any(at(taken, key) for key in ("files", "data", "code", "metrics", "templates"))
+    if path[-1] == "deploy" and isinstance(taken, dict) and not some and not at(document.data, "artifacts"):
         message = "there is nothing to deploy: no files, no data, and the pipeline keeps no artifacts"
-        yield document.problem(
-            (*path, "deploy"), message, 'artifacts: ["model.*"] in the pipeline, or files: here'
-        )
+        yield document.problem(path, message, 'artifacts: ["model.*"] in the pipeline, or files: here')

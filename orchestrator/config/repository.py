@@ -32,6 +32,8 @@ _NOT_THEIRS: Final = {
     "priority": "the administrator says who goes first",
     "deploy_branches": "the administrator says which branches may deploy",
 }
+_THEIR_ACTIONS: Final = ("deploy", "email")
+_ADMINISTRATORS_ACTIONS: Final = ("webhook", "exec", "git", "upload", "container")
 _NARROWING: Final = ("paths", "every_commit", "settle", "min_interval")
 """What a pipeline may say of its source; which branches, tags and pull requests run is not its to say."""
 _STAND_IN: Final = "https://repository.invalid/"
@@ -155,6 +157,7 @@ def _judged(
     if not isinstance(document.data, dict):
         return validate(PipelineFile, document, Context())
     problems = [*_not_theirs(document), *_interpolations(document), *_ungranted(document, granted)]
+    problems += _administrators_actions(document)
     source, told = _source(document, granted.repository)
     problems += told
     names = document.data.get("datasets")
@@ -182,6 +185,18 @@ def _not_theirs(document: Document) -> Iterator[Problem]:
             yield Problem(
                 document.file, position, f'"{key}" is not for a repository to say: {why}', f"no {key}"
             )
+
+
+def _administrators_actions(document: Document) -> Iterator[Problem]:
+    """Actions that act with the administrator's rights, whatever was granted."""
+    actions = at(document.data, "actions")
+    for trigger, items in (actions if isinstance(actions, dict) else {}).items():
+        for index, action in enumerate(items if isinstance(items, list) else []):
+            for kind in _ADMINISTRATORS_ACTIONS:
+                if isinstance(action, dict) and kind in action:
+                    position = document.key_position(("actions", trigger, index, kind))
+                    message = f'"{kind}" is not for a repository to say: it acts in the administrator\'s name'
+                    yield Problem(document.file, position, message, any_of(_THEIR_ACTIONS))
 
 
 def _interpolations(document: Document) -> Iterator[Problem]:
@@ -224,11 +239,32 @@ def _ungranted(document: Document, granted: Granted) -> Iterator[Problem]:
     actions = data.get("actions")
     for trigger, items in (actions if isinstance(actions, dict) else {}).items():
         for index, action in enumerate(items if isinstance(items, list) else []):
-            deploy = action.get("deploy") if isinstance(action, dict) else None
-            server = deploy.get("server") if isinstance(deploy, dict) else None
-            if isinstance(server, str):
-                path = ("actions", trigger, index, "deploy", "server")
-                yield from _unless_granted(document, path, "server", server, grant.servers)
+            if isinstance(action, dict):
+                yield from _ungranted_action(document, ("actions", trigger, index), action, grant)
+
+
+def _ungranted_action(
+    document: Document, path: ItemPath, action: dict[str, Plain], grant: Grant
+) -> Iterator[Problem]:
+    for what, granted in (("server", grant.servers), ("environment", grant.environments)):
+        name = at(action, "deploy", what)
+        if isinstance(name, str):
+            yield from _unless_granted(document, (*path, "deploy", what), what, name, granted)
+    command = action.get("command")
+    if "command" in action and not grant.commands:
+        position = document.key_position((*path, "command"))
+        message = "commands after a run were not granted to this repository"
+        yield Problem(document.file, position, message, any_of(_THEIR_ACTIONS))
+    if isinstance(command, dict):
+        runner, secrets = command.get("runner"), command.get("secrets")
+        if isinstance(runner, str):
+            yield from _unless_granted(
+                document, (*path, "command", "runner"), "runner", runner, grant.runners
+            )
+        for index, name in enumerate(secrets if isinstance(secrets, list) else []):
+            if isinstance(name, str):
+                place = (*path, "command", "secrets", index)
+                yield from _unless_granted(document, place, "secret", name, grant.secrets)
 
 
 def _ungranted_datasets(document: Document, usable: list[str]) -> Iterator[Problem]:
@@ -338,9 +374,10 @@ def _servers(document: Document, model: PipelineFile, servers: set[str]) -> Iter
     """A server's folder has one `current`: what two pipelines put there would replace each other."""
     for index, action in enumerate(model.actions.on_pass):
         if isinstance(action, DeployAction):
-            server = action.deploy.server
+            deploy = action.deploy
+            server = deploy.server or deploy.environment or ""
             if server in servers:
-                path = ("actions", "pass", index, "deploy", "server")
+                path = ("actions", "pass", index, "deploy", "server" if deploy.server else "environment")
                 message = (
                     f'another pipeline deploys to "{server}", and each release would replace the other\'s'
                 )

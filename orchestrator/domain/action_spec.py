@@ -12,6 +12,7 @@ class Rule:
     ``name`` is what ``needs`` of others call it; ``needs`` are names in the same list that have to be done
     before. ``tries`` counts all of them, 0 for the kind's own number; ``pause`` are seconds before the
     second one, doubled each time; ``timeout`` bounds one try in seconds. 0 stands for the default.
+    ``every`` is how often it happens while a run is under way, in seconds; it has a meaning there alone.
     """
 
     name: str = ""
@@ -19,6 +20,7 @@ class Rule:
     tries: int = 0
     pause: float = 0.0
     timeout: float = 0.0
+    every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,14 @@
-"""What happens on a run's outcome: deployments and mails."""
+"""What happens on a run's outcome: deployments, mails, and what tells others of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from orchestrator.config.models.common import (
     NOT_YET,
-    Inside,
     Items,
     Model,
     Name,
@@ -19,35 +18,46 @@ from orchestrator.config.models.common import (
     wrong,
 )
 from orchestrator.config.models.email import mail_address
+from orchestrator.config.models.results import CommandOptions, ContainerOptions, GitOptions, UploadOptions
+from orchestrator.config.models.rules import Ruled, Taken
 from orchestrator.config.problems import any_of, closest
 from orchestrator.config.yaml_loader import Plain
 
 AUTHOR: Final = "author"
-_KINDS: Final = ("deploy", "email")
-_LATER_KINDS: Final = ("github", "webhook", "command")
+_ALL_KINDS: Final = ("deploy", "email", "git", "upload", "container", "command", "webhook", "exec")
+_LATER_KINDS: Final = ("github", "webhook", "exec", "container", "command")
+"""Kinds that are not to be had yet."""
+_KINDS: Final = tuple(kind for kind in _ALL_KINDS if kind not in _LATER_KINDS)
+_COMMON: Final = tuple(Ruled.model_fields)
+ONLY_PASSED: Final = ("deploy", "container")
+"""Kinds that put what passed into service."""
+WITHOUT_RESULTS: Final = ("email", "webhook", "exec")
+"""Kinds that need nothing that a run leaves."""
 
 
-class Deploy(Model):
-    """What is put on which server."""
+class Deploy(Taken):
+    """What is put on which server, or on all servers of which environment."""
 
-    later: ClassVar[Mapping[str, str]] = {"approval": "", "stage": ""}
-
-    server: Name = Field(description="A server of orchestrator.yaml.", examples=["prod"])
-    files: Items[Inside] = Field(
-        default=(),
-        description="Collected files to deploy, as patterns; without it, all that `artifacts` names.",
-        examples=[["model.*", "metrics.json"]],
+    server: Name | None = Field(default=None, description="A server of orchestrator.yaml.", examples=["prod"])
+    environment: Name | None = Field(
+        default=None,
+        description="In place of `server`: an environment of orchestrator.yaml, with all its servers.",
+        examples=["production"],
     )
-    data: Items[Name] = Field(
-        default=(), description="Datasets to deploy, in the version that the run used.", examples=[["wine"]]
-    )
-    report: bool = Field(default=False, description="Whether the run's report goes along.", examples=[True])
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Deploy:
+        if self.server and self.environment:
+            raise wrong("both server and environment are given", "one of the two", key="environment")
+        if not self.server and not self.environment:
+            raise wrong("nothing says where to deploy", "server: NAME, or environment: NAME")
+        return self
 
 
-class DeployAction(Model):
+class DeployAction(Ruled):
     """Deploy the run."""
 
-    deploy: Deploy = Field(description="Put artifacts, data and the report on a server.")
+    deploy: Deploy = Field(description="Put artifacts, data and more on servers.")
 
 
 def _recipient(value: Plain) -> str:
@@ -73,14 +83,56 @@ class EmailOptions(Model):
     )
 
 
-class EmailAction(Model):
+class EmailAction(Ruled):
     """Mail the run's report."""
 
     email: EmailOptions = Field(description="Mail the run's report.")
 
 
+class WebhookAction(Ruled):
+    """Tell another service of the run."""
+
+    webhook: Name = Field(
+        description="A hook of orchestrator.yaml, which gets the run as JSON.", examples=["chat"]
+    )
+
+
+class ExecAction(Ruled):
+    """Start an executable of the administrator's."""
+
+    exec: Name = Field(
+        description="A program of orchestrator.yaml, which gets the run as JSON on its standard input.",
+        examples=["notify"],
+    )
+
+
+class GitAction(Ruled):
+    """Push results, or a tag."""
+
+    git: GitOptions = Field(description="Commit results to a branch, or tag the run's commit, and push.")
+
+
+class UploadAction(Ruled):
+    """Upload results."""
+
+    upload: UploadOptions = Field(description="Put results into S3-compatible storage.")
+
+
+class ContainerAction(Ruled):
+    """Keep a container with the results running."""
+
+    container: ContainerOptions = Field(description="Keep a container running with the results in it.")
+
+
+class CommandAction(Ruled):
+    """Run a command on the results."""
+
+    command: CommandOptions = Field(description="Run a command in a fresh container with the results.")
+
+
 def _kind(value: object) -> str:
-    return "<deploy>" if isinstance(value, dict) and "deploy" in value else "<email>"
+    found = next((kind for kind in _ALL_KINDS if isinstance(value, dict) and kind in value), "email")
+    return f"<{found}>"
 
 
 def _one_action(value: Plain) -> Plain:
@@ -88,22 +140,40 @@ def _one_action(value: Plain) -> Plain:
     if not isinstance(value, dict):
         suggestion = f"{value}: {{…}}" if value in _KINDS else ""
         raise wrong(f"this is no action, found {kind_of(value)}", form, suggestion)
-    kinds = [key for key in value if not key.startswith("x-")]
+    kinds = [key for key in value if not key.startswith("x-") and key not in _COMMON]
     for kind in kinds:
         if kind in _LATER_KINDS:
             raise wrong(f"the action {kind} is {NOT_YET}", any_of(_KINDS), key=kind)
     unknown = [kind for kind in kinds if kind not in _KINDS]
+    known = (*_KINDS, *_COMMON)
+    if unknown and len(kinds) > 1:
+        raise wrong(f'unknown key "{unknown[0]}"', any_of(known, 24), closest(unknown[0], known), unknown[0])
     if unknown:
-        raise wrong(
-            f'"{unknown[0]}" is no action', any_of(_KINDS), closest(unknown[0], _KINDS), key=unknown[0]
-        )
+        raise wrong(f'"{unknown[0]}" is no action', any_of(_KINDS), closest(unknown[0], known), unknown[0])
     if len(kinds) != 1:
         raise wrong(f"one list item holds {len(kinds)} actions", f"one action an item: {form}")
     return value
 
 
+ActionModel: TypeAlias = (
+    DeployAction
+    | EmailAction
+    | WebhookAction
+    | ExecAction
+    | GitAction
+    | UploadAction
+    | ContainerAction
+    | CommandAction
+)
 AnyAction: TypeAlias = Annotated[
-    Annotated[DeployAction, Tag("<deploy>")] | Annotated[EmailAction, Tag("<email>")],
+    Annotated[DeployAction, Tag("<deploy>")]
+    | Annotated[EmailAction, Tag("<email>")]
+    | Annotated[WebhookAction, Tag("<webhook>")]
+    | Annotated[ExecAction, Tag("<exec>")]
+    | Annotated[GitAction, Tag("<git>")]
+    | Annotated[UploadAction, Tag("<upload>")]
+    | Annotated[ContainerAction, Tag("<container>")]
+    | Annotated[CommandAction, Tag("<command>")],
     Discriminator(_kind),
     BeforeValidator(_one_action),
 ]
@@ -130,7 +200,7 @@ class Actions(Model):
         default=(), description="The first run that did not pass after one that did."
     )
 
-    def by_trigger(self) -> Mapping[str, tuple[DeployAction | EmailAction, ...]]:
+    def by_trigger(self) -> Mapping[str, tuple[ActionModel, ...]]:
         """All actions under the names that the file uses."""
         fields = type(self).model_fields
         return {spec.alias or name: getattr(self, name) for name, spec in fields.items()}

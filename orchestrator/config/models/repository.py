@@ -64,6 +64,17 @@ class Grant(Model):
     servers: Items[Name] = Field(
         default=(), description="Servers that its runs may be deployed to.", examples=[["wine-prod"]]
     )
+    environments: Items[Name] = Field(
+        default=(),
+        description="Environments that its runs may be deployed to, with the servers in them.",
+        examples=[["staging"]],
+    )
+    commands: bool = Field(
+        default=False,
+        description="Whether its pipelines may have actions that run a command in a container, as their runs "
+        "do: on runners and with secrets that were granted.",
+        examples=[True],
+    )
     schedules: bool = Field(
         default=False, description="Whether its pipelines may have a `schedule`.", examples=[True]
     )
