@@ -15,7 +15,7 @@ from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import AttemptState, Purpose, Reason, Run, RunState
 from orchestrator.ports.baselines import ComparedWith, Frozen, Keys, NewUse, PastRun, Uses
 from orchestrator.ports.records import AttemptResult
-from orchestrator.store import SqlStore, baselines
+from orchestrator.store import SqlStore
 from orchestrator.store.passed_runs import PassedRuns
 from tests.unit.store.support import (
     AT,
@@ -111,20 +111,6 @@ def test_runs_that_drew_the_same_seeds_do_not_hide_the_noise_of_older_ones(store
     oldest = replicated(store)
     repeated = [replicated(store, paired=True) for _ in range(4)]
     assert store.baselines.replicated(replicated(store), 2) == [repeated[-1], oldest]
-
-
-def test_the_noise_is_found_without_looking_at_all_runs_or_attempts(store: SqlStore) -> None:
-    run = replicated(store)
-    values = {"run_id": run, "limit": 40, "below": run, "until": AT}
-    with store.baselines._database.connected() as connection:
-        baselines._REPLICATED.rows(connection, values)
-        text = baselines._REPLICATED._text
-        assert text is not None
-        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text.sql}", tuple(text.bound(values))).all()
-    told = [str(step[-1]) for step in steps]
-    (attempts,) = [step for step in told if "attempts" in step]
-    assert "(run_id=?)" in attempts
-    assert not [step for step in told if "SCAN" in step or "ORDER BY" in step]
 
 
 def test_runs_on_unknown_hardware_vary_like_no_other(store: SqlStore) -> None:

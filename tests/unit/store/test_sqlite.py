@@ -17,10 +17,11 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from orchestrator.domain.errors import StoreError, StoreUnavailable
-from orchestrator.store import SqlStore, open_store
+from orchestrator.store import SqlStore, baselines, open_store
 from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.failures import translated
 from tests.unit.store.support import AT, at_once, enqueue, file_of
+from tests.unit.store.test_baselines import replicated
 
 
 def path_of(url: str) -> Path:
@@ -169,3 +170,17 @@ def test_every_test_of_the_store_that_is_not_about_its_file_runs_on_postgresql_t
     for name in sorted(suite):
         module = f"tests.unit.store.{name.removesuffix('.py')}"
         assert f"from {module} import *" in (twins / name).read_text(encoding="utf-8")
+
+
+def test_the_noise_is_found_without_looking_at_all_runs_or_attempts(store: SqlStore) -> None:
+    run = replicated(store)
+    values = {"run_id": run, "limit": 40, "below": run, "until": AT}
+    with store.baselines._database.connected() as connection:
+        baselines._REPLICATED.rows(connection, values)
+        text = baselines._REPLICATED._text
+        assert text is not None
+        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text.sql}", tuple(text.bound(values))).all()
+    told = [str(step[-1]) for step in steps]
+    (attempts,) = [step for step in told if "attempts" in step]
+    assert "(run_id=?)" in attempts
+    assert not [step for step in told if "SCAN" in step or "ORDER BY" in step]
