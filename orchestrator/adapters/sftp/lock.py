@@ -72,12 +72,13 @@ class ServerLock:
         sftp.mkdir(ours, 0o700)
         try:
             self._take(ours)
+            own = sftp.lstat(posixpath.join(self._path, _NOTE))
+            self._sweep(own.st_mtime or 0)
         except BaseException:
+            # Even when it was taken: nobody holds it then, and the next try takes it over.
             self._forget()
             self._remove(ours)
             raise
-        own = sftp.lstat(posixpath.join(self._path, _NOTE))
-        self._sweep(own.st_mtime or 0)
         return own.st_uid or 0
 
     def refresh(self) -> None:
@@ -190,6 +191,12 @@ class ServerLock:
 
     def _remove(self, folder: str) -> None:
         sftp = self._connection.sftp
+        try:
+            sftp.remove(posixpath.join(folder, _NOTE))
+            sftp.rmdir(folder)
+            return
+        except OSError:
+            pass
         try:
             for name in sftp.listdir(folder):
                 sftp.remove(posixpath.join(folder, name))
