@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.domain.action_spec import ActionSpec, EmailAction
@@ -93,20 +93,62 @@ def action_key(run_id: int, trigger: Trigger, position: int) -> str:
     return f"run-{run_id}-{trigger.value}-{position}"
 
 
-def is_due(action: Action, siblings: Sequence[Action]) -> bool:
+_BESIDE = frozenset({Trigger.START, Trigger.PROGRESS, Trigger.MANUAL})
+"""Triggers whose actions hold up, and wait for, nothing but those of the same trigger."""
+REPORT_WAITS = timedelta(minutes=15)
+"""How long a report waits for an action that waits itself, say for an approval."""
+
+
+def is_due(action: Action, siblings: Sequence[Action], now: datetime | None = None) -> bool:
     """Whether an action may be carried out now, its time apart.
 
     Actions of one run happen in the order written, except that a report waits for all actions of its run that
-    are not reports, because it tells what became of them.
+    are not reports, because it tells what became of them; for one that waits for a person or for a window of
+    time, it does not wait long. What belongs to the run's start or progress, or was asked for by a person,
+    goes beside what its outcome owes.
     """
     if action.state is not ActionState.PENDING:
         return False
     others = [a for a in siblings if a.id != action.id and a.run_id == action.run_id and not a.state.final]
-    if isinstance(action.spec, EmailAction):
-        if action.trigger is Trigger.START:
-            return True
-        return all(isinstance(a.spec, EmailAction) for a in others)
-    return all(a.id > action.id for a in others if not isinstance(a.spec, EmailAction))
+    if any(needed in others for needed in needed_by(action, siblings)):
+        return False
+    report = isinstance(action.spec, EmailAction)
+    if report and action.trigger in (Trigger.START, Trigger.PROGRESS):
+        return True
+    others = [a for a in others if not isinstance(a.spec, EmailAction) and _lane(a) == _lane(action)]
+    if report:
+        return not [a for a in others if not _waits_long(a, now)]
+    return all(a.id > action.id for a in others)
+
+
+def _lane(action: Action) -> str:
+    return action.trigger.value if action.trigger in _BESIDE else ""
+
+
+def _waits_long(action: Action, now: datetime | None) -> bool:
+    if not action.waits or now is None or action.created_at is None:
+        return False
+    return now - action.created_at >= REPORT_WAITS
+
+
+def needed_by(action: Action, siblings: Sequence[Action]) -> list[Action]:
+    """The actions that its rule names: of its list and its run, before it."""
+    found: dict[str, Action] = {}
+    for other in siblings:
+        name = other.spec.rule.name
+        same = other.run_id == action.run_id and other.trigger is action.trigger and other.id < action.id
+        if same and name in action.spec.rule.needs:
+            # Of what happens again and again, the last time counts.
+            found[name] = max(other, found.get(name, other), key=lambda a: a.id)
+    return list(found.values())
+
+
+def why_not_needed(action: Action, siblings: Sequence[Action]) -> str:
+    """Why an action whose turn it is may not be carried out after what it needs; empty when it may."""
+    for needed in needed_by(action, siblings):
+        if needed.state is not ActionState.DONE:
+            return f"it needs {needed.spec.rule.name}, which was {needed.state.value}"
+    return ""
 
 
 MAX_ACTION_TRIES: Mapping[str, int] = {

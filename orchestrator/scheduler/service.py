@@ -15,6 +15,7 @@ from orchestrator.ports.world import Clock
 from orchestrator.scheduler.loops import FULL, Changes, Loop
 from orchestrator.scheduler.watcher import Watcher
 from orchestrator.services.act import Actor
+from orchestrator.services.acting.threads import ActingThreads
 from orchestrator.services.clean import sweep
 from orchestrator.services.dispatch import Dispatcher
 from orchestrator.services.evaluate import Evaluator
@@ -70,6 +71,7 @@ class Service:
         # One of them looks every second whether anything changed, and wakes the other.
         self._execute = Loop("execute", self._execute_tick, TICK)
         self._act = Loop("act", self._act_tick, FULL)
+        self._acts = ActingThreads(actor, self._act.wake)
         self._mail = Loop("mail", self._mail_tick, FULL)
         # A loop of its own, because removing may take long, and nobody waits for it.
         self._retain = Loop("retain", retain, RETAIN)
@@ -123,6 +125,8 @@ class Service:
         if not self.dispatcher.drain(DRAIN):
             log.warning("some attempts were not let go in time; the next server takes them over all the same")
         self._act.stop(DRAIN)
+        if not self._acts.drain(DRAIN):
+            log.warning("some actions did not come to an end in time; the next server takes them over")
         self._mail.stop(DRAIN)
         self._retain.stop(DRAIN)
         self._hosts.stop(DRAIN)
@@ -163,8 +167,9 @@ class Service:
             pass
 
     def _act_tick(self) -> None:
-        while self._acting.worth_a_turn() and self._actor.carry_out_due():
-            self._mail.wake()
+        while self._acting.worth_a_turn() and self._acts.start_due():
+            pass
+        self._mail.wake()
         now = self._clock.monotonic()
         if now - self._last_sweep > SWEEP or not self._last_sweep:
             self._last_sweep = now

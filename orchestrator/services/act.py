@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -18,8 +18,9 @@ from orchestrator.domain.action import (
     Trigger,
     is_due,
     most_tries,
+    why_not_needed,
 )
-from orchestrator.domain.action_spec import EmailAction
+from orchestrator.domain.action_spec import ActionSpec, EmailAction
 from orchestrator.domain.errors import (
     ActionUnavailable,
     DatasetUnavailable,
@@ -42,10 +43,11 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 _HEARTBEAT = 30.0
+_LONGEST_PAUSE = timedelta(hours=1)
 
 
 class Actor:
-    """Carries out actions and sends mails, each in one thread."""
+    """Carries out actions, in several threads if need be, and sends mails, in one."""
 
     def __init__(
         self,
@@ -77,18 +79,18 @@ class Actor:
 
     def carry_out_due(self) -> int:
         """Carry out the actions that are due now; how many that were."""
-        done = 0
+        return sum(self.carry_out(action) for action in self.due())
+
+    def due(self) -> Iterator[Action]:
+        """The actions that are due now, oldest first; each is looked at when it is asked for."""
         for action in self._store.actions.pending(self._clock.now()):
             if self._stopping.is_set():
-                return done
+                return
             if not self._wants(action.run_id):
                 continue
-            if (
-                is_due(action, self._store.actions.of_run(action.run_id))
-                or action.state is ActionState.RUNNING
-            ):
-                done += self._carry_out(action)
-        return done
+            siblings = self._store.actions.of_run(action.run_id)
+            if action.state is ActionState.RUNNING or is_due(action, siblings, self._clock.now()):
+                yield action
 
     def send_due(self) -> int:
         """Send the mails that are due now; how many that were."""
@@ -100,7 +102,8 @@ class Actor:
                 done += self._send(mail)
         return done
 
-    def _carry_out(self, action: Action) -> int:
+    def carry_out(self, action: Action) -> int:
+        """One try of an action, in any thread; 0 when somebody else was faster."""
         lease = self._store.actions.claim(action.id, self._owner, self._clock.now(), LEASE_SECONDS)
         if lease is None:
             return 0
@@ -118,6 +121,10 @@ class Actor:
         if action.tries > most:
             # Postponing stops at the limit by itself: here, servers died in the middle of it again and again.
             self._give_up_action(kept.lease, action, f"{most} tries began and none came to an end")
+            return
+        unmet = why_not_needed(action, self._store.actions.of_run(run.id)) if action.spec.rule.needs else ""
+        if unmet:
+            self._store.actions.finish(kept.lease, ActionState.SKIPPED, unmet, now())
             return
         try:
             if isinstance(action.spec, EmailAction):
@@ -140,7 +147,7 @@ class Actor:
         except OrchestratorError as error:
             retry = isinstance(error, ActionUnavailable | ServerUnavailable | DatasetUnavailable)
             if retry and action.tries < most:
-                later = now() + backoff(action.tries)
+                later = now() + pause_after(action.spec, action.tries)
                 log.warning("action %s: %s; next try at %s", action.key, error, later.isoformat())
                 self._store.actions.postpone(kept.lease, later, str(error), now())
                 return
@@ -231,3 +238,10 @@ class _KeptAlive:
                 return
             except StoreError as error:
                 log.warning("action %d: lease not extended: %s", self.lease.id, error)
+
+
+def pause_after(spec: ActionSpec, tries: int) -> timedelta:
+    """How long to wait after that many tries: as its rule says, doubled each time, else as for all."""
+    if not spec.rule.pause:
+        return backoff(tries)
+    return min(timedelta(seconds=spec.rule.pause) * (1 << min(max(tries, 1) - 1, 10)), _LONGEST_PAUSE)

@@ -1,7 +1,28 @@
 """When an owed action may be carried out."""
 
-from orchestrator.domain.action import MAX_ACTION_TRIES, Action, ActionState, Trigger, action_key, is_due
-from orchestrator.domain.action_spec import SPECS, ActionSpec, DeployAction, EmailAction
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.domain.action import (
+    MAX_ACTION_TRIES,
+    REPORT_WAITS,
+    Action,
+    ActionState,
+    Trigger,
+    action_key,
+    is_due,
+    why_not_needed,
+)
+from orchestrator.domain.action_spec import (
+    SPECS,
+    ActionSpec,
+    DeployAction,
+    EmailAction,
+    Rule,
+    WebhookAction,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def action(
@@ -74,3 +95,43 @@ def test_the_key_of_an_action_never_changes_and_is_its_own() -> None:
 def test_every_kind_of_action_is_given_up_some_time() -> None:
     assert set(MAX_ACTION_TRIES) == set(SPECS)
     assert min(MAX_ACTION_TRIES.values()) > 1
+
+
+def ruled(number: int, rule: Rule, state: ActionState = ActionState.PENDING) -> Action:
+    return action(number, DeployAction("prod", rule=rule), state)
+
+
+def test_an_action_whose_need_was_not_done_is_told_which_one() -> None:
+    needing = ruled(2, Rule(needs=("staging",)))
+    for state in (ActionState.FAILED, ActionState.SKIPPED, ActionState.CANCELLED):
+        staging = ruled(1, Rule(name="staging"), state)
+        assert why_not_needed(needing, [staging, needing]) == f"it needs staging, which was {state.value}"
+    done = ruled(1, Rule(name="staging"), ActionState.DONE)
+    assert why_not_needed(needing, [done, needing]) == ""
+
+
+def test_a_mail_that_needs_a_mail_waits_for_it() -> None:
+    first = action(1, EmailAction(("a@example.com",), rule=Rule(name="first")))
+    second = action(2, EmailAction(("b@example.com",), rule=Rule(needs=("first",))))
+    assert due(first, second) == [1]
+    assert due(replace(first, state=ActionState.DONE), second) == [2]
+
+
+def test_needs_of_another_trigger_or_run_are_none() -> None:
+    start = action(1, WebhookAction("chat", rule=Rule(name="live")), ActionState.FAILED, Trigger.START)
+    needing = ruled(2, Rule(needs=("live",)))
+    assert why_not_needed(needing, [start, needing]) == ""
+
+
+def test_what_a_start_owes_still_holds_up_nothing_of_the_outcome() -> None:
+    start = action(1, WebhookAction("chat"), trigger=Trigger.START)
+    assert due(start, deploy(2)) == [1, 2]
+
+
+def test_a_report_does_not_wait_long_for_an_approval() -> None:
+    waiting = replace(deploy(1), waits="nobody has approved it", created_at=NOW)
+    report = mail(2)
+    assert not is_due(report, [waiting, report], NOW + REPORT_WAITS - timedelta(seconds=1))
+    assert is_due(report, [waiting, report], NOW + REPORT_WAITS)
+    tried = replace(waiting, waits="")
+    assert not is_due(report, [tried, report], NOW + REPORT_WAITS)

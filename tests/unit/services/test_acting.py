@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.action import MAX_ACTION_TRIES, Action, ActionState, Trigger
-from orchestrator.domain.action_spec import DeployAction, EmailAction
+from orchestrator.domain.action_spec import DeployAction, EmailAction, Rule
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.deployment import RELEASE_PATTERN, DeploymentState
@@ -529,3 +529,27 @@ def test_a_tag_that_somebody_names_deploys_as_a_tag_does(world: World) -> None:
         ActionState.SKIPPED,
         True,
     )
+
+
+def test_what_needs_an_action_that_failed_is_skipped_and_says_why(world: World) -> None:
+    first = replace(DEPLOY, rule=Rule(name="live", tries=1))
+    run = passed(world, acting(first, replace(MAIL, rule=Rule(needs=("live",)))))
+    world.servers.prod.faults["connect"] = [ServerUnavailable("prod does not answer")]
+    work_off(world)
+    deploy, mail = actions(world, run)
+    assert (deploy.state, deploy.tries) == (ActionState.FAILED, 1)
+    assert (mail.state, mail.message) == (ActionState.SKIPPED, "it needs live, which was failed")
+
+
+def test_an_action_pauses_as_its_rule_says(world: World) -> None:
+    run = passed(world, acting(replace(DEPLOY, rule=Rule(tries=3, pause=40))))
+    world.servers.prod.faults["connect"] = [ServerUnavailable("prod does not answer")] * 2
+    work_off(world)
+    (deploy,) = actions(world, run)
+    assert deploy.not_before == world.clock.now() + timedelta(seconds=40)
+
+
+def test_a_pause_doubles_up_to_an_hour() -> None:
+    spec = replace(DEPLOY, rule=Rule(pause=30))
+    assert [act.pause_after(spec, n).total_seconds() for n in (1, 2, 3, 20)] == [30, 60, 120, 3600]
+    assert act.pause_after(DEPLOY, 1).total_seconds() == 5
