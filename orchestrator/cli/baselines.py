@@ -117,6 +117,7 @@ def unpin(pipeline: str, name: str, reason: str) -> int:
     from orchestrator.cli.output import say
 
     with this().application() as app:
+        _require_pin(app, pipeline, name)
         app.store.runs.unpin(pipeline, name, who(), reason, app.clock.now())
         say(f"{pipeline} has no pin{f' {name}' if name else ''} any more")
         return PASSED
@@ -142,7 +143,9 @@ def rebaseline(pipeline: str, ref: str | None, undo: bool, reason: str) -> int:
         if ref is None:
             undone = app.store.baselines.undo_rebase(pipeline, who(), reason, now)
             before = app.store.baselines.rebased(pipeline)
-            first = f"with {reference(app.store.runs.get(before.run_id))} again" if before else "anywhere"
+            first = (
+                f"with {reference(app.store.runs.get(before.run_id))} again" if before else "at the first run"
+            )
             title = reference(app.store.runs.get(undone.run_id))
             say(f"the baselines of {pipeline} no longer begin with {title}, but {first}")
             return PASSED
@@ -154,6 +157,31 @@ def rebaseline(pipeline: str, ref: str | None, undo: bool, reason: str) -> int:
         app.store.baselines.rebase(pipeline, run.id, who(), reason, now)
         say(f"the baselines of {pipeline} begin with {reference(run)} from now on")
         return PASSED
+
+
+def _require_pin(app: Application, pipeline: str, name: str) -> None:
+    """Raises NotFound with the pins that there are, where there is none of that name."""
+    from orchestrator.domain.errors import NotFound
+
+    pins = app.store.runs.pins(pipeline)
+    if name in pins:
+        return
+    what = (
+        f"pipeline {pipeline} has no pin {name}" if name else f"pipeline {pipeline} has no pin without a name"
+    )
+    named = ", ".join(sorted(each for each in pins if each))
+    if named:
+        raise NotFound(what, f"it has: {named}; give --name")
+    if pipeline not in app.pipelines and (owner := _owner_of(app, pipeline)):
+        raise NotFound(
+            f"there is no pipeline {pipeline}", f"orchestrator baselines unpin {owner} --name {pipeline}"
+        )
+    raise NotFound(what)
+
+
+def _owner_of(app: Application, name: str) -> str:
+    """The pipeline that has a pin of that name; empty: none."""
+    return next((each for each in app.pipelines if name in app.store.runs.pins(each)), "")
 
 
 def _eligible(app: Application, ref: str) -> Run:

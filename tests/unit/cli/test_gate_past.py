@@ -109,3 +109,15 @@ def test_replay_tells_what_the_gate_says_now(command: Command, folder: Path) -> 
     assert "1 run: 1 pass; 1 differs (*)" in ended.err
     (told,) = json.loads(command("--json", "gate", "replay", "wine").out)
     assert (told["then"], told["now"], told["differs"]) == ("inconclusive", "pass", True)
+
+
+def test_a_pin_that_is_not_there_is_answered_with_those_that_are(command: Command, folder: Path) -> None:
+    run = judged(folder, "manual")
+    assert command("runs", "decide", "1", "pass", "--reason", "fine").code == 0
+    assert "has no pin without a name" in command("baselines", "unpin", "wine").err
+    assert command("baselines", "pin", "wine#1", "--name", "gold", "--reason", "released").code == 0
+    assert "it has: gold; give --name" in command("baselines", "unpin", "wine").err
+    assert "orchestrator baselines unpin wine --name gold" in command("baselines", "unpin", "gold").err
+    ended = command("baselines", "unpin", "wine", "--name", "gold")
+    assert (ended.code, run.number) == (0, 1)
+    assert "wine has no pin gold any more" in ended.err
