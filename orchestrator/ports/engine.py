@@ -67,6 +67,29 @@ class ContainerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a container that its host gives: ``address`` and ``host`` there, ``container`` inside."""
+
+    address: str
+    host: int
+    container: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A command in a container that tells whether it is well, by its exit code 0. Times in seconds.
+
+    ``retries`` failures in a row make it unwell; those within ``start`` do not count.
+    """
+
+    command: tuple[str, ...]
+    interval: float = 2.0
+    timeout: float = 5.0
+    retries: int = 5
+    start: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container of ours as the engine shows it now. ``exit`` is there once it has ended."""
 
@@ -76,6 +99,10 @@ class Container:
     labels: Mapping[str, str]
     image: str
     exit: Exit | None = None
+    health: str = ""
+    """What its health command says: ``starting``, ``healthy``, ``unhealthy``; empty without one."""
+    restarts: int = 0
+    """How often the engine had to start it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +185,12 @@ class ContainerSpec:
     folders: tuple[FolderMount, ...] = ()
     gpus: GpuAccess | None = None
     """Its GPUs; None: it gets none, whatever its image asks for."""
+    ports: tuple[Port, ...] = ()
+    """Only with a network that is named."""
+    health: Health | None = None
+    serves: bool = False
+    """It is to run for good: the engine starts it again when it ends, and bounds its log. Without a command,
+    what its image says is run."""
 
 
 @dataclass(frozen=True, slots=True)

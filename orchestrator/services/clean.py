@@ -97,6 +97,10 @@ class Needs:
     def container(self, host: str, name: str, labels: Mapping[str, str]) -> str:
         """Who needs a container."""
         role = labels.get(naming.ROLE_LABEL)
+        if role == naming.SERVICE:
+            return f"it serves {labels.get(naming.SERVICE_LABEL, '')}".rstrip()
+        if role == naming.ACTION:
+            return self._action(labels.get(naming.ACTION_LABEL, ""))
         if role == "sandbox":
             return self.network(name)
         if role in _OF_PREPARATION:
@@ -108,6 +112,10 @@ class Needs:
         """Who needs a network, or the container that holds it and has the same name."""
         if name in self._slots:
             return self._slots[name]
+        if name.startswith(naming.service_prefix(self._store.instance)):
+            return "a service may be in it"
+        if name.startswith(prefix := naming.action_prefix(self._store.instance)):
+            return self._action(name.removeprefix(prefix).split("-")[0])
         kept = self._served and name.startswith(naming.slot_prefix(self._store.instance))
         return "a server keeps it for its next attempt" if kept else ""
 
@@ -132,6 +140,15 @@ class Needs:
             # One that began after the backup that this database was restored from will never be collected.
             return "" if self._store.was_lost(attempt_id) else self._unknown(f"attempt {attempt_id}")
         return "" if ended else f"attempt {attempt_id} has not ended"
+
+    def _action(self, action_id: str) -> str:
+        if not action_id.isdigit():
+            return ""
+        try:
+            ended = self._store.actions.get(int(action_id)).state.final
+        except NotFound:
+            return self._unknown(f"action {action_id}")
+        return "" if ended else f"action {action_id} has not ended"
 
     def _unknown(self, what: str) -> str:
         # The database is an older copy of the one that made it: nobody here knows whether it is still wanted.

@@ -23,6 +23,15 @@ BENCHMARK = "benchmark"
 SAMPLER = "sampler"
 """The role of the container that looks, while an attempt runs, how its GPUs are used."""
 
+ACTION = "action"
+"""The role of the container in which an action's command runs."""
+SERVICE = "service"
+"""The role of a container that serves what passed: it stays."""
+ACTION_LABEL = "mlci.action"
+SERVICE_LABEL = "mlci.service"
+RANK_LABEL = "mlci.rank"
+"""The rank of the change that a service's container serves."""
+
 WORKSPACE = "/workspace"
 OUTPUT = "/mlci/output"
 ARTIFACTS = "/mlci/artifacts"
@@ -47,6 +56,31 @@ def sampler_name(container: str) -> str:
 def benchmark_name(container: str) -> str:
     """The container of the benchmark of an attempt's container."""
     return f"{container}-benchmark"
+
+
+def action_prefix(instance: str) -> str:
+    """What the names of all actions' containers begin with."""
+    return f"mlci-{instance[:8]}-action-"
+
+
+def action_name(instance: str, action_id: int) -> str:
+    """The container of an action's command, and the network that it alone has."""
+    return f"{action_prefix(instance)}{action_id}"
+
+
+def service_prefix(instance: str) -> str:
+    """What the names of all services' containers and networks begin with."""
+    return f"mlci-{instance[:8]}-service-"
+
+
+def service_name(instance: str, service: str, action_id: int) -> str:
+    """The container of a service that an action has made."""
+    return f"{service_prefix(instance)}{service}-{action_id}"
+
+
+def service_network(instance: str, service: str) -> str:
+    """The network of a service's containers."""
+    return f"{service_prefix(instance)}{service}-network"
 
 
 def slot_prefix(instance: str) -> str:

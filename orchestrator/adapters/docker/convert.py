@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from orchestrator.adapters.docker.gpus import device_files, driver_mount, requests
 from orchestrator.adapters.docker.labels import CONTAINER, INSTANCE, with_instance
@@ -16,7 +16,7 @@ from orchestrator.domain.errors import EngineError
 from orchestrator.domain.hostpaths import why_not_mounted
 from orchestrator.domain.pipeline import Resources
 from orchestrator.domain.run import Exit
-from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, FolderMount, Sandbox
+from orchestrator.ports.engine import Container, ContainerSpec, ContainerState, FolderMount, Health, Sandbox
 from orchestrator.ports.gpus import GpuWay
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 NOT_STARTED = frozenset({126, 127})
 """Exit codes of a command that cannot be started: not executable, not found."""
+
+
+class HealthJson(TypedDict):
+    """``Health`` of an inspected container that has a command for it."""
+
+    Status: str
 
 
 class StateJson(TypedDict):
@@ -35,6 +41,7 @@ class StateJson(TypedDict):
     OOMKilled: bool
     StartedAt: str
     FinishedAt: str
+    Health: NotRequired[HealthJson]
 
 
 class ConfigJson(TypedDict):
@@ -53,11 +60,13 @@ class ContainerJson(TypedDict):
     Image: str
     State: StateJson
     Config: ConfigJson
+    RestartCount: NotRequired[int]
 
 
 # A daemon's own defaults would rotate or drop lines where a container leaves an option open, so each one is
 # given. The driver knows no "never" for max-size: a petabyte it is.
 _LOG_OPTIONS = {"max-size": "1p", "max-file": "1", "compress": "false", "mode": "blocking"}
+_SERVING_LOG_OPTIONS = {**_LOG_OPTIONS, "max-size": "10m", "max-file": "3"}
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -91,6 +100,8 @@ def container_of(json: ContainerJson, start_error: str = "") -> Container:
         labels=dict(json["Config"]["Labels"] or {}),
         image=json["Image"],
         exit=_exit_of(json["State"], start_error) if state is ContainerState.EXITED else None,
+        health=stored["Health"]["Status"] if stored.get("Health") else "",
+        restarts=json.get("RestartCount", 0),
     )
 
 
@@ -167,6 +178,7 @@ class HostOptions(TypedDict):
     nano_cpus: int | None
     devices: list[str]
     device_requests: list[DeviceRequest]
+    port_bindings: Mapping[int | str, list[tuple[str, int]]]
 
 
 def host_options(spec: ContainerSpec) -> HostOptions:
@@ -180,8 +192,10 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         security_opt=["no-new-privileges:true"],
         privileged=False,
         init=True,
-        restart_policy={"Name": "no"},
-        log_config=LogConfig(type=LogConfig.types.JSON, config=dict(_LOG_OPTIONS)),
+        restart_policy={"Name": "unless-stopped" if spec.serves else "no"},
+        log_config=LogConfig(
+            type=LogConfig.types.JSON, config=dict(_SERVING_LOG_OPTIONS if spec.serves else _LOG_OPTIONS)
+        ),
         network_mode=network_mode(spec.network),
         ipc_mode="private",
         # What an image has at the mount point is not copied into the volume: others mount it too.
@@ -200,6 +214,10 @@ def host_options(spec: ContainerSpec) -> HostOptions:
         nano_cpus=round(resources.cpus * 1_000_000_000) if resources.cpus is not None else None,
         devices=device_files(gpus.devices) if gpus is not None else [],
         device_requests=requests(gpus.way, gpus.uuids) if gpus is not None else [],
+        port_bindings={
+            inside: [(port.address, port.host) for port in spec.ports if port.container == inside]
+            for inside in sorted({port.container for port in spec.ports})
+        },
     )
 
 
@@ -250,6 +268,8 @@ class ConfigOptions(TypedDict):
     user: str
     working_dir: str
     labels: dict[str, str]
+    ports: list[int]
+    healthcheck: dict[str, list[str] | int] | None
 
 
 VISIBLE_GPUS = "NVIDIA_VISIBLE_DEVICES"
@@ -289,4 +309,19 @@ def config_options(
         user=spec.user,
         working_dir=spec.workdir,
         labels={**with_instance(spec.labels, instance), CONTAINER: spec.name},
+        ports=sorted({port.container for port in spec.ports}),
+        healthcheck=_healthcheck(spec.health),
     )
+
+
+def _healthcheck(health: Health | None) -> dict[str, list[str] | int] | None:
+    """How an engine wants it told, in nanoseconds."""
+    if health is None:
+        return None
+    return {
+        "test": ["CMD", *health.command],
+        "interval": round(health.interval * 1e9),
+        "timeout": round(health.timeout * 1e9),
+        "retries": health.retries,
+        "start_period": round(health.start * 1e9),
+    }

@@ -101,7 +101,8 @@ def test_what_others_push_meanwhile_stays_and_ours_comes_on_top(
     pushing: Pushing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushing.commit({"model.bin": b"1"})
-    send, raced = _Work.push, []
+    send = _Work.push
+    raced: list[str] = []
 
     def race(work: _Work, made: str, ref: str) -> None:
         if not raced:

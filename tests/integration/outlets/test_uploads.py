@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import boto3
@@ -78,11 +77,9 @@ def stores(seen: Seen) -> S3Stores:
     return S3Stores({"models": bucket_of(seen)}, part=PART)
 
 
-def bucket_of(seen: Seen, **changes: object) -> Bucket:
-    settings = {"endpoint": seen.endpoint, "region": "us-east-1", "allow_private": True} | changes
-    return Bucket(
-        "models", f"s3://{seen.name}/ci", cast("Callable[[], dict[str, str]]", lambda: KEYS), **settings
-    )  # type: ignore[arg-type]  # any of them
+def bucket_of(seen: Seen, endpoint: str = "", allow_private: bool = True) -> Bucket:
+    address = f"s3://{seen.name}/ci"
+    return Bucket("models", address, lambda: KEYS, endpoint or seen.endpoint, "us-east-1", allow_private)
 
 
 def test_a_small_file_becomes_an_object_below_the_stores_prefix(seen: Seen, stores: S3Stores) -> None:
