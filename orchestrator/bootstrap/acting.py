@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from email.utils import parseaddr
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.adapters.sftp import ConfiguredServers, SshServer
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.act import Act
@@ -40,22 +38,3 @@ def actor_of(
         stopping,
         wants,
     )
-
-
-def servers_of(app: Application) -> ConfiguredServers:
-    """The servers that models are deployed to."""
-    servers = {}
-    for name, server in app.config.orchestrator.servers.items():
-        ssh = server.ssh
-        servers[name] = SshServer(
-            name=name,
-            hostname=ssh.hostname,
-            user=ssh.user,
-            path=server.path,
-            port=ssh.port,
-            identity_file=Path(ssh.identity_file) if ssh.identity_file else None,
-            host_key=ssh.host_key,
-            known_hosts=Path(ssh.known_hosts) if ssh.known_hosts else None,
-            keep=server.keep,
-        )
-    return ConfiguredServers(servers, f"orchestrator {app.store.instance[:8]}")

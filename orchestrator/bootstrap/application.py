@@ -504,7 +504,7 @@ class Application:
     @cached_property
     def deployment_servers(self) -> ConfiguredServers:
         """The servers that models are deployed to."""
-        from orchestrator.bootstrap.acting import servers_of
+        from orchestrator.bootstrap.servers import servers_of
 
         return servers_of(self)
 

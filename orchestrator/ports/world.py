@@ -284,8 +284,8 @@ class ReleaseTarget(Protocol):
         read: Callable[[ReleaseFile], BinaryIO],
         progress: ProgressSink,
     ) -> None:
-        """Put the files into a fresh folder; an unfinished one of the same name is replaced, ``current``
-        never.
+        """Put the files into a fresh folder. An unfinished one of the same name is completed: what is whole
+        there is not sent again. ``current`` is never touched.
         """
 
     def verify(self, release: str, files: Sequence[ReleaseFile]) -> None:

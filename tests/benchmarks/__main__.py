@@ -12,6 +12,7 @@ from typing import Final
 from tests.benchmarks import (
     collect,
     commands,
+    deploy,
     detect,
     dispatch,
     gates,
@@ -34,6 +35,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "gates": gates.measure,
     "collect": collect.measure,
     "looks": looks.measure,
+    "deploy": deploy.measure,
 }
 
 

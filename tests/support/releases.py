@@ -87,7 +87,7 @@ class Site:
     def target(self, owner: str = "tests", patience: float = 0.0) -> SftpTarget:
         return SftpTarget(self.server, owner, patience)
 
-    def with_settings(self, **changes: str | float) -> Site:
+    def with_settings(self, **changes: str | float | tuple[str, ...]) -> Site:
         return Site(self.machine, replace(self.server, **changes), self.contents)  # type: ignore[arg-type]
 
     def deploy(self, release: str, contents: dict[str, bytes]) -> str | None:

@@ -9,9 +9,11 @@ import logging
 import posixpath
 import secrets
 import shlex
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +24,6 @@ from orchestrator.adapters.sftp.errors import translated
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
 
-_KEEPALIVE = 15
 _HEARTBEAT = 10.0
 _OUTPUT_LIMIT = 16 * 1024 * 1024
 _ERROR_LIMIT = 4096
@@ -103,16 +104,24 @@ class Connection:
     def __init__(self, server: SshServer, *, ask_for_shell: bool = True) -> None:
         """Connect. Raises ServerUnavailable or ServerRejected; an unknown server gets nothing from us."""
         self.server = server
+        self.finds = False
+        """Whether its ``find`` knows ``-printf``; known once ``shell`` is."""
         self.beat: Callable[[], None] = lambda: None
         """Called now and then while a command is silent."""
         self._client = paramiko.SSHClient()
+        self._hops: list[paramiko.SSHClient] = []
+        self._shell: Future[bool] = Future()
         try:
+            self._connect()
             with self.errors("connect"):
-                self._connect()
+                # Asked while SFTP is opened and the lock is taken: each answer takes a round trip or more.
+                if ask_for_shell:
+                    threading.Thread(target=self._ask_for_shell, daemon=True).start()
+                else:
+                    self._shell.set_result(False)
                 self.sftp = self._open_sftp()
-            self.shell = ask_for_shell and self._has_shell()
         except BaseException:
-            self._client.close()
+            self.close()
             raise
 
     @property
@@ -120,9 +129,15 @@ class Connection:
         """Whether it still stands, as far as that shows itself."""
         return self._alive()
 
+    @property
+    def shell(self) -> bool:
+        """Whether commands run there, with all that a release takes. Raises as connecting does."""
+        return self._shell.result()
+
     def close(self) -> None:
-        """End the connection."""
-        self._client.close()
+        """End the connection, and then those that it went through."""
+        for client in (self._client, *reversed(self._hops)):
+            client.close()
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
@@ -139,10 +154,13 @@ class Connection:
                 return None
             raise
 
-    def run(self, script: str, feed: Callable[[paramiko.Channel], None] | None = None) -> Output:
+    def run(
+        self, script: str, feed: Callable[[paramiko.Channel], None] | None = None, patient: bool = True
+    ) -> Output:
         """Run a fixed POSIX shell script; whatever varies in it has to be quoted. ``feed`` writes its input.
 
-        A script that is silent for long is no error while the server answers over SFTP.
+        A script that is silent for long is no error while the server answers over SFTP, unless ``patient``
+        is False.
         """
         channel = self._transport.open_session(timeout=self.server.timeout)
         try:
@@ -152,7 +170,7 @@ class Connection:
             if feed is not None:
                 self._feed(channel, feed)
             channel.shutdown_write()
-            text, errors = self._listen(channel)
+            text, errors = self._listen(channel, patient)
             if not channel.status_event.wait(self.server.timeout):
                 raise TimeoutError
             if channel.exit_status < 0:
@@ -160,6 +178,19 @@ class Connection:
             return Output(channel.exit_status, text, errors.decode("utf-8", "replace").strip())
         finally:
             channel.close()
+
+    def session(self) -> paramiko.Channel:
+        """A channel for one command, to be started by :meth:`start`. The caller closes it."""
+        return self._transport.open_session(timeout=self.server.timeout)
+
+    def start(self, channel: paramiko.Channel, script: str) -> None:
+        """Start a POSIX shell script on a channel; whatever varies in it has to be quoted."""
+        with self._limit():
+            channel.exec_command(f"exec /bin/sh -c {shlex.quote(script)}")
+
+    def tunnel(self, host: str, port: int, timeout: float) -> paramiko.Channel:
+        """A connection that the server opens to an address as it sees it. The caller closes it."""
+        return self._transport.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout)
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder with all that is in it, following no link."""
@@ -177,33 +208,33 @@ class Connection:
         self.sftp.rmdir(path)
 
     def _connect(self) -> None:
-        server = self.server
-        self._client.set_missing_host_key_policy(_Pinned(server))
-        if server.host_key is not None:
-            key = _public_key(server)
-            self._client.get_host_keys().add(server.host_key_name, key.get_name(), key)
-        elif server.known_hosts is not None:
-            try:
-                self._client.load_system_host_keys(server.known_hosts)
-            except OSError as error:
-                raise ServerRejected(
-                    f"{server}: cannot read known_hosts {server.known_hosts}: {error.strerror}"
-                ) from error
-        self._client.connect(
-            server.hostname,
-            port=server.port,
-            username=server.user,
-            pkey=_private_key(server),
-            password=server.password,
-            look_for_keys=False,
-            allow_agent=server.identity_file is None and server.password is None,
-            timeout=server.timeout,
-            banner_timeout=server.timeout,
-            auth_timeout=server.timeout,
-            channel_timeout=server.timeout,
-            transport_factory=_fast_ciphers_first,
+        """Log in, through each hop with a pinned key and a login of its own."""
+        through: paramiko.Transport | None = None
+        for server in (*self.server.jumps, self.server):
+            client = self._client
+            if server is not self.server:
+                client = paramiko.SSHClient()
+                self._hops.append(client)
+            with translated(server, "connect", lambda client=client: _is_active(client)):  # type: ignore[misc]
+                sock = self._way_to(server, through)
+                try:
+                    _log_in(client, server, sock)
+                except BaseException:
+                    sock.close()
+                    raise
+                through = client.get_transport()
+
+    def _way_to(
+        self, server: SshServer, through: paramiko.Transport | None
+    ) -> socket.socket | paramiko.Channel:
+        if through is None:
+            sock = socket.create_connection((server.hostname, server.port), server.timeout)
+            # Small requests wait for the answers of earlier ones otherwise.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        return through.open_channel(
+            "direct-tcpip", (server.hostname, server.port), ("127.0.0.1", 0), timeout=server.timeout
         )
-        self._transport.set_keepalive(_KEEPALIVE)
 
     def _open_sftp(self) -> Sftp:
         channel = self._transport.open_session(timeout=self.server.timeout)
@@ -218,13 +249,22 @@ class Connection:
         try:
             with self.errors("ask for a shell"):
                 done = self.run(
-                    f"for i in tar sha256sum xargs; do command -v $i >/dev/null || exit 1; done; echo {token}"
+                    "for i in tar sha256sum xargs; do command -v $i >/dev/null || exit 1; done; "
+                    f"echo {token}; find / -maxdepth 0 -printf 'finds' 2>/dev/null",
+                    patient=False,
                 )
         except (ServerUnavailable, ServerRejected):
             if self._alive():
                 return False
             raise
-        return done.status == 0 and token.encode() in done.text.split()
+        self.finds = done.text.endswith(b"finds")
+        return token.encode() in done.text.split()
+
+    def _ask_for_shell(self) -> None:
+        try:
+            self._shell.set_result(self._has_shell())
+        except (ServerUnavailable, ServerRejected) as error:
+            self._shell.set_exception(error)
 
     def _feed(self, channel: paramiko.Channel, feed: Callable[[paramiko.Channel], None]) -> None:
         try:
@@ -236,13 +276,15 @@ class Connection:
             if not channel.status_event.wait(self.server.timeout) or not self._alive():
                 raise
 
-    def _listen(self, channel: paramiko.Channel) -> tuple[bytes, bytes]:
+    def _listen(self, channel: paramiko.Channel, patient: bool) -> tuple[bytes, bytes]:
         text, errors = bytearray(), bytearray()
         channel.settimeout(_HEARTBEAT)
         while True:
             try:
                 data: bytes | None = channel.recv(65536)
             except TimeoutError:
+                if not patient:
+                    raise
                 self.sftp.stat(".")
                 self.beat()
                 data = None
@@ -275,8 +317,44 @@ class Connection:
         return transport
 
     def _alive(self) -> bool:
-        transport = self._client.get_transport()
-        return transport is not None and transport.is_active()
+        return _is_active(self._client)
+
+
+def _is_active(client: paramiko.SSHClient) -> bool:
+    transport = client.get_transport()
+    return transport is not None and transport.is_active()
+
+
+def _log_in(client: paramiko.SSHClient, server: SshServer, sock: socket.socket | paramiko.Channel) -> None:
+    client.set_missing_host_key_policy(_Pinned(server))
+    if server.host_key is not None:
+        key = _public_key(server)
+        client.get_host_keys().add(server.host_key_name, key.get_name(), key)
+    elif server.known_hosts is not None:
+        try:
+            client.load_system_host_keys(server.known_hosts)
+        except OSError as error:
+            raise ServerRejected(
+                f"{server}: cannot read known_hosts {server.known_hosts}: {error.strerror}"
+            ) from error
+    client.connect(
+        server.hostname,
+        port=server.port,
+        username=server.user,
+        pkey=_private_key(server),
+        password=server.password,
+        look_for_keys=False,
+        allow_agent=server.identity_file is None and server.password is None,
+        timeout=server.timeout,
+        banner_timeout=server.timeout,
+        auth_timeout=server.timeout,
+        channel_timeout=server.timeout,
+        sock=sock,
+        transport_factory=_fast_ciphers_first,
+    )
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(server.keepalive)
 
 
 def _public_key(server: SshServer) -> paramiko.PKey:
@@ -292,17 +370,27 @@ def _public_key(server: SshServer) -> paramiko.PKey:
 def _private_key(server: SshServer) -> paramiko.PKey | None:
     if server.identity_file is None:
         return None
+    passphrase = None if server.passphrase is None else server.passphrase.encode()
     try:
-        return paramiko.PKey.from_path(server.identity_file)
+        key = paramiko.PKey.from_path(server.identity_file, passphrase)  # type: ignore[arg-type]  # it is bytes
+        if server.certificate_file is not None:
+            key.load_certificate(str(server.certificate_file))
+        return key
     except OSError as error:
         raise ServerRejected(
-            f"{server}: cannot read the private key {server.identity_file}: {error.strerror}",
-            "check identity_file",
+            f"{server}: cannot read the private key {error.filename or server.identity_file}: "
+            f"{error.strerror}",
+            "check identity_file and certificate_file",
         ) from error
     except TypeError as error:
         # This is how the library says that a passphrase is missing.
         raise paramiko.PasswordRequiredException from error
     except (ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+        if passphrase is not None:
+            raise ServerRejected(
+                f"{server}: the passphrase does not open {server.identity_file}",
+                "check the secret that it is",
+            ) from error
         raise ServerRejected(
             f"{server}: {server.identity_file} is no private key that can be used",
             "make one with ssh-keygen -t ed25519",

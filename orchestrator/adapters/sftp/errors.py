@@ -13,9 +13,13 @@ from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.domain.errors import OrchestratorError, ServerRejected, ServerUnavailable
 
+_PROHIBITED = 1
+
 
 @contextmanager
-def translated(server: SshServer, doing: str, alive: Callable[[], bool]) -> Iterator[None]:
+def translated(  # noqa: C901 - one line of errors after the other, each with its words
+    server: SshServer, doing: str, alive: Callable[[], bool]
+) -> Iterator[None]:
     """Turn every error of the library or the server into ServerUnavailable or ServerRejected.
 
     ``doing`` completes "could not …". ``alive`` says whether the connection still stands: a lost one surfaces
@@ -36,8 +40,15 @@ def translated(server: SshServer, doing: str, alive: Callable[[], bool]) -> Iter
     except paramiko.PasswordRequiredException as error:
         raise ServerRejected(
             f"{server}: the private key {server.identity_file} is protected by a passphrase",
-            "use a key without one, or leave identity_file out and load the key into the SSH agent",
+            "name a secret as its passphrase, or leave identity_file out and load the key into the SSH agent",
         ) from error
+    except paramiko.ChannelException as error:
+        if error.code == _PROHIBITED:
+            raise ServerRejected(
+                f"{failed}: {server} does not let this user through",
+                "set AllowTcpForwarding and PermitOpen for it in the sshd_config there",
+            ) from error
+        raise ServerUnavailable(f"{failed}: {error.text or 'no channel was opened'}") from error
     except paramiko.AuthenticationException as error:
         if not alive():
             raise ServerUnavailable(f"{server} ended the connection during the login") from error

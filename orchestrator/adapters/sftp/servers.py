@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.domain.errors import NotFound
@@ -10,18 +11,34 @@ from orchestrator.ports.world import ReleaseTarget
 
 
 class ConfiguredServers:
-    """Servers by name. ``owner`` names this installation in the lock that it takes on a server."""
+    """Servers by name. ``owner`` names this installation in the lock that it takes on a server; ``unlock``
+    gives a server the passwords that it needs, when it is about to be connected to.
+    """
 
-    def __init__(self, servers: Mapping[str, SshServer], owner: str = "orchestrator") -> None:
+    def __init__(
+        self,
+        servers: Mapping[str, SshServer],
+        owner: str = "orchestrator",
+        unlock: Callable[[SshServer], SshServer] = lambda server: server,
+    ) -> None:
         self._servers = dict(servers)
         self._owner = owner
+        self._unlock = unlock
+        self._slots = {
+            name: threading.BoundedSemaphore(server.concurrency)
+            for name, server in servers.items()
+            if server.concurrency is not None
+        }
 
     def target(self, server: str) -> ReleaseTarget:
-        """A target to be entered. NotFound when the configuration has no such server."""
+        """A target to be entered. NotFound when the configuration has no such server, ServerRejected when a
+        secret of its login has no value.
+        """
         # paramiko costs half a second to import, which only a deployment should pay.
         from orchestrator.adapters.sftp.target import SftpTarget
 
-        return SftpTarget(self._find(server), self._owner)
+        found = self._unlock(self._find(server))
+        return SftpTarget(found, self._owner, slots=self._slots.get(server))
 
     def look(self, server: str) -> bool:
         """Log in and see whether the releases' folder is there; changes nothing.
@@ -30,7 +47,7 @@ class ConfiguredServers:
         """
         from orchestrator.adapters.sftp.connection import Connection
 
-        found = self._find(server)
+        found = self._unlock(self._find(server))
         connection = Connection(found)
         try:
             with connection.errors(f"look at {found.path}"):

@@ -11,8 +11,12 @@ class SshServer:
     """A deployment server and how to log in.
 
     Exactly one of ``host_key`` (``ssh-ed25519 AAAA…``) and ``known_hosts`` pins its identity. Without an
-    ``identity_file`` and a ``password`` the SSH agent is asked. ``path`` is the folder that gets
-    ``releases/`` and ``current``; ``timeout`` (seconds) bounds connecting and each silence of the server.
+    ``identity_file`` and a ``password`` the SSH agent is asked. ``certificate_file`` is an OpenSSH
+    certificate of the key; without it, the ``-cert.pub`` beside the key is used where there is one.
+    ``jumps`` are logins to go through, the nearest first. ``path`` is the folder that gets ``releases/`` and
+    ``current``; ``timeout`` (seconds) bounds connecting and each silence of the server; ``keepalive``
+    (seconds) is how often an idle connection shows that it is there; ``rate`` bounds what is sent, in bytes
+    a second; ``concurrency`` is how many connections deployments may have to it at once.
     """
 
     name: str
@@ -26,6 +30,14 @@ class SshServer:
     keep: int = 5
     timeout: float = 30.0
     password: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    certificate_file: Path | None = None
+    jumps: tuple[SshServer, ...] = ()
+    keepalive: int = 15
+    rate: int | None = None
+    concurrency: int | None = None
+    shared: tuple[str, ...] = ()
+    """Paths in a release that are links to the same path in ``shared/``, which outlives releases."""
     what: str = "server"
     """What it is called in messages, before its name."""
 

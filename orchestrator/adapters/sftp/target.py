@@ -7,6 +7,7 @@ import re
 import secrets
 import shlex
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -16,9 +17,10 @@ import paramiko
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.adapters.sftp.lock import ServerLock
 from orchestrator.adapters.sftp.settings import SshServer
+from orchestrator.adapters.sftp.shared import Shared
 from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_names
 from orchestrator.domain.deployment import RELEASE_PATTERN, ReleaseFile
-from orchestrator.domain.errors import DeploymentError, ServerRejected
+from orchestrator.domain.errors import DeploymentError, ServerRejected, ServerUnavailable
 from orchestrator.domain.report import format_size
 from orchestrator.ports.progress import ProgressEvent, ProgressSink
 
@@ -34,8 +36,15 @@ class SftpTarget:
     A release is readable by us alone until it is verified, and only a verified one can be activated.
     """
 
-    def __init__(self, server: SshServer, owner: str, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        server: SshServer,
+        owner: str,
+        patience: float = _PATIENCE,
+        slots: threading.BoundedSemaphore | None = None,
+    ) -> None:
         self._server = server
+        self._slots = slots
         self._owner = owner
         self._patience = patience
         self._open: tuple[Connection, ServerLock] | None = None
@@ -45,12 +54,20 @@ class SftpTarget:
         self._link = posixpath.join(self._path, "current")
 
     def __enter__(self) -> SftpTarget:
-        connection = Connection(self._server)
+        if self._slots is not None and not self._slots.acquire(timeout=self._patience):
+            raise ServerUnavailable(
+                f"{self._server}: as many deployments as it may have at once are under way"
+            )
         try:
-            with connection.errors(f"prepare {self._path}"):
-                lock = self._prepare(connection)
+            connection = Connection(self._server)
+            try:
+                with connection.errors(f"prepare {self._path}"):
+                    lock = self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException:
-            connection.close()
+            self._free()
             raise
         self._open = connection, lock
         connection.beat = lock.refresh
@@ -67,6 +84,11 @@ class SftpTarget:
             return
         finally:
             connection.close()
+            self._free()
+
+    def _free(self) -> None:
+        if self._slots is not None:
+            self._slots.release()
 
     def current(self) -> str | None:
         """The name of the release that ``current`` points to, or None."""
@@ -80,20 +102,22 @@ class SftpTarget:
         read: Callable[[ReleaseFile], BinaryIO],
         progress: ProgressSink,
     ) -> None:
-        """Put the files into a fresh folder; a release that is current already stays as it is."""
+        """Put the files into a fresh folder, or go on where an earlier try broke off; a release that is
+        current already stays as it is.
+        """
         folder = self._folder(release)
         check_names(files)
         with self._doing(f"upload release {release}") as connection:
             if self._current(connection) == release:
                 progress(ProgressEvent("upload", line=f"{release} is current already"))
                 return
-            self._remove(connection, folder)
-            need = sum(file.size for file in files)
-            self._check_room(connection, need, len(files))
-            connection.sftp.mkdir(folder, _UNVERIFIED)
+            begun = self._own_folder(connection, folder) is not None
+            if not begun:
+                self._check_room(connection, sum(file.size for file in files), len(files))
+                connection.sftp.mkdir(folder, _UNVERIFIED)
             connection.sftp.chmod(folder, _UNVERIFIED)
             try:
-                Transfer(connection, folder, self._there[1].refresh).send(files, read, progress)
+                Transfer(connection, folder, self._there[1].refresh).send(files, read, progress, begun)
             except (OSError, ServerRejected):
                 # A full disk shows itself as a nameless failure: look again before passing that on.
                 self._blame_full_disk(connection)
@@ -105,7 +129,10 @@ class SftpTarget:
         check_names(files)
         with self._doing(f"verify release {release}") as connection:
             self._require(connection, folder)
-            Transfer(connection, folder, self._there[1].refresh).compare(files)
+            shared = self._server.shared
+            Transfer(connection, folder, self._there[1].refresh).compare(files, shared)
+            if shared:
+                Shared(connection, self._path, folder, self._server).link([file.path for file in files])
             connection.sftp.chmod(folder, FOLDER_MODE)
 
     def activate(self, release: str) -> str | None:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
-from orchestrator.config.models.common import ExistingFile, Model, Str, plain_text, text_of, wrong
+from orchestrator.config.models.common import (
+    Duration,
+    ExistingFile,
+    Items,
+    Model,
+    Secret,
+    Size,
+    Str,
+    plain_text,
+    text_of,
+    wrong,
+)
 from orchestrator.config.yaml_loader import Plain
+
+if TYPE_CHECKING:
+    from typing import Self
 
 KEY_TYPES: Final = (
     "ssh-ed25519",
@@ -42,10 +57,8 @@ def _host_key(value: Plain) -> str:
 HostKey = Annotated[Str, BeforeValidator(_host_key), WithJsonSchema({"type": "string"})]
 
 
-class Ssh(Model):
-    """An SSH login on a deployment server."""
-
-    later: ClassVar[Mapping[str, str]] = {"proxy_jump": ""}
+class Login(Model):
+    """An SSH login."""
 
     hostname: Str = Field(
         min_length=1, description="Name or address of the machine.", examples=["prod.example.org"]
@@ -56,8 +69,24 @@ class Ssh(Model):
     )
     identity_file: ExistingFile | None = Field(
         default=None,
-        description="Private key to log in with; without it, the SSH agent is asked.",
+        description="Private key to log in with; without it and without a password, the SSH agent is asked.",
         examples=["~/.ssh/id_ed25519"],
+    )
+    passphrase: Secret | None = Field(
+        default=None,
+        description="What opens the private key, as a reference such as `${secret:DEPLOY_KEY}`.",
+        examples=["${secret:DEPLOY_KEY}"],
+    )
+    certificate_file: ExistingFile | None = Field(
+        default=None,
+        description="OpenSSH certificate of the key; without it, the `-cert.pub` beside the key, if there is"
+        " one.",
+        examples=["~/.ssh/id_ed25519-cert.pub"],
+    )
+    password: Secret | None = Field(
+        default=None,
+        description="Password to log in with, as a reference.",
+        examples=["${secret:DEPLOY_PASSWORD}"],
     )
     host_key: HostKey | None = Field(
         default=None,
@@ -71,7 +100,7 @@ class Ssh(Model):
     )
 
     @model_validator(mode="after")
-    def _some_key_is_pinned(self) -> Ssh:
+    def _some_key_is_pinned(self) -> Self:
         if (self.host_key is None) == (self.known_hosts is None):
             both = (
                 "both host_key and known_hosts are"
@@ -82,7 +111,31 @@ class Ssh(Model):
                 f"{both} given, so the server's identity is unclear",
                 "exactly one of host_key and known_hosts",
             )
+        if self.identity_file is None and (self.passphrase or self.certificate_file):
+            what = "passphrase" if self.passphrase else "certificate_file"
+            raise wrong(f"{what} is given without the key that it belongs to", "identity_file as well")
         return self
+
+
+class Ssh(Login):
+    """An SSH login on a deployment server."""
+
+    proxy_jump: Items[Login] = Field(
+        default=(),
+        description="Machines to go through, the nearest first, each with a login and a pinned key of its"
+        " own.",
+        examples=[[{"hostname": "bastion.example.org", "user": "jump", "known_hosts": "./known_hosts"}]],
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        description="How long connecting, and each silence of the server, may take.",
+        examples=["30s"],
+    )
+    keepalive: Duration = Field(
+        default=timedelta(seconds=15),
+        description="How often an idle connection shows the machines between that it is in use.",
+        examples=["15s"],
+    )
 
 
 def _server_path(value: Plain, info: ValidationInfo) -> str:
@@ -93,6 +146,14 @@ def _server_path(value: Plain, info: ValidationInfo) -> str:
             f'"{text}" is no folder for releases', "an absolute path on the server, such as /srv/models"
         )
     return clean
+
+
+def _shared(value: Plain, info: ValidationInfo) -> str:
+    text = plain_text(value, info)
+    parts = text.split("/")
+    if not all(parts) or not {".", ".."}.isdisjoint(parts) or any(ord(c) < 32 for c in text):
+        raise wrong(f'"{text}" is no path inside a release', "a relative path, such as logs")
+    return text
 
 
 class Server(Model):
@@ -117,4 +178,21 @@ class Server(Model):
         description="How many of the newest releases stay on the server; the current one always does.",
         examples=[5],
         json_schema_extra={"x-unit": "releases"},
+    )
+    shared: Items[Annotated[Str, BeforeValidator(_shared)]] = Field(
+        default=(),
+        description="Paths in each release that are links to the same path in `shared/`, which outlives"
+        " releases.",
+        examples=[["logs", "cache"]],
+    )
+    rate: Size | None = Field(
+        default=None,
+        description="How much is sent in a second, at most; without it, as much as the line takes.",
+        examples=["10MiB"],
+    )
+    concurrency: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="How many connections deployments may have to it at once; without it, any number. The"
+        " folder itself takes one deployment at a time in any case.",
+        examples=[1],
     )

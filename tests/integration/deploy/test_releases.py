@@ -21,6 +21,7 @@ ODD_NAMES = {
     "empty": b"",
     "deep/er/still/weights.bin": bytes(range(256)) * 900,
     "with space/quote ' and \" and $(id).txt": b"odd",
+    "new\nline/carriage\rreturn\ttab": b"oddest",
     "-rf": b"looks like an option",
     "back\\slash": b"odd too",
     "ünï/çødé.txt": "ü".encode(),
