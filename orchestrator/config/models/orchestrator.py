@@ -33,6 +33,8 @@ from orchestrator.config.models.machines import Host, Registry, RegistryHost
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.models.servers import Server
+from orchestrator.config.models.services import Service
+from orchestrator.config.models.stores import Bucket
 from orchestrator.config.yaml_loader import Plain
 from orchestrator.domain.hostpaths import why_not_mounted
 
@@ -269,6 +271,16 @@ class OrchestratorFile(Model):
         examples=[{"wine": {"concurrency": {"limit": 4}}}],
     )
     servers: Mapping[Name, Server] = Field(default={}, description="Deployment servers by name.")
+    stores: Mapping[Name, Bucket] = Field(
+        default={},
+        description="S3-compatible storage that results are uploaded to, by name.",
+        examples=[{"models": {"s3": "s3://models/ci", "region": "eu-central-1"}}],
+    )
+    services: Mapping[Name, Service] = Field(
+        default={},
+        description="Containers in which results are served, by name.",
+        examples=[{"api": {"image": "registry.example.org/serve:1", "ports": ["8080:8080"]}}],
+    )
     registries: Mapping[RegistryHost, Registry] = Field(
         default={},
         description="Logins at registries of images, by the name that images begin with; docker.io is "
