@@ -59,10 +59,6 @@ Place = Annotated[Str, BeforeValidator(_place), _TEXT]
 Ref = Annotated[Str, BeforeValidator(_ref), _TEXT]
 
 
-LATER: Final[tuple[str, ...]] = ("container", "command")
-"""Kinds that the design knows and this version does not."""
-
-
 class GitOptions(Taken):
     """Results as a commit of a branch, or the run's commit under a tag."""
 
