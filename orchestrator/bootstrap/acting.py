@@ -7,10 +7,12 @@ from collections.abc import Callable
 from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
+from orchestrator.bootstrap.deploying import deploying_acts
+from orchestrator.bootstrap.messengers import telling_acts
+from orchestrator.bootstrap.outlets import acts_with_results
 from orchestrator.ports.progress import ProgressSink
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.act import Act
-from orchestrator.services.deploying.deployer import Deployer
 from orchestrator.services.deploying.gather import Gatherer
 
 if TYPE_CHECKING:
@@ -22,8 +24,9 @@ def actor_of(
 ) -> Actor:
     """Carries out actions of the runs that are wanted."""
     gatherer = Gatherer(app.store, app.datasets, app.reports, app.renderer, progress)
-    deployer = Deployer(app.store, app.blobs, app.deployment_servers, gatherer, app.clock, progress)
-    acts: dict[str, Act] = {"deploy": deployer}
+    acts: dict[str, Act] = deploying_acts(app, gatherer, progress, stopping)
+    acts |= acts_with_results(app, gatherer, progress)
+    acts |= telling_acts(app)
     email = app.config.orchestrator.email
     domain = parseaddr(email.sender)[1].rpartition("@")[2] if email else "localhost"
     return Actor(

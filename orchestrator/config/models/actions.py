@@ -25,7 +25,7 @@ from orchestrator.config.yaml_loader import Plain
 
 AUTHOR: Final = "author"
 _ALL_KINDS: Final = ("deploy", "email", "git", "upload", "container", "command", "webhook", "exec")
-_LATER_KINDS: Final = ("github", "webhook", "exec")
+_LATER_KINDS: Final = ("github",)
 """Kinds that are not to be had yet."""
 _KINDS: Final = tuple(kind for kind in _ALL_KINDS if kind not in _LATER_KINDS)
 _COMMON: Final = tuple(Ruled.model_fields)

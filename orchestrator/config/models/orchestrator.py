@@ -28,8 +28,10 @@ from orchestrator.config.models.common import (
 )
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.email import Email
+from orchestrator.config.models.environment import Environment, check_environments
 from orchestrator.config.models.github import GitHub
 from orchestrator.config.models.machines import Host, Registry, RegistryHost
+from orchestrator.config.models.messengers import Hook, Program
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.models.servers import Server
@@ -194,6 +196,12 @@ class Web(Model):
         "characters; write a reference. Without it, nothing can be started that way.",
         examples=["${{ env.TRIGGER_TOKEN }}"],
     )
+    approval_tokens: Mapping[Str, Annotated[Secret, BeforeValidator(_long_enough)]] = Field(
+        default={},
+        description="Names of people, each with what they type to approve, reject and roll back deployments "
+        "on the page /deployments, at least 16 characters; write references. Without it, the command line does.",
+        examples=[{"ana": "${{ env.ANAS_TOKEN }}"}],
+    )
 
 
 def _default_hosts() -> dict[str, Host]:
@@ -271,6 +279,11 @@ class OrchestratorFile(Model):
         examples=[{"wine": {"concurrency": {"limit": 4}}}],
     )
     servers: Mapping[Name, Server] = Field(default={}, description="Deployment servers by name.")
+    environments: Mapping[Name, Environment] = Field(
+        default={},
+        description="Servers that get a release together, by name, for `deploy: {environment: NAME}`.",
+        examples=[{"prod": {"servers": ["web1", "web2"], "strategy": "rolling", "approval": True}}],
+    )
     stores: Mapping[Name, Bucket] = Field(
         default={},
         description="S3-compatible storage that results are uploaded to, by name.",
@@ -280,6 +293,16 @@ class OrchestratorFile(Model):
         default={},
         description="Containers in which results are served, by name.",
         examples=[{"api": {"image": "registry.example.org/serve:1", "ports": ["8080:8080"]}}],
+    )
+    hooks: Mapping[Name, Hook] = Field(
+        default={},
+        description="Services that are told of runs over HTTP, by name.",
+        examples=[{"chat": {"url": "https://chat.example.org/ci", "secret": "${{ env.HOOK_SECRET }}"}}],
+    )
+    programs: Mapping[Name, Program] = Field(
+        default={},
+        description="Executables that are started for runs, by name.",
+        examples=[{"notify": {"path": "/usr/local/bin/ci-notify"}}],
     )
     registries: Mapping[RegistryHost, Registry] = Field(
         default={},
@@ -312,6 +335,11 @@ class OrchestratorFile(Model):
                 if why_not:
                     message = f"{path}, data of the host {name}, cannot be shown to runs: {why_not}"
                     raise wrong(message, "a folder apart from storage.path", key="hosts")
+        return self
+
+    @model_validator(mode="after")
+    def _environments_are_of_servers(self) -> OrchestratorFile:
+        check_environments(self.environments, self.servers)
         return self
 
     @model_validator(mode="after")

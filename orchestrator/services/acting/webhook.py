@@ -1,0 +1,33 @@
+"""Calling hooks: another service is told of a run."""
+
+from __future__ import annotations
+
+from orchestrator.domain.action import Action, ActionState
+from orchestrator.domain.action_spec import WebhookAction
+from orchestrator.domain.run import Run
+from orchestrator.ports.messengers import Hooks
+from orchestrator.ports.records import Lease
+from orchestrator.ports.store import Store
+from orchestrator.services.acting.act import Acted
+from orchestrator.services.acting.described import described
+
+
+class WebhookCaller:
+    """Carries out webhook actions: an Act. The service tells repeated calls by the action's key."""
+
+    def __init__(self, store: Store, hooks: Hooks, url: str) -> None:
+        self._store = store
+        self._hooks = hooks
+        self._url = url
+
+    def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted:
+        """Call it once."""
+        spec = action.spec
+        if not isinstance(spec, WebhookAction):
+            raise TypeError(f"{action.key} calls no hook")
+        body = described(self._store, run, action, f"{self._url}/runs/{run.id}" if self._url else "")
+        told = self._hooks.call(spec.hook, action.key, action.trigger.value, body, spec.rule.timeout)
+        return Acted(ActionState.DONE, f"{spec.hook} was told: {told}")
+
+    def give_up(self, lease: Lease, error: str) -> None:
+        """Nothing was begun that has to be told as failed."""

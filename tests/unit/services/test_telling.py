@@ -1,0 +1,109 @@
+"""Hooks and programs are told of runs as JSON, each by its own rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import ExecAction, Rule, WebhookAction
+from orchestrator.domain.errors import ActionRejected, ActionUnavailable
+from orchestrator.ports.messengers import Ended
+from orchestrator.services.act import Actor
+from orchestrator.services.acting.program import ProgramStarter
+from orchestrator.services.acting.webhook import WebhookCaller
+from tests.unit.services.test_acting import GOOD
+from tests.unit.services.worlds import World, pipeline
+
+
+class Told:
+    """Hooks and programs in memory."""
+
+    def __init__(self) -> None:
+        self.faults: list[Exception] = []
+        self.ends: list[Ended] = []
+        self.calls: list[tuple[str, str, str, bytes, float]] = []
+        self.starts: list[tuple[str, bytes, Mapping[str, str], float]] = []
+
+    def call(self, hook: str, key: str, event: str, body: bytes, timeout: float) -> str:
+        self.calls.append((hook, key, event, body, timeout))
+        if self.faults:
+            raise self.faults.pop(0)
+        return "HTTP 200"
+
+    def run(self, program: str, body: bytes, variables: Mapping[str, str], timeout: float) -> Ended:
+        self.starts.append((program, body, variables, timeout))
+        return self.ends.pop(0)
+
+
+def actor(world: World, told: Told) -> Actor:
+    made = world.actor()
+    made._acts = {
+        **made._acts,
+        "webhook": WebhookCaller(world.store, told, "https://ci.example.org"),
+        "exec": ProgramStarter(world.store, told, world.clock, ""),
+    }
+    return made
+
+
+def test_a_hook_is_told_all_of_the_run_under_the_same_key_each_time(world: World) -> None:
+    told = Told()
+    told.faults = [ActionUnavailable("the hook chat does not answer")]
+    hook = WebhookAction("chat", rule=Rule(timeout=7, pause=20))
+    of = pipeline(actions=((Trigger.PASS, hook),))
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(of), world.server())
+    at_work = actor(world, told)
+    while at_work.tick():
+        pass
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.state, action.message) == (ActionState.PENDING, "the hook chat does not answer")
+    world.clock.advance(20)
+    assert at_work.tick() == 1
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.state, action.message) == (ActionState.DONE, "chat was told: HTTP 200")
+    first, second = told.calls
+    assert first[:3] == second[:3] == ("chat", f"run-{run.id}-pass-0", "pass")
+    assert second[4] == 7
+    document = json.loads(second[3])
+    assert document["version"] == 1
+    assert (document["event"], document["key"]) == ("pass", action.key)
+    assert document["run"]["state"] == "passed"
+    assert document["run"]["url"] == f"https://ci.example.org/runs/{run.id}"
+    assert document["change"]["commit"] == run.change.revision.commit
+    assert document["metrics"] == {"accuracy": 0.93}
+    assert "model.bin" in [artifact["path"] for artifact in document["artifacts"]]
+
+
+def test_a_refused_call_is_not_tried_again(world: World) -> None:
+    told = Told()
+    told.faults = [ActionRejected("the hook chat answered HTTP 404")]
+    of = pipeline(actions=((Trigger.PASS, WebhookAction("chat")),))
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(of), world.server())
+    at_work = actor(world, told)
+    while at_work.tick():
+        pass
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.state, action.tries) == (ActionState.FAILED, 1)
+
+
+def test_a_program_that_fails_is_tried_as_often_as_its_rule_says_and_its_words_are_kept(world: World) -> None:
+    told = Told()
+    told.ends = [Ended(3, "no route\n"), Ended(None, "hanging\n")]
+    of = pipeline(actions=((Trigger.PASS, replace(ExecAction("notify"), rule=Rule(tries=2))),))
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(of), world.server())
+    at_work = actor(world, told)
+    while at_work.tick():
+        pass
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.message, action.output) == ("the program notify ended with code 3", "no route\n")
+    world.clock.advance(5)
+    while at_work.tick():
+        pass
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.state, action.output) == (ActionState.FAILED, "hanging\n")
+    assert action.message == "the program notify took too long and was killed"
+    assert told.starts[0][2]["MLCI_EVENT"] == "pass"
