@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from orchestrator.bootstrap.deploying import deployment_pages_of
 from orchestrator.bootstrap.hooks import webhooks_of
 from orchestrator.bootstrap.triggering import triggers_of
 from orchestrator.domain.host import HostState
@@ -13,7 +14,8 @@ from orchestrator.services.overview import Overview, overview
 from orchestrator.services.readiness import Readiness, readiness
 from orchestrator.services.standing import doing, waiting
 from orchestrator.services.watches import REPOSITORY
-from orchestrator.web.app import Pages, create_app
+from orchestrator.web.app import Pages, create_app, page_templates
+from orchestrator.web.deployments import add_deployments
 from orchestrator.web.trigger import add_trigger
 from orchestrator.web.webhooks import add_webhooks
 
@@ -57,6 +59,7 @@ def site_of(app: Application, service: Service) -> FastAPI:
         content=app.blobs.open,
     )
     site = create_app(pages, _names(app))
+    add_deployments(site, deployment_pages_of(app), page_templates())
     if (hooks := webhooks_of(app, service)) is not None:
         add_webhooks(site, hooks)
     if (triggers := triggers_of(app)) is not None:

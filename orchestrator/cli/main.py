@@ -30,7 +30,12 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "baselines": ("orchestrator.cli.baselines", "baselines", "Show, pin and unpin baselines."),
     "rebaseline": ("orchestrator.cli.baselines", "rebaseline", "Let baselines begin anew with a run."),
     "gate": ("orchestrator.cli.gate", "gate", "Tell what a gate can show, and what it would need."),
-    "deployments": ("orchestrator.cli.deployments", "deployments", "Show what was deployed where."),
+    "deployments": (
+        "orchestrator.cli.deployments",
+        "deployments",
+        "Show what was deployed where, deploy, approve and roll back.",
+    ),
+    "models": ("orchestrator.cli.models", "models", "Show the versions of models, and their stages."),
     "images": ("orchestrator.cli.images", "images", "Make, list and remove the images that runs use."),
     "runners": ("orchestrator.cli.hosts", "runners", "Show the runners of the configuration."),
     "retention": ("orchestrator.cli.retention", "retention", "Show and remove what has had its time."),

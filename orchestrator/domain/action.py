@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.domain.action_spec import ActionSpec, EmailAction
+from orchestrator.domain.action_spec import ActionSpec, EmailAction, RollbackAction
 
 
 class Trigger(StrEnum):
@@ -109,6 +109,9 @@ def is_due(action: Action, siblings: Sequence[Action], now: datetime | None = No
     """
     if action.state is not ActionState.PENDING:
         return False
+    if isinstance(action.spec, RollbackAction):
+        # Something is wrong where it is to happen: it waits for nothing.
+        return True
     others = [a for a in siblings if a.id != action.id and a.run_id == action.run_id and not a.state.final]
     if any(needed in others for needed in needed_by(action, siblings)):
         return False

@@ -23,6 +23,8 @@ class DeploymentState(StrEnum):
     VERIFYING = "verifying"
     ACTIVATING = "activating"
     BAKING = "baking"
+    PUTTING_BACK = "putting_back"
+    """It does not serve, or its company was put back: the release before it is made live again."""
     ACTIVE = "active"
     RETIRED = "retired"
     """Another release took its place."""
@@ -35,7 +37,8 @@ class DeploymentState(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more will happen to it by itself."""
-        return self is DeploymentState.ACTIVE or not DEPLOYMENT_TRANSITIONS[self]
+        stays = self in (DeploymentState.ACTIVE, DeploymentState.RETIRED)
+        return stays or not DEPLOYMENT_TRANSITIONS[self]
 
 
 _STOPPED = frozenset({DeploymentState.FAILED, DeploymentState.CANCELLED, DeploymentState.SUPERSEDED})
@@ -52,10 +55,12 @@ DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     | _STOPPED,
     DeploymentState.UPLOADING: frozenset({DeploymentState.VERIFYING}) | _STOPPED,
     DeploymentState.VERIFYING: frozenset({DeploymentState.ACTIVATING}) | _STOPPED,
-    DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.ROLLED_BACK}) | _STOPPED,
-    DeploymentState.BAKING: frozenset({DeploymentState.ACTIVE, DeploymentState.ROLLED_BACK}) | _STOPPED,
-    DeploymentState.ACTIVE: frozenset({DeploymentState.RETIRED, DeploymentState.ROLLED_BACK}),
-    DeploymentState.RETIRED: frozenset(),
+    DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.PUTTING_BACK}) | _STOPPED,
+    DeploymentState.BAKING: frozenset({DeploymentState.ACTIVE, DeploymentState.PUTTING_BACK}) | _STOPPED,
+    DeploymentState.PUTTING_BACK: frozenset({DeploymentState.ROLLED_BACK, DeploymentState.FAILED}),
+    DeploymentState.ACTIVE: frozenset({DeploymentState.RETIRED, DeploymentState.PUTTING_BACK}),
+    # Back again: the release that took its place was put back.
+    DeploymentState.RETIRED: frozenset({DeploymentState.ACTIVE}),
     DeploymentState.REJECTED: frozenset(),
     DeploymentState.FAILED: frozenset(),
     DeploymentState.CANCELLED: frozenset(),

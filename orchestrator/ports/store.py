@@ -363,6 +363,9 @@ class Actions(Protocol):
     def owe(self, run_id: int, spec: ActionSpec, who: str, reason: str, at: datetime) -> Action:
         """Add an action that a person asks for. NotFound when there is no such run."""
 
+    def owe_progress(self, run_id: int, new: NewAction, at: datetime) -> bool:
+        """Add an action to a run that has not ended; False when it has, or when it is owed already."""
+
     def said(self, lease: Lease, output: str, at: datetime) -> None:
         """Keep what was said on its behalf, in place of what was kept before."""
 
@@ -398,6 +401,9 @@ class Deployments(Protocol):
 
     def of_action(self, action_id: int) -> Sequence[Deployment]:
         """The deployments that earlier tries of this action began, one for each server, oldest first."""
+
+    def get(self, deployment_id: int) -> Deployment:
+        """NotFound when there is none."""
 
     def of_run(self, run_id: int) -> Sequence[Deployment]:
         """All of a run."""
@@ -452,6 +458,8 @@ class Deployments(Protocol):
         output: str | None = None,
     ) -> Deployment:
         """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server.
+
+        Entering ROLLED_BACK makes the one ACTIVE again that was retired for it.
 
         ``previous`` and ``output`` are kept with it unless they are None.
         """

@@ -6,13 +6,14 @@ it raises (from :mod:`orchestrator.domain.errors`). The database is in :mod:`orc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from orchestrator.domain.activation import Activation, Answer, Command, HttpRequest, TcpConnect
 from orchestrator.domain.change import Commit, FileEntry, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
@@ -306,8 +307,25 @@ class ReleaseTarget(Protocol):
     def verified(self) -> Sequence[str]:
         """The names of all verified releases, the oldest first."""
 
-    def prune(self, keep: int) -> Sequence[str]:
-        """Remove all but the newest ``keep`` releases, never the current one; their names."""
+    def prune(self, keep: int, spare: Collection[str] = ()) -> Sequence[str]:
+        """Remove all but the newest ``keep`` releases, never the current one or ``spare``; their names."""
+
+    def withdraw(self, release: str) -> None:
+        """Remove ``current`` if it points to the release: what was there before the first one."""
+
+    @property
+    def shell(self) -> bool:
+        """Whether commands can be run; some accounts may only move files."""
+
+    def run(self, command: Command, release: str, variables: Mapping[str, str]) -> Answer:
+        """Run a command in a release's folder with more variables in its environment.
+
+        ``MLCI_RELEASE_PATH`` and ``MLCI_PATH`` (the folder above ``current``) are added. A command that does
+        not end in time is killed where the server can do that; the answer tells of it as its problem.
+        """
+
+    def ask(self, probe: HttpRequest | TcpConnect, timeout: float) -> Answer:
+        """Ask a service by a connection that the server opens, so that ``localhost`` is the server itself."""
 
 
 class Servers(Protocol):
@@ -318,6 +336,9 @@ class Servers(Protocol):
 
     def keep(self, server: str) -> int:
         """How many releases stay on it."""
+
+    def activation(self, server: str) -> Activation:
+        """What is done on it around a switch, and what proves that a release serves."""
 
 
 class Mailer(Protocol):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.domain.action import ActionState
 from orchestrator.domain.deployment import DEPLOYMENT_TRANSITIONS, Deployment, DeploymentState
-from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.errors import LeaseLost, NotFound
 from orchestrator.domain.run import Run
 from orchestrator.ports.hooks import Decision, Ruling
 from orchestrator.ports.records import Lease
@@ -31,6 +31,13 @@ class SqlDeployments:
                 select(DeploymentRow).where(DeploymentRow.action_id == action_id).order_by(DeploymentRow.id)
             )
             return [_deployment(row) for row in rows]
+
+    def get(self, deployment_id: int) -> Deployment:
+        with self._database.reading() as session:
+            row = session.get(DeploymentRow, deployment_id)
+            if row is None:
+                raise NotFound(f"there is no deployment {deployment_id}")
+            return _deployment(row)
 
     def of_run(self, run_id: int) -> Sequence[Deployment]:
         with self._database.reading() as session:
@@ -173,6 +180,8 @@ class SqlDeployments:
             _require_lease(session, lease)
             if after is DeploymentState.ACTIVE:
                 _retire_others(session, lease, deployment, at)
+            if after is DeploymentState.ROLLED_BACK:
+                _revive(session, lease, deployment, at)
             guarded = (
                 update(DeploymentRow)
                 .where(
@@ -260,6 +269,32 @@ def _reinstate(session: Session, lease: Lease, deployment: Deployment, at: datet
     values = {"state": active, "message": f"release {row.release} is live again: {why}"}
     changed(session, update(DeploymentRow).where(DeploymentRow.id == row.id).values(**values))
     record(session, at, lease.owner, f"deployment {row.id}", row.run_id, retired.value, active.value, why)
+
+
+def _revive(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
+    """The release before is live again: the row that was retired for this one says so."""
+    here = (
+        DeploymentRow.pipeline == deployment.pipeline,
+        DeploymentRow.server == deployment.server,
+    )
+    active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
+    if session.scalar(select(DeploymentRow.id).where(*here, DeploymentRow.state == active)) is not None:
+        return
+    before = session.scalar(
+        select(DeploymentRow)
+        .where(*here, DeploymentRow.state == retired, DeploymentRow.release == deployment.previous)
+        .order_by(DeploymentRow.id.desc())
+        .limit(1)
+    )
+    if before is None:
+        return
+    why = f"live again, as {deployment.release} was put back"
+    changed(
+        session, update(DeploymentRow).where(DeploymentRow.id == before.id).values(state=active, message=why)
+    )
+    record(
+        session, at, lease.owner, f"deployment {before.id}", before.run_id, retired.value, active.value, why
+    )
 
 
 def _row(session: Session, deployment_id: int) -> DeploymentRow:

@@ -113,7 +113,7 @@ def create_app(pages: Pages, allowed_hosts: frozenset[str]) -> FastAPI:
             response.headers.setdefault(name, value)
         return response
 
-    templates = _templates()
+    templates = page_templates()
     _add_errors(app, templates)
     _add_health(app, pages)
     _add_pages(app, pages, templates)
@@ -135,7 +135,8 @@ def _add_health(app: FastAPI, pages: Pages) -> None:
         return JSONResponse(told, 200 if now.ready else 503)
 
 
-def _templates() -> jinja2.Environment:
+def page_templates() -> jinja2.Environment:
+    """The pages, which escape all that is put into them."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,

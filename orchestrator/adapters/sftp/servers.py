@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from orchestrator.adapters.sftp.settings import SshServer
+from orchestrator.domain.activation import Activation
 from orchestrator.domain.errors import NotFound
 from orchestrator.ports.world import ReleaseTarget
 
@@ -20,7 +22,9 @@ class ConfiguredServers:
         servers: Mapping[str, SshServer],
         owner: str = "orchestrator",
         unlock: Callable[[SshServer], SshServer] = lambda server: server,
+        activations: Mapping[str, Activation] = MappingProxyType({}),
     ) -> None:
+        self._activations = activations
         self._servers = dict(servers)
         self._owner = owner
         self._unlock = unlock
@@ -54,6 +58,10 @@ class ConfiguredServers:
                 return connection.lstat(found.path) is not None
         finally:
             connection.close()
+
+    def activation(self, server: str) -> Activation:
+        """What is done on it around a switch. NotFound when the configuration has no such server."""
+        return self._activations.get(self._find(server).name, Activation())
 
     def keep(self, server: str) -> int:
         """How many releases stay on it. NotFound when the configuration has no such server."""

@@ -8,17 +8,20 @@ import secrets
 import shlex
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
 import paramiko
 
+from orchestrator.adapters.sftp.commands import run_command
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.adapters.sftp.lock import ServerLock
+from orchestrator.adapters.sftp.probes import ask_service
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.adapters.sftp.shared import Shared
 from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_names
+from orchestrator.domain.activation import Answer, Command, HttpRequest, TcpConnect
 from orchestrator.domain.deployment import RELEASE_PATTERN, ReleaseFile
 from orchestrator.domain.errors import DeploymentError, ServerRejected, ServerUnavailable
 from orchestrator.domain.report import format_size
@@ -93,6 +96,7 @@ class SftpTarget:
     def current(self) -> str | None:
         """The name of the release that ``current`` points to, or None."""
         with self._doing(f"read {self._link}") as connection:
+            self._there[1].refresh()
             return self._current(connection)
 
     def upload(
@@ -166,13 +170,42 @@ class SftpTarget:
         with self._doing("list the releases") as connection:
             return tuple(self._listed(connection)[0])
 
-    def prune(self, keep: int) -> Sequence[str]:
-        """Remove all but the newest ``keep`` verified releases, never the current one; their names."""
+    def withdraw(self, release: str) -> None:
+        """Remove ``current`` if it points to the release."""
+        with self._doing(f"take {self._link} away") as connection:
+            if self._current(connection) == release:
+                self._there[1].check()
+                connection.sftp.remove(self._link)
+
+    @property
+    def shell(self) -> bool:
+        """Whether commands can be run."""
+        with self._doing("ask for a shell") as connection:
+            return connection.shell
+
+    def run(self, command: Command, release: str, variables: Mapping[str, str]) -> Answer:
+        """Run a command in a release's folder."""
+        folder = self._folder(release)
+        places = {"MLCI_PATH": self._path, "MLCI_RELEASE_PATH": folder}
+        with self._doing(f"run {command}") as connection:
+            self._there[1].refresh()
+            return run_command(connection, command, folder, {**variables, **places})
+
+    def ask(self, probe: HttpRequest | TcpConnect, timeout: float) -> Answer:
+        """Ask a service on the server, or one that the server reaches."""
+        with self._doing(f"ask {probe}") as connection:
+            self._there[1].refresh()
+            return ask_service(connection, probe, timeout)
+
+    def prune(self, keep: int, spare: Collection[str] = ()) -> Sequence[str]:
+        """Remove all but the newest ``keep`` verified releases, never the current one or ``spare``; their
+        names.
+        """
         with self._doing("remove old releases") as connection:
             current = self._current(connection)
             verified, unfinished = self._listed(connection)
             verified.reverse()
-            old = [name for name in (*verified[keep:], *unfinished) if name != current]
+            old = [name for name in (*verified[keep:], *unfinished) if name not in (current, *spare)]
             for name in old:
                 self._there[1].refresh()
                 connection.remove_tree(posixpath.join(self._releases, name))

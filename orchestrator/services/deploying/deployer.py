@@ -43,7 +43,9 @@ from orchestrator.services.deploying.site import ON_THE_WAY, Site
 log = logging.getLogger(__name__)
 
 _REACHED = frozenset({DeploymentState.ACTIVE, DeploymentState.RETIRED})
-_BAD = frozenset({DeploymentState.FAILED, DeploymentState.ROLLED_BACK})
+_DECISION = 600.0
+_SERVES = frozenset({DeploymentState.ACTIVE, DeploymentState.PUTTING_BACK})
+_BAD = frozenset({DeploymentState.FAILED, DeploymentState.ROLLED_BACK, DeploymentState.PUTTING_BACK})
 
 
 class Deployer:
@@ -90,7 +92,8 @@ class Deployer:
                 case (DeploymentState() as state, str() as why):
                     if state is DeploymentState.AWAITING_APPROVAL:
                         self._all_to(lease, rows, state, why)
-                        return Waits(why, 3600.0)
+                        # A decision makes it due at once, unless it comes just now.
+                        return Waits(why, _DECISION)
                     return self._stopped(lease, state, why)
         return self._roll_out(lease, run, action, environment, rows)
 
@@ -101,7 +104,7 @@ class Deployer:
             return
         for row in reversed(rows):
             try:
-                self._put_back(lease, row)
+                self._site.put_back(lease, row, "another server failed")
             except DeploymentError as trouble:
                 log.error("%s stays on %s: %s", row.release, row.server, trouble)
 
@@ -196,29 +199,30 @@ class Deployer:
         return ""
 
     def _taken_back(self, lease: Lease, environment: Environment) -> Acted:
-        """Nothing of it stays: neither where it served, nor where it is not yet."""
+        """Nothing of it stays: neither where it served, nor where it is not yet.
+
+        Servers change one after the other, so the last one that is not well is the one that failed.
+        """
         rows = self._store.deployments.of_action(lease.id)
-        wrong = next(row for row in rows if row.state in _BAD)
+        by_server = {row.server: row for row in rows}
+        touched = [by_server[server] for server in environment.servers if server in by_server]
+        wrong = next(row for row in reversed(touched) if row.state in _BAD)
+        if wrong.state is DeploymentState.PUTTING_BACK:
+            wrong = self._site.put_back(lease, wrong)
         message = wrong.message if not environment.name else f"{wrong.server}: {wrong.message}"
-        for row in reversed(rows):
+        for row in reversed(touched):
             if row.state in ON_THE_WAY | UNTOUCHED:
                 self._move(lease, row, DeploymentState.CANCELLED, f"not begun, because {message}")
-        kept = [row for row in reversed(rows) if not self._put_back(lease, row)]
-        back = [row.server for row in rows if row.state is DeploymentState.ACTIVE and row not in kept]
+            elif row.state in _SERVES:
+                self._site.put_back(lease, row, f"{wrong.server} failed")
+        rows = self._store.deployments.of_action(lease.id)
+        back = [r.server for r in rows if r.state is DeploymentState.ROLLED_BACK and r.id != wrong.id]
+        lost = [r for r in rows if r.state is DeploymentState.FAILED and r.id != wrong.id]
         if back:
             message += f"; taken back on {', '.join(back)}"
-        if kept:
-            message += f"; {', '.join(row.server for row in kept)} had no release before and keeps this one"
-        return Acted(ActionState.FAILED, message, _said(self._store.deployments.of_action(lease.id)))
-
-    def _put_back(self, lease: Lease, row: Deployment) -> bool:
-        """Whether nothing of it serves there; False when there is nothing to go back to."""
-        if row.state is not DeploymentState.ACTIVE:
-            return True
-        if not row.previous:
-            return False
-        self._site.put_back(lease, row)
-        return True
+        for row in lost:
+            message += f"; not taken back on {row.server}: {row.message}"
+        return Acted(ActionState.FAILED, message, _said(rows))
 
     def _stopped(self, lease: Lease, state: DeploymentState, why: str) -> Acted:
         self._all_to(lease, self._store.deployments.of_action(lease.id), state, why)

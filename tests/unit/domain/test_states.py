@@ -43,14 +43,15 @@ cancelled ->
 """
 
 DEPLOYMENT = """
-queued            -> awaiting_approval uploading failed cancelled superseded
-awaiting_approval -> rejected uploading failed cancelled superseded
+queued            -> awaiting_approval uploading activating failed cancelled superseded
+awaiting_approval -> rejected uploading activating failed cancelled superseded
 uploading         -> verifying failed cancelled superseded
 verifying         -> activating failed cancelled superseded
-activating        -> baking rolled_back failed cancelled superseded
-baking            -> active rolled_back failed cancelled superseded
-active            -> retired rolled_back
-retired           ->
+activating        -> baking putting_back failed cancelled superseded
+baking            -> active putting_back failed cancelled superseded
+putting_back      -> rolled_back failed
+active            -> retired putting_back
+retired           -> active
 rejected          ->
 failed            ->
 cancelled         ->

@@ -325,3 +325,18 @@ def test_a_person_deploys_an_older_run_that_passed_but_none_that_may_not(webs: W
     elsewhere = passed(webs, pipeline(name="other", deploy_branches=()))
     with pytest.raises(InvalidInput, match="may not be deployed: branch main is not one of"):
         desk(webs).deploy(elsewhere, "prod", "ana", "")
+
+
+def test_a_rollback_waits_for_no_deployment_that_awaits_approval(webs: World) -> None:
+    with_prod(webs)
+    old = passed(webs, deploying("prod"))
+    work_off(webs)
+    first = live(webs)
+    passed(webs, deploying("prod"), "second")
+    work_off(webs)
+    webs.environments["lab"] = Environment("lab", ("stage",), approval=True)
+    desk(webs).deploy(old, "lab", "ana", "")
+    work_off(webs)
+    desk(webs).roll_back("prod", "ana", "now")
+    work_off(webs)
+    assert live(webs) == first

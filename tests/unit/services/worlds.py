@@ -7,7 +7,7 @@ import io
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -19,6 +19,7 @@ from orchestrator.adapters.files.blobs import FolderBlobs
 from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.render import ReportRenderer
+from orchestrator.domain.activation import Activation, Answer, Command, HttpRequest, Probe, TcpConnect
 from orchestrator.domain.change import Commit, FileEntry, PullRequest, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.environment import Environment
@@ -295,6 +296,11 @@ class FakeProcesses:
         return owner in self.dead
 
 
+def serves(probe: Probe) -> Answer:
+    """What a service answers that is well."""
+    return Answer(200 if isinstance(probe, HttpRequest) else 0, "ok")
+
+
 class FakeTarget:
     """One server's releases in memory. ``faults`` are raised by the method of that name, one each call."""
 
@@ -305,6 +311,10 @@ class FakeTarget:
         self.faults: dict[str, list[BaseException]] = {}
         self.late: dict[str, list[BaseException]] = {}
         self.before: Callable[[str], None] = lambda call: None
+        self.has_shell = True
+        self.answer: Callable[[Probe], Answer] = serves
+        self.told: list[tuple[str, str, Mapping[str, str]]] = []
+        self.spared: Collection[str] = ()
 
     def __enter__(self) -> FakeTarget:
         self._called("connect")
@@ -351,8 +361,27 @@ class FakeTarget:
         self._called("verified")
         return sorted(self.releases)
 
-    def prune(self, keep: int) -> Sequence[str]:
+    def withdraw(self, release: str) -> None:
+        self._called("withdraw")
+        if self.live == release:
+            self.live = None
+
+    @property
+    def shell(self) -> bool:
+        return self.has_shell
+
+    def run(self, command: Command, release: str, variables: Mapping[str, str]) -> Answer:
+        self._called(f"run {command}")
+        self.told.append((str(command), release, variables))
+        return self.answer(command)
+
+    def ask(self, probe: HttpRequest | TcpConnect, timeout: float) -> Answer:
+        self._called(f"ask {probe}")
+        return self.answer(probe)
+
+    def prune(self, keep: int, spare: Collection[str] = ()) -> Sequence[str]:
         self._called("prune")
+        self.spared = spare
         return []
 
     def _called(self, name: str) -> None:
@@ -372,6 +401,7 @@ class FakeServers:
     def __init__(self) -> None:
         self.prod = FakeTarget()
         self.targets = {"prod": self.prod}
+        self.activations: dict[str, Activation] = {}
 
     def add(self, *names: str) -> None:
         self.targets |= {name: FakeTarget() for name in names}
@@ -383,6 +413,9 @@ class FakeServers:
 
     def keep(self, server: str) -> int:
         return 5
+
+    def activation(self, server: str) -> Activation:
+        return self.activations.get(server, Activation())
 
 
 class FakeMailer:
