@@ -7,6 +7,7 @@ from collections.abc import Callable
 from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
+from orchestrator.adapters.render.filling import SandboxedTemplates
 from orchestrator.bootstrap.deploying import deploying_acts
 from orchestrator.bootstrap.messengers import telling_acts
 from orchestrator.bootstrap.outlets import acts_with_results
@@ -14,6 +15,7 @@ from orchestrator.ports.progress import ProgressSink
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.act import Act
 from orchestrator.services.deploying.gather import Gatherer
+from orchestrator.services.deploying.repository import Repository
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -23,7 +25,8 @@ def actor_of(
     app: Application, stopping: threading.Event, wants: Callable[[int], bool], progress: ProgressSink
 ) -> Actor:
     """Carries out actions of the runs that are wanted."""
-    gatherer = Gatherer(app.store, app.datasets, app.reports, app.renderer, progress)
+    repository = Repository(app.sources, SandboxedTemplates(), app.scratch)
+    gatherer = Gatherer(app.store, app.datasets, app.reports, app.renderer, progress, repository)
     acts: dict[str, Act] = deploying_acts(app, gatherer, progress, stopping)
     acts |= acts_with_results(app, gatherer, progress)
     acts |= telling_acts(app)

@@ -6,7 +6,8 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.domain.change import FileEntry
@@ -23,6 +24,7 @@ class Contents:
         self._files: dict[str, ReleaseFile] = {}
         self._bytes: dict[str, bytes] = {}
         self._members: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
+        self._paths: dict[str, Path] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Contents:
@@ -55,8 +57,30 @@ class Contents:
             self._files[path] = ReleaseFile(path, entry.size, entry.sha256)
             self._members[path] = (tar, members[entry.path])
 
+    def add_folder(self, folder: str, opened: AbstractContextManager[Path]) -> Sequence[str]:
+        """The regular files of a folder on this machine, which is held until the contents are left; the paths
+        of what is left out: links, and what Git keeps for itself.
+        """
+        root = self._stack.enter_context(opened)
+        left_out = []
+        for path in sorted(root.rglob("*")):
+            inside = path.relative_to(root)
+            if inside.parts[0] == ".git" or (path.is_dir() and not path.is_symlink()):
+                continue
+            if path.is_symlink() or not path.is_file():
+                left_out.append(f"{folder}/{inside.as_posix()}")
+                continue
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            place = f"{folder}/{inside.as_posix()}"
+            self._files[place] = ReleaseFile(place, path.stat().st_size, digest)
+            self._paths[place] = path
+        return left_out
+
     def open(self, file: ReleaseFile) -> BinaryIO:
         """Read one of the files."""
+        if file.path in self._paths:
+            return self._paths[file.path].open("rb")
         if file.path in self._bytes:
             return io.BytesIO(self._bytes[file.path])
         if file.path in self._members:
