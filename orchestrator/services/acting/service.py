@@ -15,7 +15,13 @@ from typing import Final
 from orchestrator.domain.action import Action, ActionState
 from orchestrator.domain.action_spec import ContainerAction
 from orchestrator.domain.deployment import why_not_deploy
-from orchestrator.domain.errors import ActionError, ActionUnavailable, EngineError, NotFound
+from orchestrator.domain.errors import (
+    ActionError,
+    ActionUnavailable,
+    EngineError,
+    EngineUnavailable,
+    NotFound,
+)
 from orchestrator.domain.run import Run
 from orchestrator.domain.service import ServiceSpec
 from orchestrator.observe import Masker
@@ -184,6 +190,8 @@ class Servicer:
         clock = self._ports.clock
         try:
             engine.start(name)
+        except EngineUnavailable:
+            raise
         except EngineError as error:
             return f"container {name} could not be started: {error.message}"
         began = clock.monotonic()

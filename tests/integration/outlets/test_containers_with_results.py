@@ -34,7 +34,7 @@ from orchestrator.services.images import Images
 from orchestrator.services.networks import Networks
 from tests.support.containers import Bench, docker_bench
 from tests.support.fake_engine import Script
-from tests.unit.services.worlds import World, pipeline
+from tests.unit.services.worlds import Killed, World, pipeline
 
 LEASE = Lease("action", 1, "me", "token", datetime(2026, 1, 1, tzinfo=UTC))
 SECRET = "hunter2-hunter2"
@@ -274,6 +274,45 @@ def test_a_service_that_does_not_get_well_is_replaced_by_the_one_before(
     assert failed.state is ActionState.FAILED
     assert f"{results_acting.named(81)} serves again" in failed.message
     assert "cannot load the model" in failed.output
+    assert results_acting.running() == [results_acting.named(81)]
+    assert served_soon(port) == b"first"
+
+
+def test_a_port_that_somebody_else_has_leaves_what_serves_and_is_told(
+    results_acting: Acting, api: Callable[..., int]
+) -> None:
+    port = api()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        failed = results_acting.serve(results_acting.run, 81)
+    assert failed.state is ActionState.FAILED
+    assert "could not be started" in failed.message
+    assert "nothing serves: there was none before" in failed.message
+    assert results_acting.bench.engine.owned().containers == ()
+
+
+def test_a_try_that_was_killed_between_stop_and_start_is_given_up_with_the_one_before(
+    results_acting: Acting, api: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = api()
+    results_acting.serve(results_acting.run, 81)
+    second = results_acting.passed(b"second")
+    engine = results_acting.bench.engine
+    start = engine.start
+
+    def killed(name: str) -> None:
+        raise Killed
+
+    monkeypatch.setattr(engine, "start", killed)
+    with pytest.raises(Killed):
+        results_acting.serve(second, 82)
+    monkeypatch.setattr(engine, "start", start)
+    assert results_acting.running() == []
+    spec = ContainerAction("api", Contents(("model.bin",)))
+    action = Action(82, second.id, "key-82", Trigger.PASS, 0, spec, ActionState.RUNNING, 6)
+    monkeypatch.setattr(type(results_acting.world.store.actions), "get", lambda actions, action_id: action)
+    results_acting.servicer.give_up(LEASE, "6 tries began and none came to an end")
     assert results_acting.running() == [results_acting.named(81)]
     assert served_soon(port) == b"first"
 
