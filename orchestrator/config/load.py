@@ -116,7 +116,7 @@ def load(
         keys_at(main.document.data, "repositories") if main.document is not None else frozenset(),
     )
     problems += _state_in_datasets(main, pipelines)
-    problems += _shared_servers(pipelines)
+    problems += _shared_servers(main, pipelines)
     problems += _retained(main, pipelines)
     problems += _warnings(main, runners)
     if main.model is not None and main.document is not None:
@@ -324,26 +324,31 @@ def _retained(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]
         yield Problem(main.document.file, position, message, expected, closest(name, known))
 
 
-def _shared_servers(pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
+def _shared_servers(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
     """A server's folder has one `current`: what two deployments put there would replace each other."""
     first: dict[str, str] = {}
+    environments = main.model.environments if main.model is not None else {}
     for file in pipelines:
         if file.model is None or file.document is None:
             continue
         for index, action in enumerate(file.model.actions.on_pass):
             if not isinstance(action, DeployAction):
                 continue
-            server, name = action.deploy.server or action.deploy.environment or "", file.model.pipeline
-            if server in first:
-                whose = "this pipeline" if first[server] == name else f'the pipeline "{first[server]}"'
-                message = (
-                    f'{whose} deploys to "{server}" already, and each release would replace the other\'s'
-                )
+            deploy, name = action.deploy, file.model.pipeline
+            key, place = (
+                ("environment", deploy.environment) if deploy.environment else ("server", deploy.server)
+            )
+            held = environments[place].servers if key == "environment" and place in environments else ()
+            servers = [each for each in held or (place,) if each]
+            taken = next((server for server in servers if server in first), None)
+            if taken is not None:
+                whose = "this pipeline" if first[taken] == name else f'the pipeline "{first[taken]}"'
+                message = f'{whose} deploys to "{taken}" already, and each release would replace the other\'s'
                 expected = (
                     "a server of its own in orchestrator.yaml (the same machine with another path will do)"
                 )
-                yield file.document.problem(("actions", "pass", index, "deploy", "server"), message, expected)
-            first.setdefault(server, name)
+                yield file.document.problem(("actions", "pass", index, "deploy", key), message, expected)
+            first.update({server: first.get(server, name) for server in servers})
 
 
 def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:

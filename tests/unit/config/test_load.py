@@ -767,6 +767,18 @@ def test_a_server_is_deployed_to_by_one_pipeline_once(folder: ConfigFolder) -> N
     ]
 
 
+def test_a_server_of_an_environment_is_no_other_pipelines(folder: ConfigFolder) -> None:
+    main = folder.path / "orchestrator.yaml"
+    main.write_text(main.read_text() + "\nenvironments: {web: {servers: [prod]}}\n")
+    folder.write(
+        "pipelines/wine.yaml", DEPLOYING.format(name="wine", actions="{deploy: {environment: web}}")
+    )
+    assert folder.problems() == []
+    folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions="{deploy: {server: prod}}"))
+    (problem,) = folder.problems()
+    assert 'the pipeline "wine" deploys to "prod" already' in problem
+
+
 @pytest.mark.parametrize("name", ['"wine\\n"', '"wine\\nX-Header: y"'])
 def test_a_name_has_no_end_of_line(folder: ConfigFolder, name: str) -> None:
     (problem,) = folder.problems_of_pipeline(
