@@ -58,6 +58,8 @@ class ServerLock:
             owner, _machine(), _process(os.getpid()) or str(os.getpid()), secrets.token_hex(8), since
         )
         self._written = 0.0
+        self.beside: list[str] = []
+        """What lay in the folder when the lock was taken."""
 
     def acquire(self) -> int:
         """Take the lock, waiting ``patience`` seconds at most; the user id of our files on the server.
@@ -169,8 +171,10 @@ class ServerLock:
         path = posixpath.join(folder, _NOTE)
         try:
             with self._connection.sftp.open(path, "r") as file:
-                written = file.stat().st_mtime or 0
-                note = json.loads(file.read(_NOTE_LIMIT))
+                entry = file.stat()
+                written = entry.st_mtime or 0
+                # Asked for exactly: to be told that there is no more takes a round trip of its own.
+                note = json.loads(file.read(min(entry.st_size or 0, _NOTE_LIMIT)))
         except (OSError, ValueError):
             return None, 0
         names = ("owner", "machine", "process", "token", "since")
@@ -182,11 +186,14 @@ class ServerLock:
 
     def _write(self, folder: str) -> None:
         note = json.dumps(asdict(self._me))
-        # Written beside and renamed, so that no reader ever finds half a note.
-        temporary = posixpath.join(folder, f"{_NOTE}.new")
+        # Written beside and renamed, so that no reader ever finds half a note; nobody reads it before the
+        # folder is the lock.
+        place = posixpath.join(folder, _NOTE)
+        temporary = f"{place}.new" if folder == self._path else place
         with self._connection.sftp.open(temporary, "w") as file:
             file.write(note.encode())
-        self._connection.sftp.posix_rename(temporary, posixpath.join(folder, _NOTE))
+        if temporary != place:
+            self._connection.sftp.posix_rename(temporary, place)
         self._written = time.monotonic()
 
     def _remove(self, folder: str) -> None:
@@ -206,7 +213,9 @@ class ServerLock:
 
     def _sweep(self, now: int) -> None:
         """Remove what killed processes left beside the lock."""
-        for entry in self._connection.sftp.listdir_attr(self._folder):
+        entries = self._connection.sftp.listdir_attr(self._folder)
+        self.beside = [entry.filename for entry in entries]
+        for entry in entries:
             old = now - (entry.st_mtime or now) > _STALE
             if old and entry.filename.startswith(f"{LOCK}.") and stat.S_ISDIR(entry.st_mode or 0):
                 self._remove(posixpath.join(self._folder, entry.filename))

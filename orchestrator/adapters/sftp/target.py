@@ -240,7 +240,7 @@ class SftpTarget:
         self._user = lock.acquire()
         try:
             self._ensure_folder(connection, self._releases)
-            for name in connection.sftp.listdir(self._path):
+            for name in lock.beside:
                 if _LINK.fullmatch(name):
                     connection.sftp.remove(posixpath.join(self._path, name))
         except BaseException:
