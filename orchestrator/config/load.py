@@ -335,11 +335,10 @@ def _shared_servers(main: _File[OrchestratorFile], pipelines: list[_File[Pipelin
             if not isinstance(action, DeployAction):
                 continue
             deploy, name = action.deploy, file.model.pipeline
-            key, place = (
-                ("environment", deploy.environment) if deploy.environment else ("server", deploy.server)
-            )
-            held = environments[place].servers if key == "environment" and place in environments else ()
-            servers = [each for each in held or (place,) if each]
+            key = "environment" if deploy.environment else "server"
+            place = deploy.environment or deploy.server or ""
+            alone = key == "server" or place not in environments
+            servers = (place,) if alone else environments[place].servers
             taken = next((server for server in servers if server in first), None)
             if taken is not None:
                 whose = "this pipeline" if first[taken] == name else f'the pipeline "{first[taken]}"'

@@ -770,9 +770,7 @@ def test_a_server_is_deployed_to_by_one_pipeline_once(folder: ConfigFolder) -> N
 def test_a_server_of_an_environment_is_no_other_pipelines(folder: ConfigFolder) -> None:
     main = folder.path / "orchestrator.yaml"
     main.write_text(main.read_text() + "\nenvironments: {web: {servers: [prod]}}\n")
-    folder.write(
-        "pipelines/wine.yaml", DEPLOYING.format(name="wine", actions="{deploy: {environment: web}}")
-    )
+    folder.write("pipelines/wine.yaml", DEPLOYING.format(name="wine", actions="{deploy: {environment: web}}"))
     assert folder.problems() == []
     folder.write("pipelines/wood.yaml", DEPLOYING.format(name="wood", actions="{deploy: {server: prod}}"))
     (problem,) = folder.problems()
