@@ -74,8 +74,8 @@ class Login(Model):
     )
     passphrase: Secret | None = Field(
         default=None,
-        description="What opens the private key, as a reference such as `${secret:DEPLOY_KEY}`.",
-        examples=["${secret:DEPLOY_KEY}"],
+        description="What opens the private key, as a reference to a secret.",
+        examples=["${{ secrets.DEPLOY_KEY }}"],
     )
     certificate_file: ExistingFile | None = Field(
         default=None,
@@ -86,7 +86,7 @@ class Login(Model):
     password: Secret | None = Field(
         default=None,
         description="Password to log in with, as a reference.",
-        examples=["${secret:DEPLOY_PASSWORD}"],
+        examples=["${{ secrets.DEPLOY_PASSWORD }}"],
     )
     host_key: HostKey | None = Field(
         default=None,
