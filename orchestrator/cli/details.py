@@ -20,11 +20,12 @@ from orchestrator.cli.found import (
 from orchestrator.cli.output import Column, count, print_table, stamp
 from orchestrator.cli.verdict import print_verdict
 from orchestrator.cli.views import done_now, reference
+from orchestrator.domain.action_spec import place_of
 from orchestrator.domain.change import PullRequest
 from orchestrator.domain.gate.details import HEADINGS, is_tested, row_of
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
-from orchestrator.domain.text import clean
+from orchestrator.domain.text import clean, escaped
 
 
 def print_details(screen: Console, app: Application, run: Run, waiting: Sequence[str], journal: bool) -> None:
@@ -65,8 +66,21 @@ def print_details(screen: Console, app: Application, run: Run, waiting: Sequence
     actions = app.store.actions.of_run(run.id)
     if actions:
         _heading(screen, "actions")
-        rows = [(a.trigger.value, a.spec.kind, a.state.value, str(a.tries), a.message) for a in actions]
-        print_table(("on", "kind", "state", "tries", Column("told", fold=True)), rows)
+        rows = [
+            (
+                a.trigger.value,
+                a.spec.rule.name or a.spec.kind,
+                a.state.value,
+                str(a.tries),
+                a.waits or a.message,
+            )
+            for a in actions
+        ]
+        print_table(("on", "what", "state", "tries", Column("told", fold=True)), rows)
+        for action in actions:
+            if action.output:
+                screen.print(Text(f"{action.spec.kind} {place_of(action.spec)} wrote:", style="bold"))
+                screen.print(Text(_escaped_lines(action.output)))
     deployments = app.store.deployments.of_run(run.id)
     if deployments:
         _heading(screen, "deployments")
@@ -226,3 +240,8 @@ def _short(who: str) -> str:
     """Who it was; of a process only its machine and number."""
     machine, *rest = who.split("/")
     return f"{machine}/{rest[1]}" if len(rest) == 3 else who
+
+
+def _escaped_lines(text: str) -> str:
+    """What others wrote, line by line, without what would steer a terminal."""
+    return "\n".join(escaped(line) for line in text.rstrip("\n").split("\n"))

@@ -15,6 +15,7 @@ from orchestrator.ports.world import Clock
 from orchestrator.scheduler.loops import FULL, Changes, Loop
 from orchestrator.scheduler.watcher import Watcher
 from orchestrator.services.act import Actor
+from orchestrator.services.acting.progress import ProgressTeller
 from orchestrator.services.acting.threads import ActingThreads
 from orchestrator.services.clean import sweep
 from orchestrator.services.dispatch import Dispatcher
@@ -84,6 +85,7 @@ class Service:
         self._executing = Changes(store, clock, lambda: bool(store.runs.unfinished()))
         self._acting = Changes(store, clock, store.actions.any_owed)
         self._mailing = Changes(store, clock, store.actions.any_owed)
+        self._progress = ProgressTeller(store, clock)
         self._last_seen = 0.0
         self._last_sweep = 0.0
 
@@ -156,6 +158,8 @@ class Service:
         if now - self._last_seen > 10:
             self._last_seen = now
             self._store.servers.seen(self._owner, self._clock.now())
+            if self._progress.tick():
+                self._act.wake()
 
     def _top_up_tick(self) -> None:
         if self._topping_up() is not None:

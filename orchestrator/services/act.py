@@ -123,6 +123,8 @@ class Actor:
             self._give_up_action(kept.lease, action, f"{most} tries began and none came to an end")
             return
         unmet = why_not_needed(action, self._store.actions.of_run(run.id)) if action.spec.rule.needs else ""
+        if action.trigger is Trigger.PROGRESS and run.state.final:
+            unmet = "the run has ended meanwhile"
         if unmet:
             self._store.actions.finish(kept.lease, ActionState.SKIPPED, unmet, now())
             return
@@ -167,7 +169,7 @@ class Actor:
         recipients = tuple(dict.fromkeys(a for a in (known if t == "author" else t for t in spec.to) if a))
         if not recipients:
             return None, f"nobody to mail: the commit's author has no usable address ({author or 'none'})"
-        report = self._reports.build(run, started=action.trigger is Trigger.START)
+        report = self._reports.build(run, started=action.trigger in (Trigger.START, Trigger.PROGRESS))
         rendered = self._renderer.render(report)
         message_id = f"<{action.key}.{self._store.instance}@{self._domain}>"
         message = compose(

@@ -12,8 +12,9 @@ from orchestrator.domain.action import ACTION_TRANSITIONS, Action, ActionState, 
 from orchestrator.domain.action_spec import SPECS, ActionSpec
 from orchestrator.domain.codec import from_plain, to_plain
 from orchestrator.domain.errors import IllegalTransition, NotFound
-from orchestrator.ports.records import Lease, OutboxMessage
+from orchestrator.ports.records import Lease, NewAction, OutboxMessage
 from orchestrator.store.engine import Database
+from orchestrator.store.enqueue import add_actions
 from orchestrator.store.outbox import PENDING, SqlOutbox, add_mail
 from orchestrator.store.prepared import PreparedQuery
 from orchestrator.store.tables import ActionRow, OutboxRow, Plain, RunRow
@@ -165,6 +166,19 @@ class SqlActions(SqlOutbox):
             told = f"asked for by {who}" + (f": {reason}" if reason else "")
             record(session, at, who, f"action {row.id}", run_id, "", row.state.value, told)
             return _action(row)
+
+    def owe_progress(self, run_id: int, new: NewAction, at: datetime) -> bool:
+        key = action_key(run_id, new.trigger, new.position)
+        known = select(ActionRow.id).where(ActionRow.key == key)
+        with self._database.reading() as session:
+            if session.scalar(known) is not None:
+                return False
+        with self._database.writing() as session:
+            run = session.scalar(select(RunRow).where(RunRow.id == run_id).with_for_update())
+            if run is None or run.state.final or session.scalar(known) is not None:
+                return False
+            add_actions(session, run_id, [new], "", at)
+            return True
 
     def said(self, lease: Lease, output: str, at: datetime) -> None:
         with self._database.writing() as session:

@@ -182,9 +182,10 @@ AnyAction: TypeAlias = Annotated[
 class Actions(Model):
     """Actions by what they hang on, in the order in which they happen."""
 
-    later: ClassVar[Mapping[str, str]] = {"progress": ""}
-
     start: Items[AnyAction] = Field(default=(), description="When the run starts.")
+    progress: Items[AnyAction] = Field(
+        default=(), description="Now and then while the run is under way; each says how often with `every`."
+    )
     on_pass: Items[AnyAction] = Field(
         default=(), alias="pass", description="The gate passed: the only place for deploy."
     )

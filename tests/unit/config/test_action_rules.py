@@ -79,6 +79,14 @@ def test_an_action_has_a_name_needs_tries_and_a_time_of_its_own(folder: ConfigFo
             '4:40: there is no environment "prod"; expected environments: {prod: …} in orchestrator.yaml',
         ),
         (
+            "{progress: [{email: {to: [a@b.org]}}]}",
+            "4:22: nothing says how often this happens; expected every: 30m beside the action",
+        ),
+        (
+            "{progress: [{email: {to: [a@b.org]}, every: 5s}]}",
+            "4:47: this is more often than each minute",
+        ),
+        (
             "{start: [upload: {store: s3}]}",
             "4:19: upload stands under start, when a run has left nothing yet",
         ),

@@ -368,7 +368,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
             '4:18: "emial" is no action; expected one of deploy, email, git, upload, container, command, webhook, exec; did you mean "email"?',
         ),
         ("actions: {fail: [email]}", "4:18: this is no action, found text"),
-        ("actions: {faild: []}", '4:11: unknown key "faild"; expected one of start, pass, fail,'),
+        ("actions: {faild: []}", '4:11: unknown key "faild"; expected one of start, progress, pass, fail,'),
         (
             "actions: {fail: [email: {to: [autor]}]}",
             '4:31: "autor" is not a mail address; expected name@example.org, or the word author; did you mean "author"?',

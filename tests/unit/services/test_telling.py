@@ -9,9 +9,12 @@ from dataclasses import replace
 from orchestrator.domain.action import ActionState, Trigger
 from orchestrator.domain.action_spec import ExecAction, Rule, WebhookAction
 from orchestrator.domain.errors import ActionRejected, ActionUnavailable
+from orchestrator.domain.run import AttemptState, Reason
 from orchestrator.ports.messengers import Ended
+from orchestrator.ports.records import AttemptResult
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.program import ProgramStarter
+from orchestrator.services.acting.progress import ProgressTeller
 from orchestrator.services.acting.webhook import WebhookCaller
 from tests.unit.services.test_acting import GOOD
 from tests.unit.services.worlds import World, pipeline
@@ -107,3 +110,52 @@ def test_a_program_that_fails_is_tried_as_often_as_its_rule_says_and_its_words_a
     assert (action.state, action.output) == (ActionState.FAILED, "hanging\n")
     assert action.message == "the program notify took too long and was killed"
     assert told.starts[0][2]["MLCI_EVENT"] == "pass"
+
+
+def test_a_long_run_is_told_of_now_and_then_and_only_once_each_time(world: World) -> None:
+    told = Told()
+    spec = WebhookAction("chat", rule=Rule(every=600))
+    of = pipeline(actions=((Trigger.PASS, WebhookAction("chat")), (Trigger.PROGRESS, spec)))
+    run = world.first_run(of)
+    (attempt,) = world.store.attempts.of_run(run.id)
+    host = next(iter(world.engines))
+    assert world.store.attempts.claim(attempt.id, host, 2, "box", "me", world.clock.now(), 60)
+    tellers = [ProgressTeller(world.store, world.clock) for _ in range(2)]
+    assert [teller.tick() for teller in tellers] == [0, 0]
+    world.clock.advance(601)
+    assert [teller.tick() for teller in tellers] == [1, 0]
+    world.clock.advance(1900)
+    assert [teller.tick() for teller in tellers] == [1, 0]
+    keys = [action.key for action in world.store.actions.of_run(run.id)]
+    assert keys == [f"run-{run.id}-progress-0", f"run-{run.id}-progress-3"]
+    at_work = actor(world, told)
+    while at_work.tick():
+        pass
+    assert [call[2] for call in told.calls] == ["progress", "progress"]
+
+
+def test_progress_of_a_run_that_has_ended_is_told_to_nobody(world: World) -> None:
+    told = Told()
+    of = pipeline(actions=((Trigger.PROGRESS, WebhookAction("chat", rule=Rule(every=600))),))
+    run = world.first_run(of)
+    (attempt,) = world.store.attempts.of_run(run.id)
+    host = next(iter(world.engines))
+    lease = world.store.attempts.claim(attempt.id, host, 2, "box", "me", world.clock.now(), 60)
+    assert lease is not None
+    world.clock.advance(601)
+    teller = ProgressTeller(world.store, world.clock)
+    assert teller.tick() == 1
+    now = world.clock.now()
+    world.store.attempts.finish(
+        lease, AttemptState.PREPARING, AttemptResult(AttemptState.ERRORED, Reason.REVISION_GONE), now
+    )
+    world.evaluator.tick()
+    assert world.store.runs.get(run.id).state.final
+    world.clock.advance(601)
+    assert teller.tick() == 0
+    at_work = actor(world, told)
+    while at_work.tick():
+        pass
+    (action,) = world.store.actions.of_run(run.id)
+    assert (action.state, action.message) == (ActionState.SKIPPED, "the run has ended meanwhile")
+    assert told.calls == []
