@@ -212,7 +212,11 @@ class Deployments:
 
     def may_be_live(self, server: str = "prod") -> set[str]:
         """What the record says may be live: the active release, and one whose switch is under way."""
-        switching = {DeploymentState.ACTIVATING, DeploymentState.BAKING}
+        switching = {
+            DeploymentState.ACTIVATING,
+            DeploymentState.BAKING,
+            DeploymentState.PUTTING_BACK,
+        }
         found = self.app.store.deployments.listing(server, 5)
         return {self.live(server)} | {d.release for d in found if d.state in switching}
 
