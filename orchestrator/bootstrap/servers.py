@@ -24,7 +24,8 @@ def servers_of(app: Application) -> ConfiguredServers:
         jumps = zip(server.jumps, ssh.proxy_jump, strict=True)
         return _unlocked(app, replace(server, jumps=tuple(_unlocked(app, *jump) for jump in jumps)), ssh)
 
-    return ConfiguredServers(servers, f"orchestrator {app.store.instance[:8]}", unlocked)
+    activations = {name: server.activation() for name, server in configured.items()}
+    return ConfiguredServers(servers, f"orchestrator {app.store.instance[:8]}", unlocked, activations)
 
 
 def server_of(name: str, server: Server) -> SshServer:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
@@ -22,6 +21,7 @@ from orchestrator.config.models.common import (
     text_of,
     wrong,
 )
+from orchestrator.config.models.proof import Proof
 from orchestrator.config.yaml_loader import Plain
 
 if TYPE_CHECKING:
@@ -156,15 +156,8 @@ def _shared(value: Plain, info: ValidationInfo) -> str:
     return text
 
 
-class Server(Model):
+class Server(Proof):
     """A machine that models are deployed to."""
-
-    later: ClassVar[Mapping[str, str]] = {
-        "activate": "restart the service on the server itself when `current` changes",
-        "health": "",
-        "approval": "",
-        "bake": "",
-    }
 
     ssh: Ssh = Field(
         description="How to log in.", examples=[{"hostname": "prod.example.org", "user": "deploy"}]
