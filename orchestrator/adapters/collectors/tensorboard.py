@@ -331,9 +331,11 @@ class _Decoder:
     def _keep(self, at: int, row: Bytes, event: Event) -> None:
         """Note one event by itself."""
         for scalar in event.scalars:
-            said = (at, float(event.step), scalar_value(row.tobytes(), scalar), event.wall)
-            for column, each in zip(self._points(scalar).alone, said, strict=True):
-                column.append(each)  # type: ignore[arg-type]
+            places, steps, values, walls = self._points(scalar).alone
+            places.append(at)
+            steps.append(float(event.step))
+            values.append(scalar_value(row.tobytes(), scalar))
+            walls.append(event.wall)
         self._said.params |= event.params
         for picture in event.pictures:
             known = self._said.pictures.get(picture.tag)
