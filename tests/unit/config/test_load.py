@@ -510,7 +510,7 @@ def test_a_wrong_source_is_reported_where_it_stands(folder: ConfigFolder, source
         ("hosts: {a: {reachable: [0.0.0.0/0]}}\n", "1:25: this opens every way to the host"),
         ("hosts: {a: {protect: all}}\n", '1:22: "all" is not'),
         ("servers: {a: {path: /srv}}\n", '1:11: the key "ssh" is missing'),
-        ("servers: {a: {health: ftp://x}}\n", '1:24: "ftp://x" is no address that can be asked'),
+        ("servers: {a: {health: ftp://x}}\n", '1:23: "ftp://x" is no address that can be asked'),
         ("servers: {a: {path: srv/x}}\n", '1:21: "srv/x" is no folder for releases'),
         ("servers: {a: {ssh: {hostname: h, user: u}}}\n", "1:20: neither host_key nor known_hosts is given"),
         (
