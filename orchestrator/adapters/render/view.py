@@ -26,7 +26,13 @@ _WORD_TONES = {
     Word.ERRORED: "trouble",
     Word.CANCELLED: "quiet",
 }
-_DEPLOYMENT_TONES = {"active": "good", "failed": "bad", "rejected": "bad", "rolled_back": "bad"}
+_DEPLOYMENT_TONES = {
+    "active": "good",
+    "failed": "bad",
+    "rejected": "bad",
+    "putting_back": "bad",
+    "rolled_back": "bad",
+}
 
 
 @dataclass(frozen=True, slots=True)
