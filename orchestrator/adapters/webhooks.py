@@ -19,6 +19,8 @@ from orchestrator.domain.text import clean
 
 SIGNATURE = "X-MLCI-Signature-256"
 _LATER = frozenset({408, 425, 429})
+_READ = 4096
+"""Bytes of an answer that are read."""
 _SHOWN = 200
 """Characters of an answer that are shown."""
 
@@ -59,7 +61,9 @@ class WebHooks:
             headers[SIGNATURE] = f"sha256={signature(target.secret, body)}"
         with _translated(hook):
             status, said = _post(hook, target, headers, body, timeout or target.timeout)
-        told = f"HTTP {status}" + (f" {self._mask(said)}" if said else "")
+        # Masked whole and then cut: half a secret would be known by nobody.
+        shown = self._mask(clean(self._mask(said)))[:_SHOWN].strip()
+        told = f"HTTP {status} {shown}".rstrip()
         if 200 <= status < 300:
             return f"HTTP {status}"
         if status in _LATER or status >= 500:
@@ -104,7 +108,7 @@ def _post(
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", path, body, {**headers, "Host": parts.netloc.rpartition("@")[2]})
         answer = connection.getresponse()
-        return answer.status, clean(answer.read(4096).decode("utf-8", "replace"))[:_SHOWN].strip()
+        return answer.status, answer.read(_READ).decode("utf-8", "replace")
     except (http.client.HTTPException, OSError) as error:
         if over.is_set():
             raise ActionUnavailable(f"the hook {hook} did not answer within {timeout:g} s") from error
@@ -149,6 +153,12 @@ def _translated(hook: str) -> Iterator[None]:
         ) from error
     except TimeoutError as error:
         raise ActionUnavailable(f"the hook {hook} does not answer") from error
+    except (ValueError, http.client.InvalidURL):
+        # What is said of it holds the value, which may be a secret.
+        raise ActionRejected(
+            f"the hook {hook}: its address or one of its headers cannot be sent",
+            "an address without spaces, its port at most 65535; headers on one line, in Latin-1",
+        ) from None
     except http.client.HTTPException as error:
         raise ActionUnavailable(f"the hook {hook} broke off: {type(error).__name__}") from error
     except OSError as error:

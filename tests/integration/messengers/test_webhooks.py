@@ -100,6 +100,37 @@ def test_a_server_in_trouble_is_asked_again(receiver: Receiver, status: int) -> 
         call(hooks(receiver.url))
 
 
+@pytest.mark.parametrize("answer", ["x" * 195 + "hush-hush", "busy hush\x00-hush"])
+def test_no_part_of_a_secret_is_kept_of_an_answer(receiver: Receiver, answer: str) -> None:
+    receiver.status, receiver.answer = 400, answer.encode()
+    with pytest.raises(ActionRejected) as refused:
+        call(hooks(receiver.url))
+    assert "***" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        ("", "Bearer hush\nhush"),
+        ("", "Bearer hush €"),
+        ("http://127.0.0.1:{port}/hush-über", "x"),
+        ("http://127.0.0.1:{port}/hush hush", "x"),
+        ("http://127.0.0.1:99999/hush", "x"),
+        ("http://[hush/", "x"),
+    ],
+)
+def test_what_no_request_can_hold_is_refused_without_its_text(
+    receiver: Receiver, url: str, header: str
+) -> None:
+    address = url.replace("{port}", str(receiver.server.server_address[1])) or receiver.url
+    target = Target(address, headers={"Authorization": header}, timeout=5, allow_private=True)
+    with pytest.raises(ActionRejected, match="the hook chat: its address or one of its headers") as refused:
+        call(WebHooks({"chat": lambda: target}, lambda text: text))
+    assert "hush" not in f"{refused.value!r} {refused.value.__cause__!r}"
+    assert receiver.came == []
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 410])
 def test_a_refusal_is_final(receiver: Receiver, status: int) -> None:
     receiver.status = status
