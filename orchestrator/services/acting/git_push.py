@@ -61,7 +61,8 @@ class GitPusher:
                     contents.files,
                     contents.open,
                     message,
-                    action.key,
+                    # Each database counts its runs from one, and several may push to one branch.
+                    f"{self._store.instance}/{action.key}",
                 )
             told = f"commit {pushed.commit[:12]} is on branch {name} of {source.name}"
         return Acted(ActionState.DONE, told if pushed.made else f"{told}, and was there already")

@@ -13,7 +13,7 @@ from orchestrator.services.acting.described import described
 
 
 class WebhookCaller:
-    """Carries out webhook actions: an Act. The service tells repeated calls by the action's key."""
+    """Carries out webhook actions: an Act. The service tells repeated calls by the database and the action's key."""
 
     def __init__(self, store: Store, hooks: Hooks, url: str) -> None:
         self._store = store
@@ -26,7 +26,8 @@ class WebhookCaller:
         if not isinstance(spec, WebhookAction):
             raise TypeError(f"{action.key} calls no hook")
         body = described(self._store, run, action, f"{self._url}/runs/{run.id}" if self._url else "")
-        told = self._hooks.call(spec.hook, action.key, action.trigger.value, body, spec.rule.timeout)
+        key = f"{self._store.instance}/{action.key}"
+        told = self._hooks.call(spec.hook, key, action.trigger.value, body, spec.rule.timeout)
         return Acted(ActionState.DONE, f"{spec.hook} was told: {told}")
 
     def give_up(self, lease: Lease, error: str) -> None:

@@ -140,7 +140,7 @@ def test_a_commit_holds_the_files_and_names_the_action(elsewhere: Elsewhere) -> 
             "results",
             "results",
             f"Results of run {run.number} of wine",
-            f"run-{run.id}-pass-0",
+            f"{elsewhere.world.store.instance}/run-{run.id}-pass-0",
             "model.bin",
             "release.json",
         )

@@ -67,7 +67,7 @@ def test_a_hook_is_told_all_of_the_run_under_the_same_key_each_time(world: World
     (action,) = world.store.actions.of_run(run.id)
     assert (action.state, action.message) == (ActionState.DONE, "chat was told: HTTP 200")
     first, second = told.calls
-    assert first[:3] == second[:3] == ("chat", f"run-{run.id}-pass-0", "pass")
+    assert first[:3] == second[:3] == ("chat", f"{world.store.instance}/run-{run.id}-pass-0", "pass")
     assert second[4] == 7
     document = json.loads(second[3])
     assert document["version"] == 1
