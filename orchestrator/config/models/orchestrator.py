@@ -199,8 +199,8 @@ class Web(Model):
     approval_tokens: Mapping[Str, Annotated[Secret, BeforeValidator(_long_enough)]] = Field(
         default={},
         description="Names of people, each with what they type to approve, reject and roll back deployments"
-        " on the page /deployments, at least 16 characters; write references. Without it the command line does"
-        " that.",
+        " on the page /deployments, at least 16 characters; write references. Without it the command line"
+        " does that.",
         examples=[{"ana": "${{ env.ANAS_TOKEN }}"}],
     )
 
