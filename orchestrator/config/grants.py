@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from orchestrator.config.models.actions import DeployAction
+from orchestrator.config.deploy_places import deploys_of, holder_of, servers_of
 from orchestrator.config.models.orchestrator import OrchestratorFile
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.repository import Grant, Repository
@@ -21,10 +21,10 @@ def granted_to(main: OrchestratorFile, name: str, pipelines: Mapping[str, Pipeli
     repository = main.repositories[name]
     grants = [main.grants[key] for key in _keys_of(name, repository) if key in main.grants]
     servers = {
-        action.deploy.server or action.deploy.environment or ""
+        server
         for pipeline in pipelines.values()
-        for action in pipeline.actions.on_pass
-        if isinstance(action, DeployAction)
+        for _, _, deploy in deploys_of(pipeline)
+        for server in servers_of(deploy, main.environments)
     }
     return Granted(
         name,
@@ -33,6 +33,7 @@ def granted_to(main: OrchestratorFile, name: str, pipelines: Mapping[str, Pipeli
         main.datasets,
         main.email is not None,
         frozenset(servers),
+        main.environments,
     )
 
 
@@ -71,6 +72,7 @@ def check_grants(
             for index, name in enumerate(names):
                 if name not in there:
                     yield _unknown(document, (*place, f"{what}s", index), what, name, there)
+        yield from _round_environments(main, document, key)
         for index, name in enumerate(grant.secrets):
             if name in main.secrets:
                 continue
@@ -81,6 +83,15 @@ def check_grants(
                 every = sorted({*main.secrets, *names_stored.names})
                 yield _unknown(document, (*place, "secrets", index), "secret", name, every)
     yield from _clashes(main, document, pipelines)
+
+
+def _round_environments(main: OrchestratorFile, document: Document, key: str) -> Iterator[Problem]:
+    """Servers that are granted alone although an environment has them."""
+    for index, name in enumerate(main.grants[key].servers):
+        if holder := holder_of(name, main.environments):
+            message = f'"{name}" is a server of the environment "{holder}", whose rules would not hold'
+            path = ("grants", key, "servers", index)
+            yield document.problem(path, message, f"environments: [{holder}]")
 
 
 def _clashes(main: OrchestratorFile, document: Document, pipelines: Collection[str]) -> Iterator[Problem]:

@@ -11,9 +11,10 @@ from typing import Final, Generic, TypeVar
 
 from orchestrator.config.data_places import check_data_places
 from orchestrator.config.database import holds_password
+from orchestrator.config.deploy_places import check_shared
 from orchestrator.config.grants import check_grants
 from orchestrator.config.interpolation import Reference, Text
-from orchestrator.config.models.actions import DeployAction, EmailAction
+from orchestrator.config.models.actions import EmailAction
 from orchestrator.config.models.common import Context, Model, is_loopback
 from orchestrator.config.models.dataset import Dataset
 from orchestrator.config.models.email import Email
@@ -116,7 +117,7 @@ def load(
         keys_at(main.document.data, "repositories") if main.document is not None else frozenset(),
     )
     problems += _state_in_datasets(main, pipelines)
-    problems += _shared_servers(main, pipelines)
+    problems += _deploy_places(main, pipelines)
     problems += _retained(main, pipelines)
     problems += _warnings(main, runners)
     if main.model is not None and main.document is not None:
@@ -324,30 +325,12 @@ def _retained(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]
         yield Problem(main.document.file, position, message, expected, closest(name, known))
 
 
-def _shared_servers(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
-    """A server's folder has one `current`: what two deployments put there would replace each other."""
+def _deploy_places(main: _File[OrchestratorFile], pipelines: list[_File[PipelineFile]]) -> Iterator[Problem]:
     first: dict[str, str] = {}
     environments = main.model.environments if main.model is not None else {}
     for file in pipelines:
-        if file.model is None or file.document is None:
-            continue
-        for index, action in enumerate(file.model.actions.on_pass):
-            if not isinstance(action, DeployAction):
-                continue
-            deploy, name = action.deploy, file.model.pipeline
-            key = "environment" if deploy.environment else "server"
-            place = deploy.environment or deploy.server or ""
-            alone = key == "server" or place not in environments
-            servers = (place,) if alone else environments[place].servers
-            taken = next((server for server in servers if server in first), None)
-            if taken is not None:
-                whose = "this pipeline" if first[taken] == name else f'the pipeline "{first[taken]}"'
-                message = f'{whose} deploys to "{taken}" already, and each release would replace the other\'s'
-                expected = (
-                    "a server of its own in orchestrator.yaml (the same machine with another path will do)"
-                )
-                yield file.document.problem(("actions", "pass", index, "deploy", key), message, expected)
-            first.update({server: first.get(server, name) for server in servers})
+        if file.model is not None and file.document is not None:
+            yield from check_shared(file.document, file.model, environments, first)
 
 
 def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from orchestrator.config.models.actions import AUTHOR, DeployAction, EmailAction
+from orchestrator.config.deploy_places import deploys_of, servers_of
+from orchestrator.config.models.actions import AUTHOR, EmailAction
 from orchestrator.config.models.common import Context
 from orchestrator.config.models.dataset import Dataset
+from orchestrator.config.models.environment import Environment
 from orchestrator.config.models.pipeline import PipelineFile
 from orchestrator.config.models.replicates import most_replicates
 from orchestrator.config.models.repository import Grant, Repository
@@ -54,6 +56,8 @@ class Granted:
     has_email: bool
     taken: frozenset[str] = frozenset()
     """Servers that pipelines of the administrator deploy to."""
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    """Those of the administrator, so that it shows where two would share a server."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def _judged(
     if granted.grant is not None:
         problems += _mails(document, model, granted.grant)
         problems += _too_much(document, model, granted.grant)
-    problems += _servers(document, model, servers)
+    problems += _servers(document, model, granted.environments, servers)
     usable = {name: granted.datasets[name] for name in datasets if name in granted.datasets}
     return model.model_copy(update={"source": source, "datasets": usable}), problems
 
@@ -370,19 +374,18 @@ def _too_much(document: Document, model: PipelineFile, grant: Grant) -> Iterator
                 yield document.problem(path, message, f"at most {grant.replicates}")
 
 
-def _servers(document: Document, model: PipelineFile, servers: set[str]) -> Iterator[Problem]:
+def _servers(
+    document: Document, model: PipelineFile, environments: Mapping[str, Environment], servers: set[str]
+) -> Iterator[Problem]:
     """A server's folder has one `current`: what two pipelines put there would replace each other."""
-    for index, action in enumerate(model.actions.on_pass):
-        if isinstance(action, DeployAction):
-            deploy = action.deploy
-            server = deploy.server or deploy.environment or ""
-            if server in servers:
-                path = ("actions", "pass", index, "deploy", "server" if deploy.server else "environment")
-                message = (
-                    f'another pipeline deploys to "{server}", and each release would replace the other\'s'
-                )
-                yield document.problem(path, message, "a server of its own")
-            servers.add(server)
+    for index, key, deploy in deploys_of(model):
+        wanted = servers_of(deploy, environments)
+        if not servers.isdisjoint(wanted):
+            path = ("actions", "pass", index, "deploy", key)
+            place = deploy.environment or deploy.server
+            message = f'another pipeline deploys to "{place}", and each release would replace the other\'s'
+            yield document.problem(path, message, "a server of its own")
+        servers.update(wanted)
 
 
 def _renamed(model: PipelineFile, granted: Granted, own: frozenset[str]) -> PipelineFile:

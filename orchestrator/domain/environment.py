@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -107,6 +107,11 @@ class Environment:
 def alone(server: str) -> Environment:
     """A server that no environment holds, as an environment of its own: it is in production."""
     return Environment("", (server,), stage=Stage.PRODUCTION)
+
+
+def holder(environments: Mapping[str, Environment], server: str) -> Environment | None:
+    """The environment that has a server."""
+    return next((each for each in environments.values() if server in each.servers), None)
 
 
 def _parts(servers: Sequence[str], size: int) -> tuple[tuple[str, ...], ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.action import Action, ActionState
 from orchestrator.domain.action_spec import DeployAction, RollbackAction, Rule
 from orchestrator.domain.deployment import Deployment, DeploymentState, why_not_deploy
-from orchestrator.domain.environment import Environment, alone
+from orchestrator.domain.environment import Environment, alone, holder
 from orchestrator.domain.errors import InvalidInput, NotFound
 from orchestrator.domain.run import Run
 from orchestrator.ports.hooks import Decision, Ruling
@@ -45,9 +45,14 @@ class Desk:
         self._environments = environments
 
     def place(self, name: str) -> Environment:
-        """An environment, or a server on its own, by its name. NotFound says which there are."""
+        """An environment, or a server of none, by its name.
+
+        NotFound says which there are; InvalidInput says which environment has a server: its rules hold there.
+        """
         if name in self._environments:
             return self._environments[name]
+        if (found := holder(self._environments, name)) is not None:
+            raise InvalidInput(f"{name} is a server of {found.name}", f"name {found.name} in its place")
         if name in self._servers:
             return alone(name)
         known = ", ".join((*sorted(self._environments), *sorted(self._servers))) or "none"

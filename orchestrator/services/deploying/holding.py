@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from orchestrator.domain.action import Action, Trigger
 from orchestrator.domain.action_spec import DeployAction, RollbackAction
 from orchestrator.domain.deployment import DeploymentState, is_superseded
-from orchestrator.domain.environment import Environment, alone
+from orchestrator.domain.environment import Environment, alone, holder
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.run import Run
 from orchestrator.ports.hooks import Ruling
@@ -52,6 +52,9 @@ class Holding:
 
         A person who asks for an older change than the live one gets it: that is what they ask for.
         """
+        if not environment.name and (owner := holder(self._environments, environment.title)) is not None:
+            # It was owed before the server came into the environment.
+            return DeploymentState.CANCELLED, f"{environment.title} is a server of {owner.name} now"
         if action.trigger is not Trigger.MANUAL and (newer := self._newer(run, environment)):
             return DeploymentState.SUPERSEDED, newer
         if environment.after and (held := self._after(run, action, environment)) is not None:

@@ -340,3 +340,17 @@ def test_a_rollback_waits_for_no_deployment_that_awaits_approval(webs: World) ->
     desk(webs).roll_back("prod", "ana", "now")
     work_off(webs)
     assert live(webs) == first
+
+
+def test_no_server_of_an_environment_is_reached_round_its_approval(webs: World) -> None:
+    with_prod(webs, approval=True, approvers=("ana",))
+    run = passed(webs, deploying("prod"))
+    with pytest.raises(InvalidInput, match="web1 is a server of prod"):
+        desk(webs).deploy(run, "web1", "mallory", "at once")
+    action = webs.store.actions.owe(
+        run.id, DeployAction(files=("model.bin",), server="web1"), "mallory", "", webs.clock.now()
+    )
+    work_off(webs)
+    ended = webs.store.actions.get(action.id)
+    assert (ended.state, ended.message) == (ActionState.SKIPPED, "web1 is a server of prod now")
+    assert live(webs) == [None, None, None]
