@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 
-from orchestrator.domain.action import Action, ActionState, Trigger
+from orchestrator.domain.action import Action, ActionState, Trigger, most_tries
 from orchestrator.domain.action_spec import DeployAction
 from orchestrator.domain.deployment import (
     Deployment,
@@ -28,6 +28,7 @@ from orchestrator.domain.errors import (
     DeploymentError,
     InvalidInput,
     NotFound,
+    ServerUnavailable,
 )
 from orchestrator.domain.run import Run
 from orchestrator.ports.progress import ProgressSink
@@ -46,6 +47,10 @@ _REACHED = frozenset({DeploymentState.ACTIVE, DeploymentState.RETIRED})
 _DECISION = 600.0
 _SERVES = frozenset({DeploymentState.ACTIVE, DeploymentState.PUTTING_BACK})
 _BAD = frozenset({DeploymentState.FAILED, DeploymentState.ROLLED_BACK, DeploymentState.PUTTING_BACK})
+_NOT_BEGUN = UNTOUCHED | {DeploymentState.CANCELLED, DeploymentState.REJECTED}
+_PATIENCE = timedelta(days=1)
+"""How long after a release went live it is tried to take it back from a server that does not answer."""
+_AGAIN = 300.0
 
 
 class Deployer:
@@ -83,8 +88,17 @@ class Deployer:
         if refusal is not None:
             return self._stopped(lease, DeploymentState.CANCELLED, refusal)
         environment = environment_of(self._environments, spec)
+        try:
+            return self._carried_out(lease, run, action, environment)
+        except (ServerUnavailable, DatasetUnavailable) as error:
+            if action.tries < most_tries(spec):
+                raise
+            return self._in_vain(lease, environment, error)
+
+    def _carried_out(self, lease: Lease, run: Run, action: Action, environment: Environment) -> Acted | Waits:
         rows = self._begun(lease, run, environment)
-        if all(row.state in UNTOUCHED for row in rows):
+        # Once a server was reached, a person has decided: what was cancelled before that decides nothing.
+        if all(row.state in _NOT_BEGUN for row in rows):
             held = self._holding.held(run, action, environment)
             match held:
                 case Waits():
@@ -106,17 +120,48 @@ class Deployer:
             try:
                 self._site.put_back(lease, row, "another server failed")
             except DeploymentError as trouble:
-                log.error("%s stays on %s: %s", row.release, row.server, trouble)
+                # Nobody takes the action up again: the record has to end, with what is live as far as known.
+                self._site.give_up(lease, row, str(trouble))
+
+    def _in_vain(
+        self, lease: Lease, environment: Environment, error: ServerUnavailable | DatasetUnavailable
+    ) -> Acted | Waits:
+        """As :meth:`give_up`, but what serves elsewhere is taken back with patience: its server may answer
+        again, and would serve another release than its company until then.
+        """
+        for row in self._ordered(lease, environment):
+            if not row.state.final and row.activated_at is None:
+                log.error("%s on %s is given up: %s", row.release, row.server, error)
+                self._site.give_up(lease, row, str(error))
+                break
+        rows = self._ordered(lease, environment)
+        if not any(row.state in _BAD for row in rows):
+            raise error
+        try:
+            return self._taken_back(lease, environment)
+        except ServerUnavailable as trouble:
+            since = max((row.activated_at for row in rows if row.activated_at), default=None)
+            if since is None or since + _PATIENCE <= self._clock.now():
+                raise
+            return Waits(f"{environment.title}: to be taken back, but {trouble}", _AGAIN)
+
+    def _ordered(self, lease: Lease, environment: Environment) -> list[Deployment]:
+        """The rows of the environment's servers, in its order."""
+        rows = {row.server: row for row in self._store.deployments.of_action(lease.id)}
+        return [rows[server] for server in environment.servers if server in rows]
 
     def _begun(self, lease: Lease, run: Run, environment: Environment) -> list[Deployment]:
-        """The rows of all servers, in the environment's order."""
+        """The rows of all servers, in the environment's order.
+
+        A row whose server was taken out of the environment is kept until the action ends, as the server may
+        come back; what was switched there and is not proved is ended now.
+        """
         known = {row.server: row for row in self._store.deployments.of_action(lease.id)}
         now = self._clock.now()
         name = next((row.release for row in known.values()), None) or release_name(run, now)
         for server, row in known.items():
-            if server not in environment.servers and not row.state.final:
-                told = f"{server} is no server of {environment.title} any more"
-                self._move(lease, row, DeploymentState.CANCELLED, told)
+            if server not in environment.servers and row.state not in ON_THE_WAY:
+                self._site.give_up(lease, row, _left(server, environment))
         begin = self._store.deployments.begin
         return [
             known.get(server) or begin(lease, run, server, name, now, environment.name)
@@ -139,7 +184,9 @@ class Deployer:
                 for server in batch:
                     row = by_server[server]
                     if row.state not in _REACHED:
-                        if newer := self._newer(run, environment, lease, asked):
+                        # What was switched to already has to be proved or put back, whatever is newer.
+                        newer = row.state in ON_THE_WAY and self._newer(run, environment, lease, asked)
+                        if newer:
                             return self._stopped(lease, DeploymentState.SUPERSEDED, newer)
                         if waits is not None and row.state in UNTOUCHED:
                             return waits
@@ -203,19 +250,33 @@ class Deployer:
 
         Servers change one after the other, so the last one that is not well is the one that failed.
         """
-        rows = self._store.deployments.of_action(lease.id)
-        by_server = {row.server: row for row in rows}
-        touched = [by_server[server] for server in environment.servers if server in by_server]
-        wrong = next(row for row in reversed(touched) if row.state in _BAD)
+        rows = self._ordered(lease, environment)
+        ended = [row for row in rows if row.state.final and row.state not in _REACHED]
+        wrong = ([row for row in rows if row.state in _BAD] or ended)[-1]
+        trouble: ServerUnavailable | None = None
         if wrong.state is DeploymentState.PUTTING_BACK:
-            wrong = self._site.put_back(lease, wrong)
+            try:
+                wrong = self._site.put_back(lease, wrong)
+            except ServerUnavailable as error:
+                trouble = error
         message = wrong.message if not environment.name else f"{wrong.server}: {wrong.message}"
-        for row in reversed(touched):
-            if row.state in ON_THE_WAY | UNTOUCHED:
+        for row in reversed(rows):
+            if row.id == wrong.id or (row.state.final and row.state is not DeploymentState.ACTIVE):
+                continue
+            if row.state in ON_THE_WAY:
                 self._move(lease, row, DeploymentState.CANCELLED, f"not begun, because {message}")
-            elif row.state in _SERVES:
+                continue
+            if row.state not in _SERVES:
+                row = self._site.give_up(lease, row, f"{wrong.server} failed")
+            try:
                 self._site.put_back(lease, row, f"{wrong.server} failed")
-        rows = self._store.deployments.of_action(lease.id)
+            except ServerUnavailable as error:
+                # The others do not wait for it.
+                trouble = trouble or error
+        self._leave(lease, environment)
+        if trouble is not None:
+            raise trouble
+        rows = list(self._store.deployments.of_action(lease.id))
         back = [r.server for r in rows if r.state is DeploymentState.ROLLED_BACK and r.id != wrong.id]
         lost = [r for r in rows if r.state is DeploymentState.FAILED and r.id != wrong.id]
         if back:
@@ -225,18 +286,33 @@ class Deployer:
         return Acted(ActionState.FAILED, message, _said(rows))
 
     def _stopped(self, lease: Lease, state: DeploymentState, why: str) -> Acted:
-        self._all_to(lease, self._store.deployments.of_action(lease.id), state, why)
+        rows = self._store.deployments.of_action(lease.id)
+        ended = [row for row in rows if not row.state.final and row.state not in ON_THE_WAY]
+        self._all_to(lease, [row for row in rows if row.state in ON_THE_WAY], state, why)
+        # Only the server tells what is live where a switch was begun.
+        ended = [self._site.give_up(lease, row, why) for row in ended]
+        failed = [f"{row.server}: {row.message}" for row in ended if row.state is DeploymentState.FAILED]
+        if failed:
+            return Acted(ActionState.FAILED, "; ".join(failed), _said(ended))
         return Acted(ActionState.SKIPPED, why)
 
     def _all_to(self, lease: Lease, rows: Sequence[Deployment], state: DeploymentState, why: str) -> None:
         for row in rows:
             if not row.state.final and row.state is not state:
                 # What waited for a person and was not let go is told apart from what never had to.
-                rejected = state is DeploymentState.REJECTED and row.state is DeploymentState.QUEUED
+                waited = row.state is DeploymentState.AWAITING_APPROVAL
+                rejected = state is DeploymentState.REJECTED and not waited
                 self._move(lease, row, DeploymentState.CANCELLED if rejected else state, why)
 
+    def _leave(self, lease: Lease, environment: Environment) -> None:
+        """End the rows of servers that were taken out of the environment before they were reached."""
+        for row in self._store.deployments.of_action(lease.id):
+            if row.server not in environment.servers and row.state in ON_THE_WAY:
+                self._move(lease, row, DeploymentState.CANCELLED, _left(row.server, environment))
+
     def _done(self, lease: Lease, run: Run, action: Action, environment: Environment) -> Acted:
-        rows = self._store.deployments.of_action(lease.id)
+        self._leave(lease, environment)
+        rows = self._ordered(lease, environment)
         now = self._clock.now()
         told = (
             f"release {rows[0].release} went live in {environment.name}: {', '.join(environment.servers)}"
@@ -253,6 +329,10 @@ class Deployer:
     def _move(self, lease: Lease, row: Deployment, state: DeploymentState, message: str = "") -> Deployment:
         log.info("%s on %s: %s %s", row.release, row.server, state.value, message)
         return self._store.deployments.move(lease, row, state, self._clock.now(), message)
+
+
+def _left(server: str, environment: Environment) -> str:
+    return f"{server} is no server of {environment.title} any more"
 
 
 def _said(rows: Sequence[Deployment]) -> str:
