@@ -41,7 +41,8 @@ class DeploymentState(StrEnum):
         return stays or not DEPLOYMENT_TRANSITIONS[self]
 
 
-_STOPPED = frozenset({DeploymentState.FAILED, DeploymentState.CANCELLED, DeploymentState.SUPERSEDED})
+_ENDED = frozenset({DeploymentState.FAILED, DeploymentState.SUPERSEDED})
+_STOPPED = _ENDED | {DeploymentState.CANCELLED}
 
 DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     # A release that is on the server already, and is put back, goes straight to ACTIVATING.
@@ -55,8 +56,9 @@ DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     | _STOPPED,
     DeploymentState.UPLOADING: frozenset({DeploymentState.VERIFYING}) | _STOPPED,
     DeploymentState.VERIFYING: frozenset({DeploymentState.ACTIVATING}) | _STOPPED,
-    DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.PUTTING_BACK}) | _STOPPED,
-    DeploymentState.BAKING: frozenset({DeploymentState.ACTIVE, DeploymentState.PUTTING_BACK}) | _STOPPED,
+    # What was switched to is ended by what its server says, never by a word alone.
+    DeploymentState.ACTIVATING: frozenset({DeploymentState.BAKING, DeploymentState.PUTTING_BACK}) | _ENDED,
+    DeploymentState.BAKING: frozenset({DeploymentState.ACTIVE, DeploymentState.PUTTING_BACK}) | _ENDED,
     DeploymentState.PUTTING_BACK: frozenset({DeploymentState.ROLLED_BACK, DeploymentState.FAILED}),
     DeploymentState.ACTIVE: frozenset({DeploymentState.RETIRED, DeploymentState.PUTTING_BACK}),
     # Back again: the release that took its place was put back.

@@ -47,8 +47,8 @@ queued            -> awaiting_approval uploading activating failed cancelled sup
 awaiting_approval -> rejected uploading activating failed cancelled superseded
 uploading         -> verifying failed cancelled superseded
 verifying         -> activating failed cancelled superseded
-activating        -> baking putting_back failed cancelled superseded
-baking            -> active putting_back failed cancelled superseded
+activating        -> baking putting_back failed superseded
+baking            -> active putting_back failed superseded
 putting_back      -> rolled_back failed
 active            -> retired putting_back
 retired           -> active
