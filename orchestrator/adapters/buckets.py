@@ -64,7 +64,12 @@ class _Part(TypedDict):
     Size: int
 
 
+class _Made(TypedDict):
+    ETag: str
+
+
 class _Head(TypedDict):
+    ETag: str
     ContentLength: int
     Metadata: Mapping[str, str]
 
@@ -100,7 +105,7 @@ class _Client(Protocol):
         Key: str,  # noqa: N803
         UploadId: str,  # noqa: N803
         MultipartUpload: Mapping[str, Sequence[Mapping[str, int | str]]],  # noqa: N803
-    ) -> object: ...
+    ) -> _Made: ...
     def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> object: ...  # noqa: N803
     def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
     def get_paginator(self, name: str) -> _Pages: ...
@@ -131,8 +136,10 @@ class S3Stores:
         key = _checked(_joined(prefix, name))
         with _translated(found, key):
             client = _client(found)
-            if _has(client, bucket, key, file):
+            head, _ = _head(client, bucket, key)
+            if head is not None and _is(head, file):
                 return False
+            made = ""
             if file.size <= self._part:
                 with closing(read()) as stream:
                     body = stream.read(file.size + 1)
@@ -145,12 +152,27 @@ class S3Stores:
                     Metadata={_HASH: file.sha256},
                 )
             else:
-                self._in_parts(client, bucket, key, file, read, progress)
-            if not _has(client, bucket, key, file):
-                # An upload that somebody began for other content carries the hash of that.
-                client.delete_object(Bucket=bucket, Key=key)
-                raise ActionUnavailable(f"{self.shown(store, name)} is not what was sent")
+                made = self._in_parts(client, bucket, key, file, read, progress)
+            if said := self._see(client, store, name, file, made):
+                progress(ProgressEvent(f"{self.shown(store, name)} {said}", file.size, file.size))
         return True
+
+    def _see(self, client: _Client, store: str, name: str, file: ReleaseFile, made: str) -> str:
+        """Look at what was sent, in parts as the object ``made``; what to say of it.
+
+        What others have put there meanwhile is theirs, and stays.
+        """
+        bucket, prefix = self._bucket(store).parts
+        key = _joined(prefix, name)
+        head, readable = _head(client, bucket, key)
+        if not readable:
+            return "sent; whether it is there cannot be checked, since the key may not read it"
+        if head is None or not _is(head, file):
+            if head is not None and made and head["ETag"] == made:
+                # An upload that somebody began for other content has given ours the hash of that.
+                client.delete_object(Bucket=bucket, Key=key)
+            raise ActionUnavailable(f"{self.shown(store, name)} is not what was sent")
+        return ""
 
     def _in_parts(
         self,
@@ -160,7 +182,7 @@ class S3Stores:
         file: ReleaseFile,
         read: Callable[[], BinaryIO],
         progress: ProgressSink,
-    ) -> None:
+    ) -> str:
         size = max(self._part, -(-file.size // _MOST_PARTS))
         upload, known = _begun(client, bucket, key, file)
         whole, done = hashlib.sha256(), 0
@@ -188,9 +210,9 @@ class S3Stores:
         if whole.hexdigest() != file.sha256:
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
         _compare(whole.hexdigest(), file)
-        client.complete_multipart_upload(
+        return client.complete_multipart_upload(
             Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
-        )
+        )["ETag"]
 
     def _bucket(self, store: str) -> Bucket:
         if store not in self._buckets:
@@ -213,16 +235,21 @@ def _begun(client: _Client, bucket: str, key: str, file: ReleaseFile) -> tuple[s
     return new["UploadId"], {}
 
 
-def _has(client: _Client, bucket: str, key: str, file: ReleaseFile) -> bool:
+def _head(client: _Client, bucket: str, key: str) -> tuple[_Head | None, bool]:
+    """What is known of an object, and whether the key may know it."""
     from botocore.exceptions import ClientError
 
     try:
-        head = client.head_object(Bucket=bucket, Key=key)
+        return client.head_object(Bucket=bucket, Key=key), True
     except ClientError as error:
+        codes = _codes(error)
         # Who may not list a bucket is told 403 of what is not there.
-        if _codes(error) & {"404", "403", "NoSuchKey"} and "NoSuchBucket" not in _codes(error):
-            return False
+        if codes & {"404", "403", "NoSuchKey"} and "NoSuchBucket" not in codes:
+            return None, "403" not in codes
         raise
+
+
+def _is(head: _Head, file: ReleaseFile) -> bool:
     return head["ContentLength"] == file.size and head["Metadata"].get(_HASH) == file.sha256
 
 

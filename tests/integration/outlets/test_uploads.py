@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import BinaryIO, cast
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from orchestrator.adapters import buckets
 from orchestrator.adapters.buckets import Bucket, S3Stores
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.errors import ActionRejected, ActionUnavailable, NotFound
@@ -82,6 +85,18 @@ def bucket_of(seen: Seen, endpoint: str = "", allow_private: bool = True) -> Buc
     return Bucket("models", address, lambda: KEYS, endpoint or seen.endpoint, "us-east-1", allow_private)
 
 
+def changed(monkeypatch: pytest.MonkeyPatch, change: Callable[[object], None]) -> None:
+    """Have each client of the stores changed when it is made."""
+    made = buckets._client
+
+    def changing(bucket: Bucket) -> object:
+        client = made(bucket)
+        change(client)
+        return client
+
+    monkeypatch.setattr(buckets, "_client", changing)
+
+
 def test_a_small_file_becomes_an_object_below_the_stores_prefix(seen: Seen, stores: S3Stores) -> None:
     name = "wine/7/a 'quoted' näme.bin"
     assert stores.put("models", name, file_of(b"weights"), Reading(b"weights"), quiet)
@@ -119,8 +134,6 @@ def test_an_upload_that_was_cut_off_is_continued_and_nothing_shows_meanwhile(
     before = seen.client.list_parts(Bucket=seen.name, Key="ci/model", UploadId=begun["UploadId"])["Parts"]
     assert [part["PartNumber"] for part in before] == [1]
     sent: list[int] = []
-    from orchestrator.adapters import buckets
-
     made = buckets._client
 
     def counting(bucket: Bucket) -> object:
@@ -151,6 +164,58 @@ def test_an_upload_that_was_begun_of_other_content_is_removed_and_begun_anew(
     assert seen.unfinished() == []
     assert stores.put("models", "model", file_of(second), Reading(second), quiet)
     assert seen.content("ci/model") == second
+
+
+@pytest.mark.parametrize("size", [7, PART + 1])
+def test_what_another_run_puts_there_meanwhile_stays(
+    seen: Seen, stores: S3Stores, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    ours, theirs = b"a" * size, b"b" * size
+    sending = "put_object" if size < PART else "complete_multipart_upload"
+
+    def overtaken(client: object) -> None:
+        send = getattr(client, sending)
+
+        def then_theirs(**arguments: object) -> object:
+            made = send(**arguments)
+            monkeypatch.undo()
+            assert stores.put("models", "latest", file_of(theirs), Reading(theirs), quiet)
+            return made
+
+        monkeypatch.setattr(client, sending, then_theirs)
+
+    changed(monkeypatch, overtaken)
+    with pytest.raises(ActionUnavailable, match="latest is not what was sent"):
+        stores.put("models", "latest", file_of(ours), Reading(ours), quiet)
+    assert seen.content("ci/latest") == theirs
+
+
+def test_content_that_got_the_hash_of_another_is_removed(seen: Seen, stores: S3Stores) -> None:
+    first = b"a" * (2 * PART)
+    second = b"a" * PART + b"b" * PART
+    with pytest.raises(ActionUnavailable):
+        stores.put("models", "model", file_of(first), Reading(first, until=PART), quiet)
+    with pytest.raises(ActionUnavailable, match="model is not what was sent"):
+        stores.put("models", "model", file_of(second), Reading(second), quiet)
+    assert seen.keys() == []
+    assert stores.put("models", "model", file_of(second), Reading(second), quiet)
+
+
+def test_a_key_that_may_only_write_leaves_the_object_and_says_that_it_is_unchecked(
+    seen: Seen, stores: S3Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blind(client: object) -> None:
+        def head(**_: object) -> object:
+            answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(cast("Any", answer), "HeadObject")
+
+        monkeypatch.setattr(client, "head_object", head)
+
+    changed(monkeypatch, blind)
+    events: list[ProgressEvent] = []
+    assert stores.put("models", "model", file_of(b"weights"), Reading(b"weights"), events.append)
+    assert seen.content("ci/model") == b"weights"
+    assert "cannot be checked" in events[-1].what
 
 
 @pytest.mark.parametrize("size", [7, PART + 1])
