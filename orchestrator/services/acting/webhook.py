@@ -13,7 +13,7 @@ from orchestrator.services.acting.described import described
 
 
 class WebhookCaller:
-    """Carries out webhook actions: an Act. The service tells repeated calls by the database and the action's key."""
+    """Carries out webhook actions: an Act. Repeated calls have one key: the database and the action."""
 
     def __init__(self, store: Store, hooks: Hooks, url: str) -> None:
         self._store = store
