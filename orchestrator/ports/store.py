@@ -456,10 +456,12 @@ class Deployments(Protocol):
         *,
         previous: str | None = None,
         output: str | None = None,
+        live: str | None = None,
     ) -> Deployment:
         """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server.
 
-        Entering ROLLED_BACK makes the one ACTIVE again that was retired for it.
+        ``live`` is the release that was read as live there; "" when none was. The row that was retired and
+        is of that release is ACTIVE again, and no other one stays so. None: it is not known, or its own.
 
         ``previous`` and ``output`` are kept with it unless they are None.
         """

@@ -166,6 +166,7 @@ class SqlDeployments:
         *,
         previous: str | None = None,
         output: str | None = None,
+        live: str | None = None,
     ) -> Deployment:
         subject = f"deployment {deployment.id}"
         require_legal(subject, DEPLOYMENT_TRANSITIONS, deployment.state, after)
@@ -176,12 +177,11 @@ class SqlDeployments:
             values["output"] = output
         if after is DeploymentState.ACTIVE:
             values["activated_at"] = at
+            live = deployment.release
         with self._database.writing() as session:
             _require_lease(session, lease)
-            if after is DeploymentState.ACTIVE:
-                _retire_others(session, lease, deployment, at)
-            if after is DeploymentState.ROLLED_BACK:
-                _revive(session, lease, deployment, at)
+            if live is not None and (after is DeploymentState.ACTIVE or live != deployment.release):
+                _serves(session, lease, deployment, live, at)
             guarded = (
                 update(DeploymentRow)
                 .where(
@@ -193,8 +193,6 @@ class SqlDeployments:
             )
             if not changed(session, guarded):
                 raise LeaseLost(f"{subject} is not {deployment.state.value} any more, or not this action's")
-            if after is DeploymentState.ROLLED_BACK:
-                _reinstate(session, lease, deployment, at)
             before = deployment.state.value
             record(session, at, lease.owner, subject, deployment.run_id, before, after.value, message)
             return _deployment(_row(session, deployment.id))
@@ -217,84 +215,56 @@ def _require_lease(session: Session, lease: Lease) -> None:
         raise lost(lease)
 
 
-def _retire_others(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
+def _serves(session: Session, lease: Lease, deployment: Deployment, live: str, at: datetime) -> None:
+    """Write down that ``live`` serves on the deployment's server: its row is ACTIVE there, and no other one.
+
+    The deployment's own row is its move's. A release that no row tells of, or none (""), leaves none ACTIVE.
+    """
     # Two releases that become active at once must see each other: the pipeline's row puts them in order.
     session.execute(
         select(PipelineRow.name).where(PipelineRow.name == deployment.pipeline).with_for_update()
     ).all()
-    others = session.execute(
-        select(DeploymentRow.id, DeploymentRow.run_id).where(
-            DeploymentRow.pipeline == deployment.pipeline,
-            DeploymentRow.server == deployment.server,
-            DeploymentRow.state == DeploymentState.ACTIVE,
-            DeploymentRow.id != deployment.id,
-        )
-    ).all()
-    active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
-    why = f"{deployment.release} took its place"
-    for other, run_id in others:
-        told = f"was live until {why}"
-        changed(
-            session,
-            update(DeploymentRow).where(DeploymentRow.id == other).values(state=retired, message=told),
-        )
-        record(session, at, lease.owner, f"deployment {other}", run_id, active.value, retired.value, why)
-
-
-def _reinstate(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
-    """What was live before a release that is taken back is live again, and the record says so.
-
-    Nothing is retired by a release that never became active, so there is nothing to be done then.
-    """
-    here = (DeploymentRow.pipeline == deployment.pipeline, DeploymentRow.server == deployment.server)
-    live = select(DeploymentRow.id).where(
-        *here, DeploymentRow.state == DeploymentState.ACTIVE, DeploymentRow.id != deployment.id
-    )
-    if session.scalar(live.limit(1)) is not None:
-        return
-    row = session.scalar(
-        select(DeploymentRow)
-        .where(
-            *here,
-            DeploymentRow.release == deployment.previous,
-            DeploymentRow.state == DeploymentState.RETIRED,
-        )
-        .order_by(DeploymentRow.id.desc())
-        .limit(1)
-    )
-    if row is None:
-        return
-    active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
-    why = f"{deployment.release} was taken back"
-    values = {"state": active, "message": f"release {row.release} is live again: {why}"}
-    changed(session, update(DeploymentRow).where(DeploymentRow.id == row.id).values(**values))
-    record(session, at, lease.owner, f"deployment {row.id}", row.run_id, retired.value, active.value, why)
-
-
-def _revive(session: Session, lease: Lease, deployment: Deployment, at: datetime) -> None:
-    """The release before is live again: the row that was retired for this one says so."""
     here = (
         DeploymentRow.pipeline == deployment.pipeline,
         DeploymentRow.server == deployment.server,
+        DeploymentRow.id != deployment.id,
     )
     active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
-    if session.scalar(select(DeploymentRow.id).where(*here, DeploymentRow.state == active)) is not None:
+    ours = live == deployment.release
+    known = False
+    for row in session.scalars(select(DeploymentRow).where(*here, DeploymentRow.state == active)).all():
+        if row.release == live and not ours:
+            known = True
+            continue
+        why = f"{live} took its place" if live else "no release serves there any more"
+        _told(session, lease, row, retired, f"was live until {why}", why, at)
+    if known or ours or not live:
         return
-    before = session.scalar(
+    again = session.scalar(
         select(DeploymentRow)
-        .where(*here, DeploymentRow.state == retired, DeploymentRow.release == deployment.previous)
+        .where(*here, DeploymentRow.state == retired, DeploymentRow.release == live)
         .order_by(DeploymentRow.id.desc())
         .limit(1)
     )
-    if before is None:
-        return
-    why = f"live again, as {deployment.release} was put back"
-    changed(
-        session, update(DeploymentRow).where(DeploymentRow.id == before.id).values(state=active, message=why)
-    )
-    record(
-        session, at, lease.owner, f"deployment {before.id}", before.run_id, retired.value, active.value, why
-    )
+    if again is not None:
+        why = f"live again, as {deployment.release} was put back"
+        _told(session, lease, again, active, why, why, at)
+
+
+def _told(
+    session: Session,
+    lease: Lease,
+    row: DeploymentRow,
+    after: DeploymentState,
+    message: str,
+    why: str,
+    at: datetime,
+) -> None:
+    """Another deployment's move, as a consequence of this one's."""
+    deployment_id, run_id, before = row.id, row.run_id, row.state.value
+    wanted = update(DeploymentRow).where(DeploymentRow.id == deployment_id)
+    changed(session, wanted.values(state=after, message=message))
+    record(session, at, lease.owner, f"deployment {deployment_id}", run_id, before, after.value, why)
 
 
 def _row(session: Session, deployment_id: int) -> DeploymentRow:

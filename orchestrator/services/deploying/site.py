@@ -130,16 +130,17 @@ class Site:
         """Putting back failed too: loudly, with what is live as far as that can be found out."""
         if deployment.message and deployment.message not in message:
             message = f"{deployment.message}; {message}"
+        found = None
         try:
             with self._servers.target(deployment.server) as target:
-                found = target.current()
+                found = target.current() or ""
             live = f"release {found} is live there" if found else "no release is live there"
         except (DeploymentError, NotFound) as error:
             live = "what is live there could not be found out"
             live += f": {error}" if str(error) not in message else ""
         message = f"{message}; {live}"
         log.error("%s on %s: %s", deployment.release, deployment.server, message)
-        return self._move(lease, deployment, DeploymentState.FAILED, message)
+        return self._move(lease, deployment, DeploymentState.FAILED, message, live=found)
 
     def _move(
         self,
@@ -150,11 +151,12 @@ class Site:
         *,
         previous: str | None = None,
         output: str | None = None,
+        live: str | None = None,
     ) -> Deployment:
         log.info("%s on %s: %s %s", deployment.release, deployment.server, state.value, message)
         now = self._clock.now()
         return self._store.deployments.move(
-            lease, deployment, state, now, message, previous=previous, output=output
+            lease, deployment, state, now, message, previous=previous, output=output, live=live
         )
 
 
@@ -209,7 +211,7 @@ class _Visit:
             self._proof.begin(deployment)
         elif (live := self._target.current()) not in (deployment.release, deployment.previous or None):
             said = f"release {live or 'none'} took its place before it was proved"
-            return self._move(lease, deployment, DeploymentState.SUPERSEDED, said)
+            return self._move(lease, deployment, DeploymentState.SUPERSEDED, said, live=live or "")
         try:
             if deployment.state is DeploymentState.ACTIVATING:
                 self._target.activate(deployment.release)
@@ -232,11 +234,11 @@ class _Visit:
         live = self._target.current()
         if live not in (deployment.release, previous or None):
             said = f"{why}; by then release {live or 'none'} was live, and stays"
-            return self._move(lease, deployment, DeploymentState.ROLLED_BACK, said)
+            return self._move(lease, deployment, DeploymentState.ROLLED_BACK, said, live=live or "")
         if not previous:
             self._target.withdraw(deployment.release)
             said = f"{why}; no release was live before, and none is now"
-            return self._move(lease, deployment, DeploymentState.ROLLED_BACK, said)
+            return self._move(lease, deployment, DeploymentState.ROLLED_BACK, said, live="")
         self._target.activate(previous)
         try:
             self._proof.activate(previous)
@@ -244,9 +246,11 @@ class _Visit:
         except DoesNotServe as failure:
             said = f"{why}; release {previous} was put back and does not serve either: {failure}"
             log.error("%s on %s: %s", deployment.release, deployment.server, said)
-            return self._move(lease, deployment, DeploymentState.FAILED, said, output=self._proof.output)
-        said = f"{why}; release {previous} is live again"
-        return self._move(lease, deployment, DeploymentState.ROLLED_BACK, said, output=self._proof.output)
+            state = DeploymentState.FAILED
+        else:
+            said = f"{why}; release {previous} is live again"
+            state = DeploymentState.ROLLED_BACK
+        return self._move(lease, deployment, state, said, output=self._proof.output, live=previous)
 
     def settle(self, lease: Lease, deployment: Deployment, message: str) -> Deployment:
         """End what was begun, as it is found: a release that is live and unproved is put back."""
@@ -255,7 +259,7 @@ class _Visit:
         live = self._target.current()
         if live != deployment.release:
             said = f"{message}; release {live} is live" if live else message
-            return self._move(lease, deployment, DeploymentState.FAILED, said)
+            return self._move(lease, deployment, DeploymentState.FAILED, said, live=live or "")
         if self._activation.proves:
             return self._failed(lease, deployment, message)
         if deployment.state is DeploymentState.ACTIVATING:
@@ -308,4 +312,5 @@ class _Move(Protocol):
         *,
         previous: str | None = None,
         output: str | None = None,
+        live: str | None = None,
     ) -> Deployment: ...

@@ -1,0 +1,107 @@
+"""What the record says is live is what serves, whatever went wrong on the way, and rollback finds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.action import ActionState
+from orchestrator.domain.activation import Activation, Answer, Probe
+from orchestrator.domain.deployment import DeploymentState
+from orchestrator.domain.errors import ServerRejected, ServerUnavailable
+from tests.unit.services.test_putting_back import HEALTH, answers
+from tests.unit.services.test_rolling_out import (
+    WEBS,
+    deploying,
+    desk,
+    live,
+    passed,
+    states,
+    with_prod,
+    work_off,
+)
+from tests.unit.services.worlds import World
+
+ACTIVE, FAILED = DeploymentState.ACTIVE, DeploymentState.FAILED
+
+
+@pytest.fixture
+def webs(world: World) -> World:
+    world.servers.add(*WEBS)
+    return with_prod(world)
+
+
+def recorded(world: World) -> dict[str, str]:
+    return {row.server: row.release for row in desk(world).live()}
+
+
+def test_a_release_put_back_that_does_not_serve_is_still_what_is_live(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    (first, *_) = live(webs)
+    targets = webs.servers.targets
+    for name in WEBS:
+        webs.servers.activations[name] = Activation(health=(HEALTH,))
+        targets[name].answer = answers()
+
+    def only_the_new_one(probe: Probe) -> Answer:
+        return Answer(503, "broken") if targets["web1"].live == first else Answer(200, "ok")
+
+    targets["web1"].answer = only_the_new_one
+    targets["web2"].faults["upload"] = [ServerRejected("full")]
+    bad = passed(webs, deploying("prod"), "second")
+    work_off(webs)
+    assert states(webs, bad)["web1"] is FAILED
+    assert recorded(webs) == dict.fromkeys(WEBS, first)
+
+
+def test_a_release_that_somebody_else_switched_to_is_not_taken_for_the_one_before(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    (first, *_) = live(webs)
+    targets = webs.servers.targets
+
+    def by_hand(call: str) -> None:
+        if call == "upload":
+            targets["web1"].live = "20990101T000000Z-77"
+            raise ServerRejected("full")
+
+    targets["web2"].before = by_hand
+    bad = passed(webs, deploying("prod"), "second")
+    work_off(webs)
+    assert states(webs, bad)["web1"] is DeploymentState.ROLLED_BACK
+    assert recorded(webs) == {"web2": first, "web3": first}
+
+
+def test_rollback_switches_every_server_that_answers(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    (first, *_) = live(webs)
+    passed(webs, deploying("prod"), "second")
+    work_off(webs)
+    second = live(webs)[0]
+    webs.servers.targets["web1"].faults["connect"] = [ServerUnavailable("web1 does not answer")] * 99
+    action = desk(webs).roll_back("prod", "ana", "broken")
+    work_off(webs)
+    assert live(webs) == [second, first, first]
+    assert webs.store.actions.get(action.id).state is ActionState.PENDING
+    webs.servers.targets["web1"].faults.clear()
+    webs.clock.advance(900)
+    work_off(webs)
+    assert live(webs) == [first] * 3
+    assert webs.store.actions.get(action.id).state is ActionState.DONE
+
+
+def test_rollback_that_one_server_never_answers_fails_and_says_which(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    (first, *_) = live(webs)
+    passed(webs, deploying("prod"), "second")
+    work_off(webs)
+    webs.servers.targets["web1"].faults["connect"] = [ServerUnavailable("web1 does not answer")] * 99
+    action = desk(webs).roll_back("prod", "ana", "broken")
+    for _ in range(8):
+        work_off(webs)
+        webs.clock.advance(900)
+    assert live(webs)[1:] == [first] * 2
+    ended = webs.store.actions.get(action.id)
+    assert (ended.state, "web1" in ended.message) == (ActionState.FAILED, True)
