@@ -9,7 +9,14 @@ from orchestrator.domain.action import Action, ActionState
 from orchestrator.domain.action_spec import DeployAction, RollbackAction
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.environment import Environment
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import (
+    DatasetError,
+    DatasetUnavailable,
+    DeploymentError,
+    NotFound,
+    OrchestratorError,
+    ServerUnavailable,
+)
 from orchestrator.domain.run import Run
 from orchestrator.ports.records import Lease
 from orchestrator.ports.store import Store
@@ -45,7 +52,10 @@ class Restorer:
         self._environments = environments
 
     def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted | Waits:
-        """Switch every server; one that fails keeps no other one from it."""
+        """Switch every server; one that fails keeps no other one from it.
+
+        Raises ServerUnavailable or DatasetUnavailable when another try may help those that are left.
+        """
         spec = action.spec
         if not isinstance(spec, RollbackAction):
             raise TypeError(f"{action.key} is no rollback")
@@ -53,7 +63,18 @@ class Restorer:
         now = self._clock.now()
         begin = self._store.deployments.begin
         rows = [begin(lease, run, s, spec.release, now, environment.name) for s in environment.servers]
-        done = [row if row.state.final else self._restored(lease, run, row) for row in rows]
+        done: list[Deployment] = []
+        missed: OrchestratorError | None = None
+        for row in rows:
+            try:
+                done.append(row if row.state.final else self._restored(lease, run, row))
+            except (ServerUnavailable, DatasetUnavailable) as error:
+                log.warning("%s is not live on %s yet: %s", row.release, row.server, error)
+                missed = missed or error
+            except (DeploymentError, DatasetError) as error:
+                done.append(self._site.give_up(lease, row, str(error)))
+        if missed is not None:
+            raise missed
         bad = [row for row in done if row.state not in (DeploymentState.ACTIVE, DeploymentState.RETIRED)]
         said = "\n".join(row.output for row in done if row.output)
         if bad:
