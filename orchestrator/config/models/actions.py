@@ -92,6 +92,8 @@ class EmailAction(Ruled):
 class WebhookAction(Ruled):
     """Tell another service of the run."""
 
+    timed = True
+
     webhook: Name = Field(
         description="A hook of orchestrator.yaml, which gets the run as JSON.", examples=["chat"]
     )
@@ -99,6 +101,8 @@ class WebhookAction(Ruled):
 
 class ExecAction(Ruled):
     """Start an executable of the administrator's."""
+
+    timed = True
 
     exec: Name = Field(
         description="A program of orchestrator.yaml, which gets the run as JSON on its standard input.",
@@ -126,6 +130,8 @@ class ContainerAction(Ruled):
 
 class CommandAction(Ruled):
     """Run a command on the results."""
+
+    timed = True
 
     command: CommandOptions = Field(description="Run a command in a fresh container with the results.")
 

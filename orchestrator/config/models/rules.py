@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,9 @@ class ActionRetry(Model):
 class Ruled(Model):
     """Keys that stand beside an action's kind."""
 
+    timed: ClassVar[bool] = False
+    """Whether one try has a time of its own. The others are given up after silence, or by times elsewhere."""
+
     name: Name | None = Field(
         default=None, description="What `needs` of later actions call it.", examples=["to-staging"]
     )
@@ -47,7 +50,8 @@ class Ruled(Model):
     retry: ActionRetry = Field(default=ActionRetry(), description="How often it is tried.")
     timeout: Duration | None = Field(
         default=None,
-        description="Longest time of one try, at most 24h; without it, as the kind of action has it.",
+        description="Beside `webhook`, `exec` and `command` alone: longest time of one try, at most 24h; "
+        "without it, as the kind of action has it.",
         examples=["10m"],
     )
     every: Duration | None = Field(
@@ -58,6 +62,9 @@ class Ruled(Model):
 
     @model_validator(mode="after")
     def _times_are_sensible(self) -> Self:
+        if self.timeout is not None and not self.timed:
+            expected = "timeout beside webhook, exec or command; servers, services and health have their own"
+            raise wrong("this action takes no timeout", expected, key="timeout")
         if self.timeout is not None and self.timeout > _LONGEST:
             expected = "a time in which one try comes to an end, at most 24h"
             raise wrong("this is longer than a day", expected, key="timeout")

@@ -19,15 +19,17 @@ def test_an_action_has_a_name_needs_tries_and_a_time_of_its_own(folder: ConfigFo
         PIPELINE
         + f"""actions:
   pass:
-    - {{{DEPLOY}, name: live, retry: {{tries: 2, pause: 30s}}, timeout: 5m}}
+    - {{{DEPLOY}, name: live, retry: {{tries: 2, pause: 30s}}}}
+    - {{command: {{run: smoke}}, timeout: 5m}}
     - {{email: {{to: [a@b.org]}}, needs: [live]}}
 """,
     )
     configuration = folder.load().configuration
     assert configuration is not None
-    (_, deploy), (_, mail) = pipeline_of(configuration, configuration.pipelines["wine"]).actions
+    (_, deploy), (_, command), (_, mail) = pipeline_of(configuration, configuration.pipelines["wine"]).actions
     assert isinstance(deploy, DeployAction)
-    assert deploy.rule == Rule(name="live", tries=2, pause=30, timeout=300)
+    assert deploy.rule == Rule(name="live", tries=2, pause=30)
+    assert command.rule == Rule(timeout=300)
     assert mail.rule == Rule(needs=("live",))
 
 
@@ -55,8 +57,16 @@ def test_an_action_has_a_name_needs_tries_and_a_time_of_its_own(folder: ConfigFo
             "4:43: what stands under fail happens once; expected every under actions: progress: alone",
         ),
         (
-            "{fail: [{email: {to: [a@b.org]}, timeout: 25h}]}",
-            "4:43: this is longer than a day",
+            "{fail: [{webhook: chat, timeout: 25h}]}",
+            "4:34: this is longer than a day",
+        ),
+        (
+            "{fail: [{email: {to: [a@b.org]}, timeout: 5m}]}",
+            "4:43: this action takes no timeout; expected timeout beside webhook, exec or command",
+        ),
+        (
+            f"{{pass: [{{{DEPLOY}, timeout: 5m}}]}}",
+            "4:55: this action takes no timeout",
         ),
         (
             "{fail: [{email: {to: [a@b.org]}, retry: {tries: 0}}]}",
