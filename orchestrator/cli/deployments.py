@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.complete import run_references
 from orchestrator.cli.groups import CommandGroup
-from orchestrator.cli.settings import PASSED, REJECTED, global_options, this, who
+from orchestrator.cli.settings import PASSED, REJECTED, global_options, this, user, who
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap import Application
@@ -205,7 +205,7 @@ def _decided(ref: str, place: str | None, approved: bool, reason: str, wait: boo
             places = ", ".join(each.environment.title for each in waiting)
             raise InvalidInput(f"several deployments of {run.title} wait: to {places}", "say --to PLACE")
         (found,) = waiting
-        if desk.decide(found.action.id, approved, who(), reason) is None:
+        if desk.decide(found.action.id, approved, who(), reason, user()) is None:
             raise InvalidInput(f"the deployment of {run.title} does not wait any more")
         became = "approved" if approved else "rejected"
         say(f"{run.title} to {found.environment.title} {became}")

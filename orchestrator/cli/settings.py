@@ -88,16 +88,21 @@ def global_options(function: F) -> F:
     return function
 
 
-def who() -> str:
-    """The person at this terminal, as ``user@host``."""
-    import getpass
-    import socket
+def user() -> str:
+    """The name of the user that this process is of, by the machine's own list: no variable changes it."""
+    import pwd
 
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def who() -> str:
+    """The person at this terminal, as ``user@host``."""
+    import socket
+
+    return f"{user()}@{socket.gethostname()}"
 
 
 def this() -> Settings:

@@ -110,16 +110,19 @@ class Desk:
         spec = RollbackAction("" if environment.name else place, environment.name, goal.release)
         return self._store.actions.owe(goal.run_id, spec, who, reason, self._clock.now())
 
-    def decide(self, action_id: int, approved: bool, who: str, reason: str) -> Decision | None:
+    def decide(
+        self, action_id: int, approved: bool, who: str, reason: str, name: str = ""
+    ) -> Decision | None:
         """Approve or reject a deployment that waits; None when it does not wait any more.
 
+        ``who`` is written down; ``name``, where it is another one, is looked up among those who may decide.
         InvalidInput when that person may not, or nothing is to be decided.
         """
         action = self._store.actions.get(action_id)
         if not isinstance(action.spec, DeployAction):
             raise InvalidInput(f"action {action_id} is no deployment")
         environment = environment_of(self._environments, action.spec)
-        if (why_not := environment.why_not_approver(who)) is not None:
+        if (why_not := environment.why_not_approver(name or who)) is not None:
             raise InvalidInput(why_not)
         if not environment.approval:
             raise InvalidInput(f"deployments to {environment.title} need no approval")
