@@ -1,4 +1,4 @@
-"""Where pipelines deploy to: servers that they would share, and ways round an environment."""
+"""Where pipelines deploy to: servers that two would share, ways round an environment, wrong orders."""
 
 from __future__ import annotations
 
@@ -56,3 +56,16 @@ def check_shared(
             )
             yield document.problem(path, message, f"environment: {holder}")
         first.update({server: first.get(server, model.pipeline) for server in servers})
+
+
+def check_order(
+    document: Document, model: PipelineFile, environments: Mapping[str, Environment]
+) -> Iterator[Problem]:
+    """Environments that stand before the one which they come after: both would wait without end."""
+    named = [(index, deploy.environment) for index, _, deploy in deploys_of(model) if deploy.environment]
+    for place, (index, name) in enumerate(named):
+        after = environments[name].after if name in environments else None
+        if after is not None and after in [other for _, other in named[place + 1 :]]:
+            message = f'"{name}" comes after "{after}", which is deployed to later in this list'
+            path = ("actions", "pass", index, "deploy", "environment")
+            yield document.problem(path, message, f"the deployment to {after} above this one")

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from orchestrator.config.data_places import check_data_places
 from orchestrator.config.database import holds_password
-from orchestrator.config.deploy_places import check_shared
+from orchestrator.config.deploy_places import check_order, check_shared
 from orchestrator.config.grants import check_grants
 from orchestrator.config.interpolation import Reference, Text
 from orchestrator.config.models.actions import EmailAction
@@ -331,6 +331,7 @@ def _deploy_places(main: _File[OrchestratorFile], pipelines: list[_File[Pipeline
     for file in pipelines:
         if file.model is not None and file.document is not None:
             yield from check_shared(file.document, file.model, environments, first)
+            yield from check_order(file.document, file.model, environments)
 
 
 def _warnings(main: _File[OrchestratorFile], runners: list[_File[RunnerFile]]) -> Iterator[Problem]:

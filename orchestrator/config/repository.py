@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from orchestrator.config.deploy_places import deploys_of, servers_of
+from orchestrator.config.deploy_places import check_order, deploys_of, servers_of
 from orchestrator.config.models.actions import AUTHOR, EmailAction
 from orchestrator.config.models.common import Context
 from orchestrator.config.models.dataset import Dataset
@@ -178,6 +178,7 @@ def _judged(
         problems += _mails(document, model, granted.grant)
         problems += _too_much(document, model, granted.grant)
     problems += _servers(document, model, granted.environments, servers)
+    problems += check_order(document, model, granted.environments)
     usable = {name: granted.datasets[name] for name in datasets if name in granted.datasets}
     return model.model_copy(update={"source": source, "datasets": usable}), problems
 

@@ -118,13 +118,14 @@ def is_due(action: Action, siblings: Sequence[Action], now: datetime | None = No
     report = isinstance(action.spec, EmailAction)
     if report and action.trigger in (Trigger.START, Trigger.PROGRESS):
         return True
-    others = [a for a in others if not isinstance(a.spec, EmailAction) and _lane(a) == _lane(action)]
+    others = [a for a in others if not isinstance(a.spec, EmailAction) and lane(a) == lane(action)]
     if report:
         return not [a for a in others if not _waits_long(a, now)]
     return all(a.id > action.id for a in others)
 
 
-def _lane(action: Action) -> str:
+def lane(action: Action) -> str:
+    """What goes one after the other: actions of one run in the same lane."""
     return action.trigger.value if action.trigger in _BESIDE else ""
 
 

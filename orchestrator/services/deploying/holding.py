@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from orchestrator.domain.action import Action, Trigger
+from orchestrator.domain.action import Action, Trigger, lane
 from orchestrator.domain.action_spec import DeployAction, RollbackAction
 from orchestrator.domain.deployment import DeploymentState, is_superseded
 from orchestrator.domain.environment import Environment, alone, holder
@@ -81,13 +81,19 @@ class Holding:
         live = [self._store.deployments.live(run.pipeline, server) for server in first.servers]
         if all(row is not None and row.run_id == run.id for row in live):
             return None
-        coming = any(
-            isinstance(other.spec, DeployAction)
+        coming = [
+            other
+            for other in self._store.actions.of_run(run.id)
+            if isinstance(other.spec, DeployAction)
             and other.spec.environment == first.name
             and not other.state.final
-            for other in self._store.actions.of_run(run.id)
-            if other.id != action.id
-        )
+        ]
+        if coming and all(lane(other) == lane(action) and other.id > action.id for other in coming):
+            # Those wait until this one has ended.
+            return (
+                DeploymentState.CANCELLED,
+                f"its turn is before that of {first.name}, where it has to be live first",
+            )
         if coming:
             return Waits(f"it has to be live in {first.name} first", _SIBLING)
         return (

@@ -65,3 +65,21 @@ def test_a_repository_shares_no_server_with_an_environment_of_the_administrators
     assert read_repository_file((theirs + passing("environment: staging")).encode(), granted).problems == ()
     (problem,) = read_repository_file((theirs + passing("environment: prod")).encode(), granted).problems
     assert 'another pipeline deploys to "prod"' in problem.message
+
+
+def test_an_environment_stands_after_the_one_that_it_comes_after(environments: ConfigFolder) -> None:
+    assert environments.problems_with(passing("environment: staging", "environment: prod")) == []
+    (problem,) = environments.problems_with(passing("environment: prod", "environment: staging"))
+    assert '"prod" comes after "staging", which is deployed to later in this list' in problem
+    assert "expected the deployment to staging above this one" in problem
+
+
+def test_a_repository_is_told_of_the_wrong_order_as_well(environments: ConfigFolder) -> None:
+    environments.write("orchestrator.yaml", MAIN + REPOSITORIES.replace("SERVERS", ""))
+    configuration = environments.load().configuration
+    assert configuration is not None
+    granted = granted_to(configuration.orchestrator, "cellar", configuration.pipelines)
+    theirs = "pipeline: quality\nrun: {runner: cpu, command: python train.py}\n"
+    wrong = passing("environment: prod", "environment: staging")
+    (problem,) = read_repository_file((theirs + wrong).encode(), granted).problems
+    assert '"prod" comes after "staging"' in problem.message

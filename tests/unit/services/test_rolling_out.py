@@ -354,3 +354,15 @@ def test_no_server_of_an_environment_is_reached_round_its_approval(webs: World) 
     ended = webs.store.actions.get(action.id)
     assert (ended.state, ended.message) == (ActionState.SKIPPED, "web1 is a server of prod now")
     assert live(webs) == [None, None, None]
+
+
+def test_what_stands_before_the_environment_that_it_comes_after_holds_nothing_up(webs: World) -> None:
+    with_prod(webs, after="staging")
+    webs.environments["staging"] = Environment("staging", ("stage",))
+    run = passed(webs, deploying("prod", "staging"))
+    work_off(webs)
+    first, second = webs.store.actions.of_run(run.id)
+    why = "its turn is before that of staging, where it has to be live first"
+    assert (first.state, first.message) == (ActionState.SKIPPED, why)
+    assert second.state is ActionState.DONE
+    assert live(webs) == [None, None, None]
