@@ -46,7 +46,7 @@ def configure_logging(
     root.setLevel(level.upper())
     for chatty in ("docker", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
-    # It calls a refused connection an error, which a health check expects; each one reaches us as an exception.
+    # It calls a refused connection an error, which a health check expects; each reaches us as an exception.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     # It warns of every look that is skipped because the one before has not ended, which is as it should be.
     logging.getLogger("apscheduler").setLevel(max(logging.ERROR, root.level))
