@@ -7,6 +7,7 @@ can have these: the old one is stopped before, and started again when the new on
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from orchestrator.ports.records import Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock
 from orchestrator.services import naming
-from orchestrator.services.acting.act import Acted
+from orchestrator.services.acting.act import Acted, Waits
 from orchestrator.services.acting.engines import engine_errors, said
 from orchestrator.services.acting.packing import packed
 from orchestrator.services.acting.results import Results
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 _POLL: Final = 0.2
 _GRACE: Final = 10.0
 """Seconds for an old container to end by itself."""
+_BUSY: Final = 5.0
+"""Seconds until a service is looked at again that another run is being put into."""
 _HEALTHY: Final = "healthy"
 _UNHEALTHY: Final = "unhealthy"
 
@@ -66,35 +69,51 @@ class Servicer:
 
     def __init__(self, ports: ServicePorts) -> None:
         self._ports = ports
+        self._locks: dict[str, threading.Lock] = {}
 
-    def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted:
-        """Have the run's container in place of the one before."""
+    def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted | Waits:
+        """Have the run's container in place of the one before; one run at a time for each service."""
         spec = action.spec
         if not isinstance(spec, ContainerAction):
             raise TypeError(f"{action.key} is no service")
         refusal = why_not_deploy(run, self._ports.store.runs.definition(run.id))
         if refusal is not None:
             return Acted(ActionState.SKIPPED, refusal)
+        lock = self._locks.setdefault(spec.service, threading.Lock())
+        if not lock.acquire(blocking=False):
+            return Waits(f"another run is being put into service {spec.service}", _BUSY)
+        try:
+            return self._served(run, action, spec)
+        finally:
+            lock.release()
+
+    def _served(self, run: Run, action: Action, spec: ContainerAction) -> Acted:
         service = self._service(spec.service)
         engine = self._engine(service)
         name = naming.service_name(self._ports.store.instance, service.name, action.id)
+        rank = run.change.rank
         with engine_errors(f"service {service.name} on host {service.host}"):
-            others = self._others(engine, service, name)
-            newer = next((c for c in others if _runs(c) and _rank(c) > run.change.rank), None)
-            if newer is not None:
-                return Acted(
-                    ActionState.SKIPPED, f"container {newer.name}, of a newer change, serves already"
-                )
+            if (newer := self._newer(engine, service, name, rank)) is not None:
+                return _overtaken(newer)
             found = engine.find(name)
             if found is None or not _runs(found):
                 # What an earlier try left half done says nothing.
                 engine.remove(name)
                 self._make(engine, service, name, run, action, spec)
-            failure = self._proven(engine, service, name, others)
+            # Another orchestrator of this database may have been at it meanwhile.
+            if (newer := self._newer(engine, service, name, rank)) is not None:
+                engine.remove(name)
+                return _overtaken(newer)
+            failure = self._proven(engine, service, name, self._older(engine, service, name, rank))
+            newer = self._newer(engine, service, name, rank)
+            if newer is not None and _well(newer, service):
+                engine.stop(name, _GRACE)
+                engine.remove(name)
+                return _overtaken(newer)
             if failure:
-                told, output = self._put_back(engine, name, others)
+                told, output = self._put_back(engine, service, name, rank)
                 return Acted(ActionState.FAILED, failure + told, output)
-            for other in others:
+            for other in self._older(engine, service, name, rank):
                 engine.stop(other.name, _GRACE)
                 engine.remove(other.name)
         return Acted(ActionState.DONE, f"container {name} serves {service.name} on host {service.host}")
@@ -108,7 +127,8 @@ class Servicer:
             service = self._service(action.spec.service)
             engine = self._engine(service)
             name = naming.service_name(self._ports.store.instance, service.name, action.id)
-            self._put_back(engine, name, self._others(engine, service, name))
+            rank = self._ports.store.runs.get(action.run_id).change.rank
+            self._put_back(engine, service, name, rank)
         except (EngineError, ActionError, NotFound) as trouble:
             log.error("service %s: what served before could not be started: %s", action.spec.service, trouble)
 
@@ -123,6 +143,15 @@ class Servicer:
         if service.host not in self._ports.engines:
             raise ActionUnavailable(f"service {service.name}: there is no host {service.host} now")
         return self._ports.engines[service.host]
+
+    def _newer(self, engine: Engine, service: ServiceSpec, name: str, rank: int) -> Container | None:
+        """A container of a newer change that runs now."""
+        others = self._others(engine, service, name)
+        return next((c for c in others if _runs(c) and _rank(c) > rank), None)
+
+    def _older(self, engine: Engine, service: ServiceSpec, name: str, rank: int) -> list[Container]:
+        """The others that this one may replace, as they are now: none of a newer change."""
+        return [c for c in self._others(engine, service, name) if _rank(c) <= rank]
 
     def _others(self, engine: Engine, service: ServiceSpec, name: str) -> list[Container]:
         """The service's other containers, the one that was made last at the end."""
@@ -209,13 +238,16 @@ class Servicer:
                 return ""
             clock.sleep(_POLL)
 
-    def _put_back(self, engine: Engine, name: str, others: list[Container]) -> tuple[str, str]:
+    def _put_back(self, engine: Engine, service: ServiceSpec, name: str, rank: int) -> tuple[str, str]:
         """Take the new one away and have the one before serve; what to say, and the new one's output."""
         output = ""
         if engine.find(name) is not None:
             engine.stop(name, 0)
             output = said(engine, name, self._ports.masker)
             engine.remove(name)
+        if (newer := self._newer(engine, service, name, rank)) is not None:
+            return f"; {newer.name}, of a newer change, is there", output
+        others = self._older(engine, service, name, rank)
         if not others:
             return "; nothing serves: there was none before", output
         before = others[-1].name
@@ -223,6 +255,14 @@ class Servicer:
         for other in others[:-1]:
             engine.remove(other.name)
         return f"; {before} serves again", output
+
+
+def _overtaken(newer: Container) -> Acted:
+    return Acted(ActionState.SKIPPED, f"container {newer.name}, of a newer change, serves already")
+
+
+def _well(container: Container, service: ServiceSpec) -> bool:
+    return container.health == _HEALTHY or not service.health
 
 
 def _runs(container: Container) -> bool:
