@@ -8,6 +8,7 @@ The tree::
     │   └── InvalidSelector
     ├── NotFound                 no such run, pipeline, host, file
     ├── SecretMissing            a referenced secret has no value
+    ├── Stopping                 this process is being stopped; what was begun goes on when it runs again
     ├── DiskFull                 our own disk, while something is made that can be made again
     ├── BackupInvalid            a backup is cut off, changed, or of a newer version
     ├── StoreError
@@ -61,6 +62,10 @@ class OrchestratorError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class Stopping(OrchestratorError):
+    """This process is being stopped. What was begun is as it was, and goes on when it runs again."""
 
 
 class InvalidInput(OrchestratorError):

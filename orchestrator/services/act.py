@@ -29,6 +29,7 @@ from orchestrator.domain.errors import (
     MailUnavailable,
     OrchestratorError,
     ServerUnavailable,
+    Stopping,
     StoreError,
 )
 from orchestrator.domain.run import Run, backoff
@@ -109,7 +110,12 @@ class Actor:
             return 0
         with _KeptAlive(lease, self._store, self._clock) as kept:
             try:
-                self._dispatch(kept, self._store.actions.get(action.id))
+                try:
+                    self._dispatch(kept, self._store.actions.get(action.id))
+                except Stopping as error:
+                    # No try of its own: an orchestrator that is started anew often gives nothing up by that.
+                    now = self._clock.now()
+                    self._store.actions.wait(kept.lease, now, str(error), now)
             except LeaseLost as error:
                 log.warning("action %s: %s", action.key, error)
         return 1
@@ -144,7 +150,7 @@ class Actor:
             if acted.output:
                 self._store.actions.said(kept.lease, acted.output, now())
             self._store.actions.finish(kept.lease, acted.state, acted.message, now())
-        except StoreError:
+        except (StoreError, Stopping):
             raise
         except OrchestratorError as error:
             retry = isinstance(error, ActionUnavailable | ServerUnavailable | DatasetUnavailable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from orchestrator.domain.activation import (
     Activation,
@@ -18,7 +19,7 @@ from orchestrator.domain.activation import (
     why_unhealthy,
 )
 from orchestrator.domain.deployment import Deployment
-from orchestrator.domain.errors import ServerRejected, ServerUnavailable
+from orchestrator.domain.errors import ServerRejected, ServerUnavailable, Stopping
 from orchestrator.ports.world import Clock, ReleaseTarget
 
 _SLICE = 1.0
@@ -33,7 +34,8 @@ class DoesNotServe(Exception):
 class Proof:
     """Takes one release through its server's activation. What commands said is in :attr:`output`.
 
-    Each method raises DoesNotServe when the release fails it, ServerUnavailable when another try may help.
+    Each method raises DoesNotServe when the release fails it, ServerUnavailable when another try may help,
+    Stopping when this process ends before it is known.
     """
 
     def __init__(
@@ -82,10 +84,17 @@ class Proof:
             if problem:
                 raise DoesNotServe(problem)
 
-    def bake(self) -> None:
-        """Time on probation: it has to stay live and healthy all along."""
+    def bake(self, since: datetime | None = None) -> None:
+        """Time on probation: it has to stay live and healthy all along.
+
+        ``since``: when an earlier try put it on probation. It goes on from there, with a look at once.
+        """
         release, checks = self._deployment.release, self._activation.health
-        until = self._clock.monotonic() + self._activation.bake
+        spent = max(0.0, (self._clock.now() - since).total_seconds()) if since is not None else 0.0
+        until = self._clock.monotonic() + self._activation.bake - spent
+        if since is not None:
+            for health in checks:
+                self._until_healthy(health, release, quiet=True)
         while True:
             if self._target.current() != release:
                 raise DoesNotServe("somebody switched to another release while it was on probation")
@@ -146,7 +155,7 @@ class Proof:
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             if self._stopping.is_set():
-                raise ServerUnavailable(f"{self._deployment.server}: stopped while a release was proved")
+                raise Stopping(f"{self._deployment.server}: stopped while a release was proved")
             self._clock.sleep(min(left, _SLICE))
 
     def _masked(self, answer: Answer) -> Answer:

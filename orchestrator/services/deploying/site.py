@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
 from orchestrator.domain.activation import Activation
@@ -45,7 +46,8 @@ ON_THE_WAY = frozenset(
 class Site:
     """Deploys to one server at a time, under the lease of the action that the deployment belongs to.
 
-    ``stopping`` ends waits, which another try takes up again; ``mask`` blanks secrets in what is kept.
+    ``stopping`` ends waits by Stopping, and they go on when the process runs again; ``mask`` blanks secrets
+    in what is kept.
     """
 
     def __init__(
@@ -124,7 +126,15 @@ class Site:
         activation = self._servers.activation(deployment.server)
         with self._servers.target(deployment.server) as target:
             proof = Proof(target, activation, deployment, self._clock, self._stopping, self._mask)
-            yield _Visit(target, activation, proof, self._move, self._progress, self._servers.keep)
+            yield _Visit(
+                target, activation, proof, self._move, self._progress, self._servers.keep, self._baking_since
+            )
+
+    def _baking_since(self, deployment: Deployment) -> datetime | None:
+        """When an earlier try put it on probation; None when none did."""
+        baking = DeploymentState.BAKING.value
+        said = self._store.journal.of_subject(f"deployment {deployment.id}")
+        return next((entry.at for entry in said if entry.after == baking), None)
 
     def _lost(self, lease: Lease, deployment: Deployment, message: str) -> Deployment:
         """Putting back failed too: loudly, with what is live as far as that can be found out."""
@@ -171,6 +181,7 @@ class _Visit:
         move: _Move,
         progress: ProgressSink,
         keep: Callable[[str], int],
+        baking_since: Callable[[Deployment], datetime | None],
     ) -> None:
         self._target = target
         self._activation = activation
@@ -178,6 +189,7 @@ class _Visit:
         self._move = move
         self._progress = progress
         self._keep = keep
+        self._baking_since = baking_since
 
     def deploy(
         self,
@@ -213,13 +225,14 @@ class _Visit:
             said = f"release {live or 'none'} took its place before it was proved"
             return self._move(lease, deployment, DeploymentState.SUPERSEDED, said, live=live or "")
         try:
+            since = self._baking_since(deployment)
             if deployment.state is DeploymentState.ACTIVATING:
                 self._target.activate(deployment.release)
                 self._proof.activate(deployment.release)
                 self._proof.health(deployment.release)
                 self._proof.smoke()
                 deployment = self._move(lease, deployment, DeploymentState.BAKING, output=self._proof.output)
-            self._proof.bake()
+            self._proof.bake(since)
             self._proof.after()
         except DoesNotServe as failure:
             return self._failed(lease, deployment, str(failure))

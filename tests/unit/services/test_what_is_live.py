@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from orchestrator.domain.action import ActionState
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import DeployAction, Rule
 from orchestrator.domain.activation import Activation, Answer, Probe
+from orchestrator.domain.check import parse_check
 from orchestrator.domain.deployment import DeploymentState
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
+from orchestrator.domain.gate import Gate
+from orchestrator.services.deploying.site import Site
 from tests.unit.services.test_putting_back import HEALTH, answers
 from tests.unit.services.test_rolling_out import (
     WEBS,
     deploying,
     desk,
     live,
+    only,
     passed,
     states,
     with_prod,
     work_off,
 )
-from tests.unit.services.worlds import World
+from tests.unit.services.worlds import World, pipeline
 
 ACTIVE, FAILED = DeploymentState.ACTIVE, DeploymentState.FAILED
 
@@ -105,3 +112,48 @@ def test_rollback_that_one_server_never_answers_fails_and_says_which(webs: World
     assert live(webs)[1:] == [first] * 2
     ended = webs.store.actions.get(action.id)
     assert (ended.state, "web1" in ended.message) == (ActionState.FAILED, True)
+
+
+def test_stopping_the_orchestrator_is_no_failed_try_and_probation_goes_on_where_it_was(
+    webs: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in WEBS:
+        webs.servers.activations[name] = Activation(health=(HEALTH,), bake=3600.0)
+        webs.servers.targets[name].answer = answers()
+    once = DeployAction(files=("model.bin",), environment="prod", rule=Rule(tries=1))
+    owed = pipeline(gate=Gate((parse_check("accuracy >= 0.9"),)), actions=((Trigger.PASS, once),))
+    stopping = threading.Event()
+    made = Site.__init__
+    monkeypatch.setattr(
+        Site, "__init__", lambda self, *args, **more: made(self, *args, **{**more, "stopping": stopping})
+    )
+    run = passed(webs, owed)
+    began = webs.clock.now()
+    target = webs.servers.targets["web1"]
+
+    def after_a_while(call: str) -> None:
+        if call.startswith("ask") and (webs.clock.now() - began).total_seconds() > 1800:
+            stopping.set()
+
+    target.before = after_a_while
+    webs.actor().carry_out_due()
+    action = only(webs, run)
+    assert (action.state, action.tries) == (ActionState.PENDING, 0)
+    assert states(webs, run)["web1"] is DeploymentState.BAKING
+    target.before = lambda call: None
+    stopping.clear()
+    target.calls.clear()
+    work_off(webs)
+    assert only(webs, run).state is ActionState.DONE
+    (first, *_) = webs.store.deployments.of_run(run.id)
+    assert first.activated_at is not None
+    assert 3600 <= (first.activated_at - began).total_seconds() < 3700
+
+
+def test_what_is_decided_does_not_wait_any_more(webs: World) -> None:
+    with_prod(webs, approval=True)
+    run = passed(webs, deploying("prod"))
+    work_off(webs)
+    assert only(webs, run).waits
+    desk(webs).decide(only(webs, run).id, True, "ana", "")
+    assert only(webs, run).waits == ""
