@@ -103,7 +103,7 @@ class SqlDeployments:
             due = update(ActionRow).where(
                 ActionRow.id == action_id, ActionRow.state == ActionState.PENDING, ActionRow.waits != ""
             )
-            changed(session, due.values(not_before=at))
+            changed(session, due.values(not_before=at, waits=""))
             told = f"{ruling.value} by {who}" + (f": {reason}" if reason else "")
             state = row.state.value
             record(session, at, who, f"action {action_id}", row.run_id, state, state, told)
@@ -121,7 +121,7 @@ class SqlDeployments:
             ActionRow.not_before > at,
         )
         with self._database.writing() as session:
-            changed(session, update(ActionRow).where(*waiting).values(not_before=at))
+            changed(session, update(ActionRow).where(*waiting).values(not_before=at, waits=""))
 
     def begin(
         self,
