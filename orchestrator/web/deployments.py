@@ -38,7 +38,9 @@ LARGEST: Final = 8 * 1024
 SHORTEST_TOKEN: Final = 16
 LONGEST_REASON: Final = 500
 WRONG_A_MINUTE: Final = 10
-"""So many wrong tokens are answered in a minute, whoever sends them; then nobody's is looked at."""
+"""So many wrong tokens of one address are answered in a minute; then none from there is looked at."""
+_REMEMBERED: Final = 10_000
+"""Wrong tokens, so that nobody fills the memory with them."""
 _SECONDS: Final = 10.0
 _LISTED: Final = 50
 _VERBS: Final = ("approve", "reject", "rollback")
@@ -60,7 +62,7 @@ class DeploymentPages:
     refusals: Refusals = field(
         default_factory=lambda: Refusals("a decision on a deployment was refused for its token"), init=False
     )
-    wrong: deque[float] = field(default_factory=deque, init=False)
+    wrong: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED), init=False)
     lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
 
@@ -121,10 +123,13 @@ def _page(pages: DeploymentPages, templates: jinja2.Environment, refused: str = 
         return _Row(found, pages.run_title(found.run_id), when, tone)
 
     live = [row(found) for found in pages.desk.live()]
-    places = list(dict.fromkeys(each.deployment.environment or each.deployment.server for each in live))
+    rows = [each.deployment for each in live]
+    places = list(dict.fromkeys((each.environment or each.server, each.pipeline) for each in rows))
+    shared = {place for place, _ in places if [other for other, _ in places].count(place) > 1}
     html = templates.get_template("deployments.html").render(
         live=live,
         places=places,
+        shared=shared,
         awaiting=pages.desk.awaiting(),
         history=[row(found) for found in pages.desk.history(_LISTED)],
         decides=bool(pages.tokens),
@@ -169,7 +174,7 @@ def _decide(verb: str, asked: Mapping[str, str], request: Request, pages: Deploy
     try:
         if verb == "rollback":
             place = asked.get("place", "")
-            pages.desk.roll_back(place, who, reason)
+            pages.desk.roll_back(place, who, reason, asked.get("pipeline") or None, approver=who)
             return f"{who} rolls {place} back"
         number = asked.get("action", "")
         if not (number.isascii() and number.isdigit() and len(number) < 18):
@@ -187,11 +192,12 @@ def _who(shown: str, request: Request, pages: DeploymentPages) -> str:
     """Whose token it is."""
     if not pages.tokens:
         raise _Refused(403, "no token is configured: web.approval_tokens in orchestrator.yaml")
+    sender = request.client.host if request.client is not None else ""
     with pages.lock:
         now = time.monotonic()
-        while pages.wrong and now - pages.wrong[0] > 60.0:
+        while pages.wrong and now - pages.wrong[0][0] > 60.0:
             pages.wrong.popleft()
-        if len(pages.wrong) >= WRONG_A_MINUTE:
+        if sum(address == sender for _, address in pages.wrong) >= WRONG_A_MINUTE:
             raise _Refused(429, "too many wrong tokens: wait a minute")
     found = ""
     for name, secret in pages.tokens.items():
@@ -205,7 +211,7 @@ def _who(shown: str, request: Request, pages: DeploymentPages) -> str:
             found = name
     if not found:
         with pages.lock:
-            pages.wrong.append(now)
+            pages.wrong.append((now, sender))
         pages.refusals.tell(request)
         raise _Refused(401, "the token is wrong")
     return found

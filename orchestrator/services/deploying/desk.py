@@ -72,6 +72,8 @@ class Desk:
         self._require_no_other(run, environment)
         written = [spec for _, spec in pipeline.actions if isinstance(spec, DeployAction)]
         there = [spec for spec in written if place in (spec.environment, spec.server)]
+        if not there:
+            self._require_nobody_elses(run, environment)
         base = next(iter((*there, *written)), DeployAction())
         spec = replace(
             base,
@@ -92,10 +94,21 @@ class Desk:
         return self.deploy(self._store.runs.get(live[0].run_id), place, who, reason)
 
     def roll_back(
-        self, place: str, who: str, reason: str, pipeline: str | None = None, release: str = ""
+        self,
+        place: str,
+        who: str,
+        reason: str,
+        pipeline: str | None = None,
+        release: str = "",
+        approver: str | None = None,
     ) -> Action:
-        """Owe the way back to ``release``, or else to the one that was live before the live one."""
+        """Owe the way back to ``release``, or else to the one that was live before the live one.
+
+        With ``approver``, InvalidInput where the environment names people and that name is not among them.
+        """
         environment = self.place(place)
+        if approver is not None and (why_not := environment.why_not_approver(approver)) is not None:
+            raise InvalidInput(why_not)
         live = self._live(environment, pipeline)
         row = live[0]
         if release:
@@ -178,6 +191,15 @@ class Desk:
                 return row
         have = ", ".join(dict.fromkeys(row.release for row in rows[:10])) or "none"
         raise NotFound(f"no release {release} was live on {environment.title}", f"these were: {have}")
+
+    def _require_nobody_elses(self, run: Run, environment: Environment) -> None:
+        """What serves for one pipeline is not replaced by another one that is not said to deploy there."""
+        for row in self.live():
+            if row.server in environment.servers and row.pipeline != run.pipeline:
+                raise InvalidInput(
+                    f"{row.pipeline} is live on {environment.title}, and {run.pipeline} does not deploy there",
+                    f"write a deploy action to {environment.title} into {run.pipeline} if it is to",
+                )
 
     def _require_no_other(self, run: Run, environment: Environment) -> None:
         """Two of the same at once would only wait for each other."""

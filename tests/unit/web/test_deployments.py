@@ -39,9 +39,11 @@ class Site:
         pages = DeploymentPages(desk, read, title, world.clock.now, lambda text: text)
         add_deployments(self.app, pages, page_templates())
 
-    def ask(self, method: str, path: str = "", origin: str = "", **form: str) -> httpx.Response:
+    def ask(
+        self, method: str, path: str = "", origin: str = "", sender: str = "192.0.2.1", **form: str
+    ) -> httpx.Response:
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app)
+            transport = httpx.ASGITransport(app=self.app, client=(sender, 4000))
             async with httpx.AsyncClient(transport=transport, base_url="http://ci") as client:
                 kind = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
                 return await client.request(
@@ -120,6 +122,24 @@ def test_who_guesses_tokens_is_soon_not_listened_to(site: Site) -> None:
         assert site.ask("POST", "/approve", action=action, token="x" * 20).status_code == 401
     assert site.ask("POST", "/approve", action=action, token=TOKEN).status_code == 429
     assert site.state() is DeploymentState.AWAITING_APPROVAL
+    # Nobody keeps others from deciding.
+    assert site.ask("POST", "/approve", sender="192.0.2.2", action=action, token=TOKEN).status_code == 303
+
+
+def test_only_approvers_roll_an_environment_back_on_the_page(site: Site) -> None:
+    refused = site.ask("POST", "/rollback", place="prod", token="bos-token-that-nobody-guesses")
+    assert refused.status_code == 422
+    assert "bo may not decide on prod: ana may" in refused.text
+
+
+def test_a_rollback_on_the_page_is_of_the_pipeline_that_it_names(site: Site) -> None:
+    site.ask("POST", "/approve", action=site.waiting(), token=TOKEN)
+    work_off(site.world)
+    assert 'name="pipeline" value="wine"' in site.ask("GET").text
+    other = site.ask("POST", "/rollback", place="prod", pipeline="beer", token=TOKEN)
+    assert "nothing is live on prod" in other.text
+    first = site.ask("POST", "/rollback", place="prod", pipeline="wine", token=TOKEN)
+    assert "no release was live on web1 before" in first.text
 
 
 @pytest.mark.parametrize(
