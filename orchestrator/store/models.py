@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.domain.model_registry import ModelVersion, Stage, moves
@@ -24,8 +24,8 @@ class SqlModels:
         self._database = database
 
     def versions(self, pipeline: str | None = None, limit: int = 50) -> Sequence[ModelVersion]:
-        with self._database.writing() as session:
-            _add_missing(session, pipeline)
+        self._complete(pipeline)
+        with self._database.reading() as session:
             wanted = select(ModelVersionRow).order_by(ModelVersionRow.run_id.desc()).limit(limit)
             if pipeline is not None:
                 wanted = wanted.where(ModelVersionRow.pipeline == pipeline)
@@ -34,10 +34,18 @@ class SqlModels:
             return [_version(row, held.get(row.id, ())) for row in rows]
 
     def of_run(self, run_id: int) -> ModelVersion | None:
-        with self._database.writing() as session:
-            _add_missing(session, None)
+        self._complete(None)
+        with self._database.reading() as session:
             row = session.scalar(select(ModelVersionRow).where(ModelVersionRow.run_id == run_id))
             return None if row is None else _version(row, _stages(session, [row.id]).get(row.id, ()))
+
+    def _complete(self, pipeline: str | None) -> None:
+        """Looks hold no writer up: what is written is only what is missing."""
+        with self._database.reading() as session:
+            missing = session.execute(_lacking(pipeline).limit(1)).first() is not None
+        if missing:
+            with self._database.writing() as session:
+                _add_missing(session, pipeline)
 
     def history(self, run_id: int) -> Sequence[tuple[Stage, datetime, datetime | None, str]]:
         with self._database.reading() as session:
@@ -104,8 +112,8 @@ def _end(session: Session, version: int, stage: Stage, at: datetime) -> None:
     )
 
 
-def _add_missing(session: Session, pipeline: str | None) -> None:
-    """A version for each passed run that has none yet."""
+def _lacking(pipeline: str | None) -> Select[int, str, int, datetime | None, datetime]:
+    """Passed runs without a version."""
     lacking = (
         select(RunRow.id, RunRow.pipeline, RunRow.number, RunRow.finished_at, RunRow.created_at)
         .outerjoin(ModelVersionRow, ModelVersionRow.run_id == RunRow.id)
@@ -116,9 +124,12 @@ def _add_missing(session: Session, pipeline: str | None) -> None:
         )
         .order_by(RunRow.id)
     )
-    if pipeline is not None:
-        lacking = lacking.where(RunRow.pipeline == pipeline)
-    for run_id, name, number, finished, created in session.execute(lacking).all():
+    return lacking if pipeline is None else lacking.where(RunRow.pipeline == pipeline)
+
+
+def _add_missing(session: Session, pipeline: str | None) -> None:
+    """A version for each passed run that has none yet."""
+    for run_id, name, number, finished, created in session.execute(_lacking(pipeline)).all():
         values = {"run_id": run_id, "pipeline": name, "number": number, "created_at": finished or created}
         _VERSIONS.add(session, values)
 

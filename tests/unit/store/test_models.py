@@ -6,6 +6,7 @@ from orchestrator.domain.model_registry import Stage
 from orchestrator.domain.retention import Going, Kind
 from orchestrator.domain.run import RunState
 from orchestrator.store import SqlStore
+from orchestrator.store.engine import Database, parse_url
 from tests.unit.store.support import AT, VERDICT, enqueue, later, new_run
 
 
@@ -54,3 +55,16 @@ def test_a_run_that_is_removed_takes_its_version_with_it_and_no_number_comes_bac
     assert store.retention.remove_runs([going], "retention", later(99)) == 1
     two = passed(store, "b")
     assert [(v.run_id, v.number) for v in store.models.versions()] == [(two, 2)]
+
+
+def test_looking_at_versions_waits_for_no_writer(store: SqlStore, url: str) -> None:
+    one = passed(store, "a")
+    assert [v.run_id for v in store.models.versions()] == [one]
+    other = Database(parse_url(url))
+    try:
+        with other.writing():
+            found = store.models.of_run(one)
+            assert found is not None
+            assert store.models.versions("wine") == [found]
+    finally:
+        other.close()
