@@ -26,7 +26,8 @@ def check_upstreams(
             if upstream in seen:
                 yield document.problem(place, f'"{upstream}" stands here twice', "each pipeline once")
             elif upstream == own:
-                yield document.problem(place, "a pipeline cannot run after itself", any_of(others))
+                expected = any_of(others) if others else "another pipeline under pipelines/"
+                yield document.problem(place, "a pipeline cannot run after itself", expected)
             elif upstream not in names and upstream.partition(".")[0] not in repositories:
                 expected = any_of(others) if others else "another pipeline under pipelines/"
                 message = f'there is no pipeline "{upstream}"'
