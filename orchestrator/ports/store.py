@@ -458,7 +458,7 @@ class Deployments(Protocol):
         output: str | None = None,
         live: str | None = None,
     ) -> Deployment:
-        """Change its state; entering ACTIVE retires the pipeline's other ACTIVE ones on that server.
+        """Change its state; entering ACTIVE retires the other ACTIVE ones on that server, of any pipeline.
 
         ``live`` is the release that was read as live there; "" when none was. The row that was retired and
         is of that release is ACTIVE again, and no other one stays so. None: it is not known, or its own.

@@ -220,15 +220,12 @@ def _serves(session: Session, lease: Lease, deployment: Deployment, live: str, a
 
     The deployment's own row is its move's. A release that no row tells of, or none (""), leaves none ACTIVE.
     """
-    # Two releases that become active at once must see each other: the pipeline's row puts them in order.
-    session.execute(
-        select(PipelineRow.name).where(PipelineRow.name == deployment.pipeline).with_for_update()
-    ).all()
-    here = (
-        DeploymentRow.pipeline == deployment.pipeline,
-        DeploymentRow.server == deployment.server,
-        DeploymentRow.id != deployment.id,
-    )
+    here = (DeploymentRow.server == deployment.server, DeploymentRow.id != deployment.id)
+    # Two releases that become active at once must see each other, also those of two pipelines: the rows of
+    # all pipelines that were ever there put them in order.
+    there = select(DeploymentRow.pipeline).where(DeploymentRow.server == deployment.server)
+    locked = select(PipelineRow.name).where(PipelineRow.name.in_(there)).order_by(PipelineRow.name)
+    session.execute(locked.with_for_update()).all()
     active, retired = DeploymentState.ACTIVE, DeploymentState.RETIRED
     ours = live == deployment.release
     known = False

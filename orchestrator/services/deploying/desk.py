@@ -196,8 +196,11 @@ class Desk:
         """What serves for one pipeline is not replaced by another one that is not said to deploy there."""
         for row in self.live():
             if row.server in environment.servers and row.pipeline != run.pipeline:
+                told = (
+                    f"{row.pipeline} is live on {environment.title}, and {run.pipeline} does not deploy there"
+                )
                 raise InvalidInput(
-                    f"{row.pipeline} is live on {environment.title}, and {run.pipeline} does not deploy there",
+                    told,
                     f"write a deploy action to {environment.title} into {run.pipeline} if it is to",
                 )
 

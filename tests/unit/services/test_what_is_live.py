@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from orchestrator.domain.action_spec import DeployAction, Rule
 from orchestrator.domain.activation import Activation, Answer, Probe
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.deployment import DeploymentState
-from orchestrator.domain.errors import ServerRejected, ServerUnavailable
+from orchestrator.domain.errors import InvalidInput, ServerRejected, ServerUnavailable
 from orchestrator.domain.gate import Gate
 from orchestrator.services.deploying.site import Site
 from tests.unit.services.test_putting_back import HEALTH, answers
@@ -157,3 +158,19 @@ def test_what_is_decided_does_not_wait_any_more(webs: World) -> None:
     assert only(webs, run).waits
     desk(webs).decide(only(webs, run).id, True, "ana", "")
     assert only(webs, run).waits == ""
+
+
+def test_a_server_has_one_live_release_whichever_pipeline_it_is_of(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    other = passed(webs, replace(deploying("prod"), name="cheese"))
+    work_off(webs)
+    assert [row.run_id for row in desk(webs).live()] == [other.id] * 3
+
+
+def test_nobody_deploys_by_hand_where_another_pipeline_is_live(webs: World) -> None:
+    passed(webs, deploying("prod"))
+    work_off(webs)
+    stranger = passed(webs, replace(deploying(), name="cheese"))
+    with pytest.raises(InvalidInput, match="wine is live on prod"):
+        desk(webs).deploy(stranger, "prod", "ana", "")
