@@ -219,7 +219,6 @@ def test_of_twenty_who_would_send_a_mail_one_does(store: SqlStore) -> None:
 def test_the_newer_release_retires_the_older_on_its_server_only(store: SqlStore) -> None:
     one = deployed(store, passed(store, None, DEPLOY))
     elsewhere = deployed(store, passed(store, None, DEPLOY), "other")
-    foreign = deployed(store, passed(store, new_run(pipeline("tea")), DEPLOY))
     assert store.deployments.live("wine", "shop") == one
     two = deployed(store, passed(store, None, DEPLOY), seconds=9)
     assert store.deployments.live("wine", "shop") == two
@@ -229,9 +228,16 @@ def test_the_newer_release_retires_the_older_on_its_server_only(store: SqlStore)
     assert retired.message.startswith("was live until ")
     assert retired.message.endswith(" took its place")
     assert store.deployments.live("wine", "other") == elsewhere
-    assert store.deployments.live("tea", "shop") == foreign
-    assert [d.id for d in store.deployments.listing("shop")] == [two.id, foreign.id, one.id]
+    assert [d.id for d in store.deployments.listing("shop")] == [two.id, one.id]
     assert [d.id for d in store.deployments.listing(limit=1)] == [two.id]
+
+
+def test_the_release_of_another_pipeline_retires_the_older_one_too(store: SqlStore) -> None:
+    one = deployed(store, passed(store, None, DEPLOY))
+    foreign = deployed(store, passed(store, new_run(pipeline("tea")), DEPLOY))
+    assert store.deployments.live("wine", "shop") is None
+    assert store.deployments.live("tea", "shop") == foreign
+    assert store.deployments.of_run(one.run_id)[0].state is DeploymentState.RETIRED
 
 
 def test_a_run_was_deployed_also_when_its_release_is_retired(store: SqlStore) -> None:
