@@ -97,7 +97,7 @@ def test_a_folder_that_everybody_may_write_is_refused(site: Site, folder: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["../escaped", "/etc/escaped", "a/../../escaped", "a//b", "a/./b", ".", "", "a\nb", "a\x00b"]
+    "path", ["../escaped", "/etc/escaped", "a/../../escaped", "a//b", "a/./b", ".", "", "a\x00b"]
 )
 def test_a_file_never_leaves_its_release(site: Site, path: str) -> None:
     with site.target() as target, pytest.raises(ServerRejected, match="no name of a file inside a release"):
