@@ -215,14 +215,17 @@ class Connection:
             if server is not self.server:
                 client = paramiko.SSHClient()
                 self._hops.append(client)
-            with translated(server, "connect", lambda client=client: _is_active(client)):  # type: ignore[misc]
-                sock = self._way_to(server, through)
-                try:
+            sock: socket.socket | paramiko.Channel | None = None
+            try:
+                with translated(server, "connect", lambda client=client: _is_active(client)):  # type: ignore[misc]
+                    sock = self._way_to(server, through)
                     _log_in(client, server, sock)
-                except BaseException:
+            except BaseException:
+                # Only now: a refused login is told from a lost connection by whether it still stands.
+                if sock is not None:
                     sock.close()
-                    raise
-                through = client.get_transport()
+                raise
+            through = client.get_transport()
 
     def _way_to(
         self, server: SshServer, through: paramiko.Transport | None

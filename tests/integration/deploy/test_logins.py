@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import docker
+import paramiko
 import pytest
 
-from orchestrator.adapters.sftp import ConfiguredServers, SshServer
+from orchestrator.adapters.sftp import ConfiguredServers, SshServer, connection
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
 from tests.support.network import free_port
 from tests.support.releases import Site, SiteMaker, settings
@@ -81,6 +82,25 @@ def test_a_wrong_password_is_refused_and_never_repeated_in_the_message(door: Mac
     with pytest.raises(ServerRejected, match="does not accept that password") as caught:
         at(door, identity_file=None, password="wrong guess").target().__enter__()
     assert "wrong guess" not in str(caught.value)
+
+
+def test_a_refused_login_is_never_taken_for_a_lost_connection(
+    door: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def is_active_in_the_end(client: paramiko.SSHClient) -> bool:
+        """Whether it stands once it has had the time to notice that its socket is gone."""
+        transport = client.get_transport()
+        assert transport is not None
+        transport.join(2)
+        asked.append(transport.is_active())
+        return asked[-1]
+
+    monkeypatch.setattr(connection, "_is_active", is_active_in_the_end)
+    with pytest.raises(ServerRejected, match="does not accept that password"):
+        at(door, identity_file=None, password="wrong guess").target().__enter__()
+    assert asked == [True]
 
 
 def test_a_key_with_a_passphrase_opens_the_door_with_it(door: Machine, tmp_path: Path) -> None:
