@@ -11,6 +11,7 @@ import boto3
 import docker
 import pytest
 
+from tests.support.bucket import s3_running
 from tests.support.git import run_git
 from tests.support.installation import Installation
 from tests.support.network import free_port
@@ -22,13 +23,8 @@ KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 @pytest.fixture
 def s3_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_running() as address:
+        yield address
 
 
 def test_results_go_everywhere_that_the_pipeline_says_and_the_record_tells(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, cast
 
 import boto3
@@ -11,6 +13,20 @@ from orchestrator.adapters.datasets.access import Access
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec
 
 KEYS = Access({"access_key": "testing", "secret_key": "testing"}, allow_private=True)
+
+
+@contextmanager
+def s3_running() -> Iterator[str]:
+    """A server that speaks S3's language, while it is entered: its address."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 class Admin(Protocol):

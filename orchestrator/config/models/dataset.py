@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
@@ -272,13 +272,10 @@ class HttpDataset(_Login):
         return self
 
 
-class S3Dataset(_Remote):
-    """Watched objects in S3, or in what speaks its language."""
+class S3Login(Model):
+    """How to reach what speaks S3's language, and who logs in there."""
 
-    s3: Annotated[Str, BeforeValidator(_s3)] = Field(
-        description="The bucket, and what the objects' names begin with.", examples=["s3://datasets/wine"]
-    )
-    endpoint: Annotated[Str, BeforeValidator(_endpoint)] | None = Field(
+    endpoint: Endpoint | None = Field(
         default=None,
         description="Address of a server other than Amazon's.",
         examples=["https://minio.example.org"],
@@ -295,7 +292,26 @@ class S3Dataset(_Remote):
     session_token: Secret | None = Field(
         default=None,
         description="What goes with a key that is lent for some time.",
-        examples=["${{ env.X }}"],
+        examples=["${{ env.S3_SESSION_TOKEN }}"],
+    )
+    ca_file: ExistingFile | None = Field(
+        default=None,
+        description="Certificates that are trusted in place of the system's.",
+        examples=["/etc/ssl/lab-ca.pem"],
+    )
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> Self:
+        if (self.access_key is None) != (self.secret_key is None):
+            raise wrong("of access_key and secret_key one is missing", "both of them", key="access_key")
+        return self
+
+
+class S3Dataset(S3Login, _Remote):
+    """Watched objects in S3, or in what speaks its language."""
+
+    s3: S3Address = Field(
+        description="The bucket, and what the objects' names begin with.", examples=["s3://datasets/wine"]
     )
     anonymous: bool = Field(default=False, description="Whether nobody logs in.", examples=[True])
     versions: bool = Field(
@@ -304,14 +320,9 @@ class S3Dataset(_Remote):
         " run gets its data also after they have changed.",
         examples=[True],
     )
-    ca_file: ExistingFile | None = Field(
-        default=None, description="Certificates that are trusted in place of the system's."
-    )
 
     @model_validator(mode="after")
-    def _whole_key(self) -> S3Dataset:
-        if (self.access_key is None) != (self.secret_key is None):
-            raise wrong("of access_key and secret_key one is missing", "both of them", key="access_key")
+    def _one_way_in(self) -> S3Dataset:
         if self.anonymous and self.access_key is not None:
             raise wrong("a key is given, and nobody is to log in", "one of them", key="anonymous")
         return self

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
+    from tests.support.bucket import s3_running
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_running() as address:
+        yield address
 
 
 @pytest.fixture
