@@ -163,6 +163,7 @@ MAX_ACTION_TRIES: Mapping[str, int] = {
     "upload": 8,
     "container": 6,
     "webhook": 12,
+    "github": 12,
     "command": 3,
     "exec": 3,
 }

@@ -73,9 +73,13 @@ class RollbackAction:
 
 @dataclass(frozen=True, slots=True)
 class EmailAction:
-    """Mail the report. ``to`` holds addresses, or ``author`` for the commit's author."""
+    """Mail the report. ``to`` holds addresses, ``author`` for the commit's author, or ``list:NAME`` for a
+    list of the configuration.
+    """
 
     to: tuple[str, ...]
+    always: bool = False
+    """Also where nothing changed: a pass after a pass that nothing was deployed for."""
     rule: Rule = Rule()
     kind: str = "email"
 
@@ -128,6 +132,19 @@ class WebhookAction:
 
 
 @dataclass(frozen=True, slots=True)
+class GithubAction:
+    """Say what became of the run where the change was proposed.
+
+    ``comment``: ``always``, ``changed`` (only where the word differs from the last one told) or ``never``.
+    """
+
+    status: bool = True
+    comment: str = "always"
+    rule: Rule = Rule()
+    kind: str = "github"
+
+
+@dataclass(frozen=True, slots=True)
 class CommandAction:
     """Run a shell command in a fresh container of a runner, with the results in its working folder."""
 
@@ -157,6 +174,7 @@ ActionSpec = (
     | UploadAction
     | ContainerAction
     | WebhookAction
+    | GithubAction
     | CommandAction
     | ExecAction
 )
@@ -169,6 +187,7 @@ SPECS: dict[str, type[ActionSpec]] = {
     "upload": UploadAction,
     "container": ContainerAction,
     "webhook": WebhookAction,
+    "github": GithubAction,
     "command": CommandAction,
     "exec": ExecAction,
 }
@@ -190,6 +209,8 @@ def place_of(spec: ActionSpec) -> str:
             return spec.service
         case WebhookAction():
             return spec.hook
+        case GithubAction():
+            return "GitHub"
         case CommandAction():
             return spec.command
         case ExecAction():
@@ -207,6 +228,9 @@ def told(spec: ActionSpec) -> str:
             return f"roll {place_of(spec)} back to {spec.release or 'the release before'}"
         case WebhookAction() | CommandAction() | ExecAction():
             return f"{spec.kind} {place_of(spec)}"
+        case GithubAction():
+            said = ["a status"] * spec.status + ["a comment"] * (spec.comment != "never")
+            return f"tell GitHub: {' and '.join(said) or 'nothing'}"
 
 
 def _named(contents: Contents) -> tuple[str, ...]:

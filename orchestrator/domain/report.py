@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.chart import Chart, Drawn
 from orchestrator.domain.collected import Param, Plot
 from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.gate import CheckResult
@@ -129,6 +130,16 @@ class ArtifactRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitRow:
+    """One commit since the last good run; ``url`` is empty where the forge is not known."""
+
+    short: str
+    subject: str
+    author: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything one rendering tells.
 
@@ -168,6 +179,16 @@ class Report:
     """What its metrics came to on the way, of the replicate whose artifacts are listed."""
     params: tuple[Param, ...] = ()
     plots: tuple[Plot, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    """What is worth a picture, most telling first."""
+    commit_rows: tuple[CommitRow, ...] = ()
+    """The commits of ``commits`` in parts, newest first."""
+    compare_url: str = ""
+    """Where the forge shows all that changed in code."""
+    resources: tuple[tuple[str, str], ...] = ()
+    """What was used, such as ``("Memory, most", "1.2 GiB")``."""
+    actions: tuple[tuple[str, str, str], ...] = ()
+    """What was done, its state, and what came of it."""
 
     @property
     def label(self) -> str:
@@ -194,6 +215,8 @@ class Rendered:
     subject: str
     text: str
     html: str
+    images: tuple[Drawn, ...] = ()
+    """What the HTML shows by ``cid:`` and their names."""
 
 
 def _shortened(text: str, length: int) -> str:

@@ -261,12 +261,13 @@ class JournalEntry:
 class OutboxMessage:
     """A mail that is owed.
 
-    ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries.
+    ``message`` is the whole RFC 5322 text; ``key`` its Message-ID, stable over all tries. A digest belongs to
+    no action and no run. ``reached`` have it already, ``refused`` never will, for what their server said.
     """
 
     id: int
-    action_id: int
-    run_id: int
+    action_id: int | None
+    run_id: int | None
     key: str
     recipients: tuple[str, ...]
     subject: str
@@ -276,6 +277,8 @@ class OutboxMessage:
     tries: int = 0
     last_error: str = ""
     delivered_at: datetime | None = None
+    reached: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class Actor:
         for mail in self._store.actions.outbox_due(self._clock.now()):
             if self._stopping.is_set():
                 return done
-            if self._wants(mail.run_id):
+            if mail.run_id is None or self._wants(mail.run_id):
                 done += self._send(mail)
         return done
 

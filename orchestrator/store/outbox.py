@@ -98,6 +98,8 @@ def add_mail(session: Session, mail: OutboxMessage, who: str, at: datetime) -> N
         tries=0,
         last_error="",
         created_at=at,
+        reached=list(mail.reached),
+        refused=dict(mail.refused),
     )
     if inserted(session, row):
         record(session, at, who, f"mail {row.id}", row.run_id, "", PENDING, mail.subject)
@@ -116,4 +118,6 @@ def _message(row: OutboxRow) -> OutboxMessage:
         tries=row.tries,
         last_error=row.last_error,
         delivered_at=row.delivered_at,
+        reached=tuple(row.reached),
+        refused=tuple(row.refused.items()),
     )

@@ -102,7 +102,7 @@ class SqlRetention:
             for run_id in session.scalars(
                 union(
                     select(ActionRow.run_id).where(ActionRow.state.in_(_OWED)),
-                    select(OutboxRow.run_id).where(OutboxRow.state == PENDING),
+                    select(OutboxRow.run_id).where(OutboxRow.state == PENDING, OutboxRow.run_id.is_not(None)),
                 )
             ):
                 found[run_id] = "it owes an action or a mail"

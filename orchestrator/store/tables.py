@@ -493,14 +493,14 @@ class ActionRow(Leased, Base):
 
 
 class OutboxRow(Leased, Base):
-    """A mail that is owed."""
+    """A mail that is owed. A digest belongs to no run and no action."""
 
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("key"), Index(None, "state"), _NEVER_REUSED)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    action_id: Mapped[int] = mapped_column(ForeignKey("actions.id"), index=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    action_id: Mapped[int | None] = mapped_column(ForeignKey("actions.id"), index=True)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"), index=True)
     key: Mapped[str]
     recipients: Mapped[Plain] = mapped_column(JSON)
     subject: Mapped[str]
@@ -511,6 +511,10 @@ class OutboxRow(Leased, Base):
     last_error: Mapped[str]
     delivered_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    reached: Mapped[Plain] = mapped_column(JSON)
+    """The recipients that have it."""
+    refused: Mapped[Plain] = mapped_column(JSON)
+    """The recipients that will never have it, with what their server said."""
 
 
 class DeploymentRow(Base):
@@ -638,6 +642,24 @@ class StatusRow(Base):
     tries: Mapped[int]
     not_before: Mapped[datetime | None]
     last_error: Mapped[str]
+
+
+class ReportCommentRow(Base):
+    """The one comment about a pipeline under a pull request, and what it says."""
+
+    __tablename__ = "report_comments"
+
+    repository: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """``pull/7``, or ``commit/`` and its full name."""
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    external_id: Mapped[str]
+    """What the forge calls it."""
+    run_id: Mapped[int]
+    """Whose report it holds; that run may have been removed since."""
+    told: Mapped[str]
+    """The hash of what it says."""
+    changed_at: Mapped[datetime]
 
 
 class DecisionRow(Base):

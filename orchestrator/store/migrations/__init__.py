@@ -22,7 +22,7 @@ from orchestrator.store.engine import (
 )
 from orchestrator.store.failures import translated
 
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 """The newest revision in ``versions``: what this version of the program needs."""
 
 

@@ -162,7 +162,7 @@ def test_a_delivered_mail_is_never_due_again(store: SqlStore) -> None:
     store.actions.outbox_delivered(sending(store, message), later(1))
     assert store.actions.outbox_due(later(10_000)) == []
     assert store.actions.outbox_claim(message.id, "two", later(10_000), SECONDS) is None
-    (kept,) = store.actions.outbox_of_run(message.run_id)
+    (kept,) = store.actions.outbox_of_run(message.run_id or 0)
     assert (kept.state, kept.delivered_at, kept.tries) == ("delivered", later(1), 1)
 
 
@@ -176,7 +176,7 @@ def test_a_mail_whose_sender_died_is_due_again_under_the_same_key(store: SqlStor
     with pytest.raises(LeaseLost):
         store.actions.outbox_delivered(old, later(SECONDS))
     store.actions.outbox_delivered(new, later(SECONDS))
-    assert store.actions.outbox_of_run(message.run_id)[0].tries == 2
+    assert store.actions.outbox_of_run(message.run_id or 0)[0].tries == 2
 
 
 def test_the_mails_of_a_dead_owner_are_due_at_once(store: SqlStore) -> None:
@@ -206,7 +206,7 @@ def test_a_mail_that_is_given_up_is_never_due_again(store: SqlStore) -> None:
     message = mailed(store)
     store.actions.outbox_give_up(sending(store, message), "550 no such user", AT)
     assert store.actions.outbox_due(later(10_000)) == []
-    (kept,) = store.actions.outbox_of_run(message.run_id)
+    (kept,) = store.actions.outbox_of_run(message.run_id or 0)
     assert (kept.state, kept.last_error) == ("given_up", "550 no such user")
 
 
