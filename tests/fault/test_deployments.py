@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from orchestrator.adapters.sftp import SshServer
-from orchestrator.adapters.sftp.lock import ServerLock
+from orchestrator.adapters.sftp.lock import Along, ServerLock
 from orchestrator.adapters.sftp.target import SftpTarget
 from orchestrator.domain.errors import ServerUnavailable
 from tests.support.releases import fresh_folder, with_files_only_account
@@ -113,7 +113,11 @@ def ignore(said: str) -> None:
 def test_a_lock_taken_just_before_the_link_broke_is_not_held_by_a_ghost(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(lock: ServerLock, now: int) -> None:
+    take = ServerLock._take
+
+    def broken(lock: ServerLock, ours: str, along: Along) -> int:
+        take(lock, ours, along)
+        lock._connection.close()
         raise EOFError
 
     entry = SshServer(
@@ -126,7 +130,7 @@ def test_a_lock_taken_just_before_the_link_broke_is_not_held_by_a_ghost(
         scene.machine.host_key_line.partition(" ")[2],
     )
     with monkeypatch.context() as patched:
-        patched.setattr(ServerLock, "_sweep", broken)
+        patched.setattr(ServerLock, "_take", broken)
         with pytest.raises(ServerUnavailable):
             SftpTarget(entry, "tests", 0.0).__enter__()
     assert ".mlci-lock" in scene.machine.run("ls", "-A", scene.path).split()

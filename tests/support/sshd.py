@@ -19,6 +19,8 @@ from tests.support.network import free_port
 from tests.support.waiting import wait_until
 
 _ALL_OF_IT = "-- that is all"
+FEW_FILES = "/srv/few"
+"""A file system on each server that takes few files."""
 SERVER_FOLDER = ROOT / "orchestrator" / "demo" / "server"
 
 
@@ -91,6 +93,7 @@ def ssh_server(client: docker.DockerClient, image: str, folder: Path) -> Iterato
             labels={TEST_LABEL: "sshd"},
             environment={"AUTHORIZED_KEY": key.with_suffix(".pub").read_text().strip()},
             ports={"22/tcp": ("127.0.0.1", port)},
+            tmpfs={FEW_FILES: "nr_inodes=32"},
         )
         try:
             container.put_archive("/etc/ssh", tar_of_private({"ssh_host_ed25519_key": host_key.read_bytes()}))

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping
 
-from orchestrator.adapters.sftp.connection import Connection
+from orchestrator.adapters.sftp.connection import Connection, end_input
 from orchestrator.domain.activation import Answer, Command
 
 _SLICE = 1.0
@@ -32,7 +32,7 @@ def run_command(
     try:
         channel.set_combine_stderr(True)
         connection.start(channel, _script(command, folder, variables))
-        channel.shutdown_write()
+        end_input(channel)
         channel.settimeout(_SLICE)
         text, looked, late = bytearray(), started, False
         while True:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import paramiko
-from paramiko.sftp import CMD_EXTENDED
 
+from orchestrator.adapters.sftp.client import Sftp
 from orchestrator.adapters.sftp.errors import translated
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
@@ -30,34 +30,6 @@ _ERROR_LIMIT = 4096
 
 # Without a handler Python prints the library's tracebacks; each of its errors reaches us as an exception.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """A file system's room, in bytes."""
-
-    free: int
-    block: int
-
-
-class Sftp(paramiko.SFTPClient):
-    """SFTP with the two extensions of OpenSSH that the library lacks."""
-
-    def space(self, path: str) -> Space | None:
-        """Room for an ordinary user where ``path`` lies; None when the server cannot tell."""
-        try:
-            _, reply = self._request(CMD_EXTENDED, "statvfs@openssh.com", path)  # type: ignore[attr-defined]
-        except OSError:
-            return None
-        _, fragment, _, _, available = (reply.get_int64() for _ in range(5))
-        return Space(int(available * fragment), int(fragment))
-
-    def flush_to_disk(self, file: paramiko.SFTPFile) -> None:
-        """Ask for the file to be on disk; a server without the extension is left alone."""
-        try:
-            self._request(CMD_EXTENDED, "fsync@openssh.com", file.handle)  # type: ignore[attr-defined]
-        except OSError:
-            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +83,7 @@ class Connection:
         self._client = paramiko.SSHClient()
         self._hops: list[paramiko.SSHClient] = []
         self._shell: Future[bool] = Future()
+        self._spare: Future[paramiko.Channel] | None = None
         try:
             self._connect()
             with self.errors("connect"):
@@ -162,14 +135,14 @@ class Connection:
         A script that is silent for long is no error while the server answers over SFTP, unless ``patient``
         is False.
         """
-        channel = self._transport.open_session(timeout=self.server.timeout)
+        channel = self.session()
         try:
-            with self._limit():
-                channel.exec_command(f"exec /bin/sh -c {shlex.quote(script)}")
+            self.start(channel, script)
             channel.settimeout(self.server.timeout)
             if feed is not None:
                 self._feed(channel, feed)
-            channel.shutdown_write()
+            end_input(channel)
+            self._open_spare()
             text, errors = self._listen(channel, patient)
             if not channel.status_event.wait(self.server.timeout):
                 raise TimeoutError
@@ -181,6 +154,13 @@ class Connection:
 
     def session(self) -> paramiko.Channel:
         """A channel for one command, to be started by :meth:`start`. The caller closes it."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            try:
+                return spare.result()
+            except (paramiko.SSHException, OSError, EOFError):
+                # A server that allows few sessions may well refuse one that nobody needed yet.
+                pass
         return self._transport.open_session(timeout=self.server.timeout)
 
     def start(self, channel: paramiko.Channel, script: str) -> None:
@@ -245,6 +225,20 @@ class Connection:
         with self._limit():
             channel.invoke_subsystem("sftp")
         return Sftp(channel)
+
+    def _open_spare(self) -> None:
+        """Have the next session opened while this one works: that takes a round trip."""
+        spare: Future[paramiko.Channel] = Future()
+        transport = self._transport
+
+        def opened() -> None:
+            try:
+                spare.set_result(transport.open_session(timeout=self.server.timeout))
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                spare.set_exception(error)
+
+        self._spare = spare
+        threading.Thread(target=opened, daemon=True).start()
 
     def _has_shell(self) -> bool:
         """Whether commands run: accounts for files only answer with silence, a message or another program."""
@@ -321,6 +315,18 @@ class Connection:
 
     def _alive(self) -> bool:
         return _is_active(self._client)
+
+
+def end_input(channel: paramiko.Channel) -> None:
+    """Tell a command that there is no more input.
+
+    Under the channel's lock, unlike the library's own call: what follows the answer to a command's end
+    there makes sshd end the whole connection.
+    """
+    with channel.lock:
+        message = channel._send_eof()  # type: ignore[attr-defined]
+        if message is not None:
+            channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
 
 def _is_active(client: paramiko.SSHClient) -> bool:

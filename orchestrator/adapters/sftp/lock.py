@@ -2,7 +2,9 @@
 
 The lock is a folder that is never empty: renaming another folder onto it fails as long as it stands, so that
 taking it is one atomic step. It holds a note about its holder, rewritten while the deployment goes on; all
-times are compared by the server's own clock.
+times are compared by the server's own clock. The note is named by the holder's token: to remove it gives back
+our own lock, and nothing where somebody took it over. Requests go out together where a server that refuses
+one of them does no harm with the next, as each answer takes a round trip.
 """
 
 from __future__ import annotations
@@ -10,25 +12,34 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 import secrets
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import paramiko
+
 from orchestrator.adapters.process import look_at
+from orchestrator.adapters.sftp.client import Reply
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.domain.errors import ServerRejected, ServerUnavailable
 
 LOCK = ".mlci-lock"
-_NOTE = "holder"
+_NOTE = "holder."
 _REFRESH = 20.0
 _STALE = 15 * 60
 _STALE_OWN = 2 * 60
 _POLL = 0.5
 _TRIES = 5
 _NOTE_LIMIT = 4096
+_LINK = re.compile(r"\.mlci-current-[0-9a-f]{16}")
+
+Along = Callable[[], Callable[[], None]]
 
 _held: set[str] = set()
 _held_guard = threading.Lock()
@@ -57,12 +68,16 @@ class ServerLock:
         self._me = Holder(
             owner, _machine(), _process(os.getpid()) or str(os.getpid()), secrets.token_hex(8), since
         )
+        self._name = f"{_NOTE}{self._me.token}"
+        self._content = json.dumps(asdict(self._me)).encode()
+        self._note: paramiko.SFTPFile | None = None
+        self._beside: bytes | None = None
         self._written = 0.0
-        self.beside: list[str] = []
-        """What lay in the folder when the lock was taken."""
 
-    def acquire(self) -> int:
+    def acquire(self, along: Along = lambda: _nothing) -> int:
         """Take the lock, waiting ``patience`` seconds at most; the user id of our files on the server.
+        ``along`` sends what belongs right behind taking it, and does no harm where it is not taken; what it
+        returns is called once it was taken.
 
         A lock whose holder is dead (the same machine, no such process), or silent for two minutes (this
         installation) or fifteen (another), is taken over. Raises ServerUnavailable naming the holder.
@@ -71,59 +86,82 @@ class ServerLock:
         with _held_guard:
             _held.add(self._me.token)
         ours = posixpath.join(self._folder, f"{LOCK}.{self._me.token}")
-        sftp.mkdir(ours, 0o700)
+        made = sftp.ask_mkdir(ours, 0o700)
         try:
-            self._take(ours)
-            own = sftp.lstat(posixpath.join(self._path, _NOTE))
-            self._sweep(own.st_mtime or 0)
+            # The answer to an attempt in a folder that could not be made says less than that to the folder.
+            with self._after(made):
+                self._note = sftp.open(posixpath.join(ours, self._name), "wx")
+            return self._take(ours, along)
         except BaseException:
-            # Even when it was taken: nobody holds it then, and the next try takes it over.
             self._forget()
             self._remove(ours)
+            # It may have been taken, and what came with it failed.
+            sftp.ask_remove(posixpath.join(self._path, self._name))
+            sftp.ask_rmdir(self._path).worked()
             raise
-        return own.st_uid or 0
 
     def refresh(self) -> None:
         """Show that the deployment goes on; cheap to call often."""
         if time.monotonic() - self._written > _REFRESH:
             self.check()
-            self._write(self._path)
 
     def check(self) -> None:
         """Raise ServerUnavailable when somebody took the lock over."""
-        holder, _ = self._holder(self._path)
-        if holder is None or holder.token != self._me.token:
+        # What is written to a note that was moved away, no reader of the lock gets to see.
+        written = self._write()
+        found = self._connection.sftp.ask_lstat(posixpath.join(self._path, self._name)).found()
+        if found is None:
             raise ServerUnavailable(
                 f"{self._connection.server}: another deployment took over the lock while this one was silent"
             )
+        # A disk that is full keeps nobody from going on: the lock grows old, and that shows above.
+        written.worked()
 
     def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+        """Give the lock back, if it is still ours, and remove what killed processes left beside it."""
         try:
-            holder, _ = self._holder(self._path)
-            if holder is not None and holder.token == self._me.token:
-                gone = f"{self._path}.{self._me.token}"
-                self._connection.sftp.posix_rename(self._path, gone)
-                self._remove(gone)
+            listed = self._ask_beside()
+            gone = self._connection.sftp.ask_remove(posixpath.join(self._path, self._name))
+            self._connection.sftp.ask_rmdir(self._path).worked()
+            gone.worked()
+            self._sweep([entry for reply in listed for entry in _listed(reply)])
         finally:
             self._forget()
 
-    def _take(self, ours: str) -> None:
-        """Rename our folder into place, as soon as the place is free."""
+    @contextmanager
+    def _after(self, before: Reply[None]) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            before.get()
+            raise
+
+    def _take(self, ours: str, along: Along) -> int:
+        """Rename our folder into place, as soon as the place is free; the user id of our files."""
         sftp = self._connection.sftp
         deadline = time.monotonic() + self._patience
         for _ in range(_TRIES):
-            self._write(ours)
+            written, renamed = self._write(), sftp.ask_rename(ours, self._path)
+            note = sftp.ask_lstat(posixpath.join(self._path, self._name))
+            beside = sftp.ask_opendir(self._folder)
+            settled = along()
+            handle = beside.get()
             try:
-                sftp.posix_rename(ours, self._path)
-                return
+                renamed.get()
+                written.get()
             except OSError as error:
                 refused = error
-            while busy := self._clear(sftp.lstat(posixpath.join(ours, _NOTE)).st_mtime or 0):
+            else:
+                self._beside = handle
+                settled()
+                return note.get().st_uid or 0
+            sftp.ask_close(handle).worked()
+            written.get()
+            while busy := self._clear(sftp.lstat(posixpath.join(ours, self._name)).st_mtime or 0):
                 if time.monotonic() > deadline:
                     raise ServerUnavailable(f"{self._connection.server}: {busy}") from refused
                 time.sleep(_POLL)
-                self._write(ours)
+                self._write().get()
         raise ServerUnavailable(f"{self._connection.server}: the lock {self._path} cannot be taken")
 
     def _clear(self, now: int) -> str:
@@ -168,9 +206,12 @@ class ServerLock:
         return age > (_STALE_OWN if holder.owner == self._me.owner else _STALE)
 
     def _holder(self, folder: str) -> tuple[Holder | None, int]:
-        path = posixpath.join(folder, _NOTE)
+        sftp = self._connection.sftp
         try:
-            with self._connection.sftp.open(path, "r") as file:
+            name = next((name for name in sftp.listdir(folder) if name.startswith(_NOTE)), None)
+            if name is None:
+                return None, 0
+            with sftp.open(posixpath.join(folder, name), "r") as file:
                 entry = file.stat()
                 written = entry.st_mtime or 0
                 # Asked for exactly: to be told that there is no more takes a round trip of its own.
@@ -184,26 +225,15 @@ class ServerLock:
             return None, written
         return Holder(*(note[name] for name in names)), written
 
-    def _write(self, folder: str) -> None:
-        note = json.dumps(asdict(self._me))
-        # Written beside and renamed, so that no reader ever finds half a note; nobody reads it before the
-        # folder is the lock.
-        place = posixpath.join(folder, _NOTE)
-        temporary = f"{place}.new" if folder == self._path else place
-        with self._connection.sftp.open(temporary, "w") as file:
-            file.write(note.encode())
-        if temporary != place:
-            self._connection.sftp.posix_rename(temporary, place)
+    def _write(self) -> Reply[None]:
+        """Write our note over itself, which leaves it whole at each moment and makes it young."""
+        if self._note is None:
+            raise RuntimeError("the lock is taken before it is refreshed")
         self._written = time.monotonic()
+        return self._connection.sftp.ask_write(self._note, 0, self._content)
 
     def _remove(self, folder: str) -> None:
         sftp = self._connection.sftp
-        try:
-            sftp.remove(posixpath.join(folder, _NOTE))
-            sftp.rmdir(folder)
-            return
-        except OSError:
-            pass
         try:
             for name in sftp.listdir(folder):
                 sftp.remove(posixpath.join(folder, name))
@@ -211,18 +241,36 @@ class ServerLock:
         except OSError:
             return
 
-    def _sweep(self, now: int) -> None:
-        """Remove what killed processes left beside the lock."""
-        entries = self._connection.sftp.listdir_attr(self._folder)
-        self.beside = [entry.filename for entry in entries]
+    def _ask_beside(self) -> list[Reply[list[paramiko.SFTPAttributes]]]:
+        """Ask what lies in the folder: as good as always, one answer has it all, and the next its end."""
+        if self._beside is None:
+            return []
+        return [self._connection.sftp.ask_entries(self._beside) for _ in range(2)]
+
+    def _sweep(self, entries: Sequence[paramiko.SFTPAttributes]) -> None:
+        """Remove what killed processes left: links that were to become ``current``, and folders of locks."""
+        now = next((entry.st_mtime or 0 for entry in entries if entry.filename == LOCK), 0)
         for entry in entries:
             old = now - (entry.st_mtime or now) > _STALE
-            if old and entry.filename.startswith(f"{LOCK}.") and stat.S_ISDIR(entry.st_mode or 0):
+            if _LINK.fullmatch(entry.filename):
+                self._connection.sftp.ask_remove(posixpath.join(self._folder, entry.filename)).worked()
+            elif old and entry.filename.startswith(f"{LOCK}.") and stat.S_ISDIR(entry.st_mode or 0):
                 self._remove(posixpath.join(self._folder, entry.filename))
 
     def _forget(self) -> None:
         with _held_guard:
             _held.discard(self._me.token)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _listed(reply: Reply[list[paramiko.SFTPAttributes]]) -> list[paramiko.SFTPAttributes]:
+    try:
+        return reply.get()
+    except (EOFError, OSError):
+        return []
 
 
 def _machine() -> str:

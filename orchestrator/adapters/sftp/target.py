@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import secrets
 import shlex
 import stat
@@ -14,13 +13,14 @@ from typing import BinaryIO
 
 import paramiko
 
+from orchestrator.adapters.sftp.client import Reply, Space
 from orchestrator.adapters.sftp.commands import run_command
 from orchestrator.adapters.sftp.connection import Connection
 from orchestrator.adapters.sftp.lock import ServerLock
 from orchestrator.adapters.sftp.probes import ask_service
 from orchestrator.adapters.sftp.settings import SshServer
 from orchestrator.adapters.sftp.shared import Shared
-from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_names
+from orchestrator.adapters.sftp.transfer import FOLDER_MODE, Transfer, check_names, parents
 from orchestrator.domain.activation import Answer, Command, HttpRequest, TcpConnect
 from orchestrator.domain.deployment import RELEASE_PATTERN, ReleaseFile
 from orchestrator.domain.errors import DeploymentError, ServerRejected, ServerUnavailable
@@ -30,7 +30,6 @@ from orchestrator.ports.progress import ProgressEvent, ProgressSink
 _UNVERIFIED = 0o700
 _PATIENCE = 20.0
 _FULL = 1024 * 1024
-_LINK = re.compile(r"\.mlci-current-[0-9a-f]{16}")
 
 
 class SftpTarget:
@@ -112,14 +111,10 @@ class SftpTarget:
         folder = self._folder(release)
         check_names(files)
         with self._doing(f"upload release {release}") as connection:
-            if self._current(connection) == release:
+            begun = self._begin(connection, folder, files)
+            if begun is None:
                 progress(ProgressEvent("upload", line=f"{release} is current already"))
                 return
-            begun = self._own_folder(connection, folder) is not None
-            if not begun:
-                self._check_room(connection, sum(file.size for file in files), len(files))
-                connection.sftp.mkdir(folder, _UNVERIFIED)
-            connection.sftp.chmod(folder, _UNVERIFIED)
             try:
                 Transfer(connection, folder, self._there[1].refresh).send(files, read, progress, begun)
             except (OSError, ServerRejected):
@@ -143,12 +138,14 @@ class SftpTarget:
         """Point ``current`` at the release in one atomic step; the name it pointed to before."""
         folder = self._folder(release)
         with self._doing(f"activate release {release}") as connection:
-            if stat.S_IMODE(self._require(connection, folder).st_mode or 0) == _UNVERIFIED:
+            asked, current = connection.sftp.ask_lstat(folder), self._ask_current(connection)
+            self._there[1].check()
+            entry = self._required(folder, self._owned(folder, asked.found()))
+            if stat.S_IMODE(entry.st_mode or 0) == _UNVERIFIED:
                 raise ServerRejected(
                     f"{self._server}: release {release} was never verified", "deploy it again"
                 )
-            before = self._current(connection)
-            self._there[1].check()
+            before = current()
             if before != release:
                 self._switch(connection, release)
             if self._current(connection) != release:
@@ -235,32 +232,38 @@ class SftpTarget:
 
     def _prepare(self, connection: Connection) -> ServerLock:
         """Have ``path`` and ``releases`` as folders that nobody else can change, and the lock."""
-        self._ensure_folder(connection, self._path)
+        asked = connection.sftp.ask_lstat(self._path), connection.sftp.ask_lstat(self._releases)
+        path, releases = (reply.found() for reply in asked)
+        if path is None:
+            self._make_path(connection)
+        else:
+            self._check_folder(self._path, path)
+        if releases is not None:
+            self._check_folder(self._releases, releases)
         lock = ServerLock(connection, self._path, self._owner, self._patience)
-        self._user = lock.acquire()
-        try:
-            self._ensure_folder(connection, self._releases)
-            for name in lock.beside:
-                if _LINK.fullmatch(name):
-                    connection.sftp.remove(posixpath.join(self._path, name))
-        except BaseException:
-            lock.release()
-            raise
+        self._user = lock.acquire(lambda: self._ask_releases(connection, releases is not None))
         return lock
 
-    def _ensure_folder(self, connection: Connection, path: str) -> None:
-        entry = connection.lstat(path)
-        if entry is None:
-            parent = posixpath.dirname(path)
-            if connection.lstat(parent) is None:
-                raise ServerRejected(
-                    f"{self._server}: there is no folder {parent} for {self._path}",
-                    "on the server: "
-                    f"sudo install -d -o {shlex.quote(self._server.user)} {shlex.quote(self._path)}",
-                )
-            connection.sftp.mkdir(path, FOLDER_MODE)
-            connection.sftp.chmod(path, FOLDER_MODE)
-            return
+    def _ask_releases(self, connection: Connection, there: bool) -> Callable[[], None]:
+        sftp = connection.sftp
+        if not there:
+            sftp.ask_mkdir(self._releases, FOLDER_MODE)
+            sftp.ask_chmod(self._releases, FOLDER_MODE)
+        seen = sftp.ask_lstat(self._releases)
+        return lambda: self._check_folder(self._releases, seen.get())
+
+    def _make_path(self, connection: Connection) -> None:
+        parent = posixpath.dirname(self._path)
+        if connection.lstat(parent) is None:
+            raise ServerRejected(
+                f"{self._server}: there is no folder {parent} for {self._path}",
+                "on the server: "
+                f"sudo install -d -o {shlex.quote(self._server.user)} {shlex.quote(self._path)}",
+            )
+        connection.sftp.mkdir(self._path, FOLDER_MODE)
+        connection.sftp.chmod(self._path, FOLDER_MODE)
+
+    def _check_folder(self, path: str, entry: paramiko.SFTPAttributes) -> None:
         mode = entry.st_mode or 0
         if stat.S_ISLNK(mode):
             raise ServerRejected(
@@ -282,8 +285,37 @@ class SftpTarget:
             raise ServerRejected(f"{release!r} is no name of a release")
         return posixpath.join(self._releases, release)
 
+    def _begin(self, connection: Connection, folder: str, files: Sequence[ReleaseFile]) -> bool | None:
+        """Have the release's folder, closed to others: whether it was there. None when it is current."""
+        sftp = connection.sftp
+        current, entry = self._ask_current(connection), sftp.ask_lstat(folder)
+        space = sftp.ask_space(self._path)
+        # Where something is, this is refused; what is looked at above says what it is.
+        made, seen = sftp.ask_mkdir(folder, _UNVERIFIED), sftp.ask_lstat(folder)
+        before = self._owned(folder, entry.found())
+        fresh = before is None and made.worked()
+        try:
+            live = current() == posixpath.basename(folder)
+            if before is None and not live:
+                self._check_room(space(), files)
+        except ServerRejected:
+            if fresh:
+                sftp.rmdir(folder)
+            raise
+        if live:
+            if fresh:
+                sftp.rmdir(folder)
+            return None
+        if before is None:
+            made.get()
+        if stat.S_IMODE(seen.get().st_mode or 0) != _UNVERIFIED:
+            sftp.chmod(folder, _UNVERIFIED)
+        return before is not None
+
     def _require(self, connection: Connection, folder: str) -> paramiko.SFTPAttributes:
-        entry = self._own_folder(connection, folder)
+        return self._required(folder, self._own_folder(connection, folder))
+
+    def _required(self, folder: str, entry: paramiko.SFTPAttributes | None) -> paramiko.SFTPAttributes:
         if entry is None:
             raise ServerRejected(
                 f"{self._server}: there is no release {posixpath.basename(folder)}", "deploy it again"
@@ -292,7 +324,9 @@ class SftpTarget:
 
     def _own_folder(self, connection: Connection, folder: str) -> paramiko.SFTPAttributes | None:
         """The folder, which has to be one and ours; None when nothing is there."""
-        entry = connection.lstat(folder)
+        return self._owned(folder, connection.lstat(folder))
+
+    def _owned(self, folder: str, entry: paramiko.SFTPAttributes | None) -> paramiko.SFTPAttributes | None:
         if entry is None:
             return None
         if not stat.S_ISDIR(entry.st_mode or 0) or entry.st_uid != self._user:
@@ -308,7 +342,15 @@ class SftpTarget:
             connection.remove_tree(folder)
 
     def _current(self, connection: Connection) -> str | None:
-        entry = connection.lstat(self._link)
+        return self._ask_current(connection)()
+
+    def _ask_current(self, connection: Connection) -> Callable[[], str | None]:
+        """Ask for the release that is current; call what is returned to know it."""
+        link, target = connection.sftp.ask_lstat(self._link), connection.sftp.ask_readlink(self._link)
+        return lambda: self._release_of(link, target)
+
+    def _release_of(self, link: Reply[paramiko.SFTPAttributes], target: Reply[str]) -> str | None:
+        entry = link.found()
         if entry is None:
             return None
         if not stat.S_ISLNK(entry.st_mode or 0):
@@ -316,7 +358,7 @@ class SftpTarget:
                 f"{self._server}: {self._link} is no symbolic link, and is not replaced",
                 f"on the server: mv {shlex.quote(self._link)} {shlex.quote(self._link + '.old')}",
             )
-        leads = posixpath.normpath(posixpath.join(self._path, connection.sftp.readlink(self._link) or ""))
+        leads = posixpath.normpath(posixpath.join(self._path, target.get()))
         if posixpath.dirname(leads) != posixpath.normpath(self._releases):
             raise ServerRejected(
                 f"{self._server}: {self._link} leads to {leads}, which is no release, and is not replaced",
@@ -326,30 +368,39 @@ class SftpTarget:
 
     def _switch(self, connection: Connection, release: str) -> None:
         temporary = posixpath.join(self._path, f".mlci-current-{secrets.token_hex(8)}")
-        connection.sftp.symlink(f"releases/{release}", temporary)
+        sftp = connection.sftp
+        linked = sftp.ask_symlink(f"releases/{release}", temporary)
+        renamed = sftp.ask_rename(temporary, self._link)
+        linked.get()
         try:
-            connection.sftp.posix_rename(temporary, self._link)
+            renamed.get()
         except OSError:
-            connection.sftp.remove(temporary)
+            sftp.remove(temporary)
             raise
         if connection.shell:
             connection.run(f"sync -f -- {shlex.quote(self._path)} 2>/dev/null || true")
 
-    def _check_room(self, connection: Connection, need: int, files: int) -> None:
-        space = connection.sftp.space(self._path)
+    def _check_room(self, space: Space | None, files: Sequence[ReleaseFile]) -> None:
         if space is None:
             return
-        need += files * space.block
+        need = sum(file.size for file in files) + len(files) * space.block
         if space.free < need:
             raise ServerRejected(
                 f"{self._server}: the release needs {format_size(need)} in {self._path}, "
                 f"and {format_size(space.free)} are free",
                 "make room on the server, or lower the server's keep",
             )
+        entries = len(files) + len({parent for file in files for parent in parents(file.path)}) + 1
+        if space.files is not None and space.files < entries:
+            raise ServerRejected(
+                f"{self._server}: the release has {entries} files and folders, and the file system of "
+                f"{self._path} takes {space.files} more",
+                "remove files that nobody needs there (df -i), or lower the server's keep",
+            )
 
     def _blame_full_disk(self, connection: Connection) -> None:
         space = connection.sftp.space(self._path)
-        if space is not None and space.free < _FULL:
+        if space is not None and (space.free < _FULL or space.files == 0):
             raise ServerRejected(
                 f"{self._server}: the disk of {self._path} ran full while the release was sent",
                 "make room on the server, or lower the server's keep",

@@ -58,7 +58,7 @@ def check_names(files: Sequence[ReleaseFile]) -> None:
     Spaces, quotes and newlines are fine.
     """
     paths = {file.path for file in files}
-    folders = {parent for path in paths for parent in _parents(path)}
+    folders = {parent for path in paths for parent in parents(path)}
     seen: set[str] = set()
     for file in files:
         parts = file.path.split("/")
@@ -111,7 +111,7 @@ class Transfer:
                 del entries[link]
         found = {path for path, entry in entries.items() if entry.kind != "d"}
         wanted = {file.path: file for file in files}
-        folders = {parent for path in (*wanted, *links) for parent in _parents(path)}
+        folders = {parent for path in (*wanted, *links) for parent in parents(path)}
         problems = [f"{path} is missing" for path in sorted(wanted.keys() - found)]
         problems += [f"{path} should not be there" for path in sorted(found - wanted.keys())]
         problems += [f"{path}/ should not be there" for path in sorted(entries.keys() - found - folders)]
@@ -150,7 +150,7 @@ class Transfer:
         """Keep what is whole, continue what broke off, remove all else; the files still to be sent."""
         entries = self._entries()
         wanted = {file.path: file for file in files}
-        folders = {parent for path in wanted for parent in _parents(path)}
+        folders = {parent for path in wanted for parent in parents(path)}
         candidates = {
             path: entry.size
             for path, entry in entries.items()
@@ -162,7 +162,7 @@ class Transfer:
         for path, entry in sorted(entries.items()):
             if path in candidates or (entry.kind == "d" and path in folders):
                 continue
-            if gone.isdisjoint(_parents(path)):
+            if gone.isdisjoint(parents(path)):
                 self._drop(path, entry.kind)
                 gone.add(path)
         hashes = self._hashes(list(candidates.items()))
@@ -248,7 +248,7 @@ class Transfer:
         sftp = self._connection.sftp
         made: set[str] = set()
         for file in files:
-            for folder in _parents(file.path):
+            for folder in parents(file.path):
                 if folder not in made:
                     whole = posixpath.join(self._folder, folder)
                     if self._connection.lstat(whole) is None:
@@ -446,7 +446,7 @@ def _unreadable(file: ReleaseFile, error: OSError) -> TransferCorrupted:
     return TransferCorrupted(f"the stored {file.path} cannot be read: {error.strerror or error}")
 
 
-def _parents(path: str) -> list[str]:
+def parents(path: str) -> list[str]:
     """``a``, ``a/b`` for ``a/b/c``."""
     parts = path.split("/")[:-1]
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]

@@ -23,7 +23,7 @@ from orchestrator.domain.errors import ServerRejected, ServerUnavailable, Transf
 from orchestrator.ports.progress import ProgressEvent
 from tests.support.network import free_port
 from tests.support.releases import Site, SiteMaker, ignore, settings
-from tests.support.sshd import SshServer, make_key
+from tests.support.sshd import FEW_FILES, SshServer, make_key
 
 OLD, NEW = "20261121T054459Z-41", "20261122T054459Z-42"
 BIG = {"a-first": b"1" * 1000, "model": b"2" * 3_000_000, "z-last": b"3" * 1000}
@@ -186,6 +186,25 @@ def test_a_disk_that_runs_full_on_the_way_is_named(machine: SshServer, user: str
     assert site.live() == "new"
 
 
+@pytest.mark.parametrize("user", ["deploy", "files"])
+def test_more_files_than_the_file_system_takes_are_refused_before_anything_is_sent(
+    machine: SshServer, user: str
+) -> None:
+    folder = f"{FEW_FILES}/{user}"
+    machine.run("install", "-d", "-o", user, folder)
+    site = Site(machine, settings(machine, folder, user))
+    site.deploy(OLD, {"model": b"old"})
+    files = site.contents.files({f"parts/{number}": b"" for number in range(40)})
+    with (
+        site.target() as target,
+        pytest.raises(ServerRejected, match=rf"42 files and folders, and the file system of {folder} takes"),
+    ):
+        target.upload(NEW, files, site.contents.read, ignore)
+    assert site.names() == [OLD]
+    assert_old_release_is_live(site)
+    machine.run("rm", "-r", folder)
+
+
 def test_a_folder_without_the_right_to_write_is_refused_with_a_remedy(site: Site) -> None:
     site.shell("chown root:root . && chmod 755 .")
     with (
@@ -271,9 +290,8 @@ def note(site: Site, **holder: str) -> None:
     content = json.dumps(
         {"owner": "tests", "machine": "m", "process": "1@1", "token": "t", "since": "then"} | holder
     )
-    site.shell(
-        f"mkdir -p {lock.LOCK} && printf %s '{content}' >{lock.LOCK}/holder && chown -R {site.server.user} ."
-    )
+    user = site.server.user
+    site.shell(f"mkdir -p {lock.LOCK} && printf %s '{content}' >{lock.LOCK}/holder.t && chown -R {user} .")
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(live: Site) -> None:
@@ -303,7 +321,7 @@ def test_a_silent_lock_of_another_machine_runs_out(
 ) -> None:
     site = new_site()
     note(site, owner=owner, machine="another")
-    site.shell(f"touch -d '{minutes} minutes ago' {lock.LOCK}/holder")
+    site.shell(f"touch -d '{minutes} minutes ago' {lock.LOCK}/holder.t")
     if taken_over:
         with site.target() as target:
             assert target.current() is None
@@ -322,4 +340,4 @@ def test_a_deployment_whose_lock_was_taken_over_does_not_switch(live: Site) -> N
         with pytest.raises(ServerUnavailable, match="took over the lock"):
             target.activate(NEW)
     assert_old_release_is_live(live)
-    assert "others" in live.shell(f"cat {lock.LOCK}/holder")
+    assert "others" in live.shell(f"cat {lock.LOCK}/holder.t")
