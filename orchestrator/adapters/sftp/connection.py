@@ -27,6 +27,7 @@ from orchestrator.domain.errors import ServerRejected, ServerUnavailable
 _HEARTBEAT = 10.0
 _OUTPUT_LIMIT = 16 * 1024 * 1024
 _ERROR_LIMIT = 4096
+_PROGRAMS = "tar sha256sum xargs"
 
 # Without a handler Python prints the library's tracebacks; each of its errors reaches us as an exception.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -78,6 +79,8 @@ class Connection:
         self.server = server
         self.finds = False
         """Whether its ``find`` knows ``-printf``; known once ``shell`` is."""
+        self.lacks: tuple[str, ...] = ()
+        """Programs that sending by one stream takes, and that are not there; known once ``shell`` is."""
         self.beat: Callable[[], None] = lambda: None
         """Called now and then while a command is silent."""
         self._client = paramiko.SSHClient()
@@ -104,8 +107,13 @@ class Connection:
 
     @property
     def shell(self) -> bool:
-        """Whether commands run there, with all that a release takes. Raises as connecting does."""
+        """Whether commands run there. Raises as connecting does."""
         return self._shell.result()
+
+    @property
+    def streams(self) -> bool:
+        """Whether commands run there, with all the programs that a release takes. Raises as ``shell``."""
+        return self.shell and not self.lacks
 
     def close(self) -> None:
         """End the connection, and then those that it went through."""
@@ -246,16 +254,19 @@ class Connection:
         try:
             with self.errors("ask for a shell"):
                 done = self.run(
-                    "for i in tar sha256sum xargs; do command -v $i >/dev/null || exit 1; done; "
-                    f"echo {token}; find / -maxdepth 0 -printf 'finds' 2>/dev/null",
+                    f"echo {token}; "
+                    f"for i in {_PROGRAMS}; do command -v $i >/dev/null || echo lacks-$i; done; "
+                    "find / -maxdepth 0 -printf 'finds' 2>/dev/null",
                     patient=False,
                 )
         except (ServerUnavailable, ServerRejected):
             if self._alive():
                 return False
             raise
-        self.finds = done.text.endswith(b"finds")
-        return token.encode() in done.text.split()
+        words = done.text.decode("ascii", "replace").split()
+        self.finds = "finds" in words
+        self.lacks = tuple(name for name in _PROGRAMS.split() if f"lacks-{name}" in words)
+        return token in words
 
     def _ask_for_shell(self) -> None:
         try:

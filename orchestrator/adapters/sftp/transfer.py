@@ -95,7 +95,11 @@ class Transfer:
         counter = _Counter(sum(file.size for file in files), progress, self._beat, server.rate)
         if resume:
             files = self._resume(files, read, counter)
-        if self._connection.shell:
+        if self._connection.shell and self._connection.lacks:
+            missing = ", ".join(self._connection.lacks)
+            line = f"{server} has no {missing}: its files go and are compared one by one, which takes longer"
+            progress(ProgressEvent("upload", line=line))
+        if self._connection.streams:
             self._send_tar(files, read, counter)
         else:
             self._send_each(files, read, counter)
@@ -306,7 +310,7 @@ class Transfer:
     def _hashes(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
         """SHA-256 by path, of files named with their size there."""
         hashes: dict[str, str] = {}
-        if not self._connection.shell:
+        if not self._connection.streams:
             for path, size in files:
                 hashes[path] = self._read_back(path, size)
             return hashes

@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
     TransferCorrupted,
 )
-from orchestrator.ports.progress import ProgressSink
+from orchestrator.ports.progress import ProgressEvent, ProgressSink
 from orchestrator.ports.records import Lease
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, ReleaseTarget, Servers
@@ -295,9 +295,18 @@ class _Visit:
         files = contents.files
         if deployment.state in (DeploymentState.QUEUED, DeploymentState.AWAITING_APPROVAL):
             deployment = self._move(lease, deployment, DeploymentState.UPLOADING)
-        self._target.upload(deployment.release, files, contents.open, self._progress)
+        told: list[str] = []
+
+        def progress(event: ProgressEvent) -> None:
+            # A line beside a count only names the file that is on its way.
+            if event.line and event.total is None:
+                told.append(event.line)
+            self._progress(event)
+
+        self._target.upload(deployment.release, files, contents.open, progress)
         if deployment.state is DeploymentState.UPLOADING:
-            deployment = self._move(lease, deployment, DeploymentState.VERIFYING)
+            # What was out of the ordinary stands in the record with this step.
+            deployment = self._move(lease, deployment, DeploymentState.VERIFYING, "; ".join(told))
         self._target.verify(deployment.release, files)
         return deployment
 

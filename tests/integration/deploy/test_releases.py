@@ -8,7 +8,9 @@ import re
 
 import pytest
 
-from orchestrator.adapters.sftp import ConfiguredServers
+from orchestrator.adapters.sftp import ConfiguredServers, connection
+from orchestrator.adapters.sftp.transfer import Transfer
+from orchestrator.domain.activation import Command
 from orchestrator.domain.errors import NotFound, ServerRejected, TransferCorrupted
 from orchestrator.ports.progress import ProgressEvent
 from tests.support.releases import Site, SiteMaker, ignore
@@ -45,6 +47,24 @@ def test_a_folder_of_many_small_files_arrives(new_site: SiteMaker) -> None:
     site.deploy(ONE, {f"part-{n % 13}/{n}.json": json.dumps(n).encode() for n in range(1200)})
     assert site.shell("find -L current -type f | wc -l").strip() == "1200"
     assert site.live("part-1/1184.json") == "1184"
+
+
+def test_a_server_without_a_program_gets_files_one_by_one_and_that_is_told(
+    new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PROGRAMS", "sha256sum no-such-tar")
+    monkeypatch.delattr(Transfer, "_send_tar")
+    site, seen = new_site(), list[ProgressEvent]()
+    files = site.contents.files({"deep/model": b"x" * 100_000})
+    with site.target() as target:
+        target.upload(ONE, files, site.contents.read, seen.append)
+        target.verify(ONE, files)
+        target.activate(ONE)
+        said = target.run(Command(("echo", "commands run")), ONE, {}).text
+    assert [event.line.partition(" has no ")[2] for event in seen if event.total is None] == [
+        "no-such-tar: its files go and are compared one by one, which takes longer"
+    ]
+    assert (said, site.live("deep/model")) == ("commands run\n", "x" * 100_000)
 
 
 def test_progress_counts_every_byte(site: Site) -> None:
