@@ -11,6 +11,7 @@ from orchestrator.domain.action_spec import (
     EmailAction,
     ExecAction,
     GitAction,
+    GithubAction,
     UploadAction,
     WebhookAction,
 )
@@ -37,6 +38,8 @@ def action_of(action: written.ActionModel, artifacts: tuple[str, ...]) -> Action
             return EmailAction(tuple(action.email.to), rule=rule)
         case written.WebhookAction():
             return WebhookAction(action.webhook, rule=rule)
+        case written.GithubAction():
+            return GithubAction(action.github.status, action.github.comment, rule=rule)
         case written.ExecAction():
             return ExecAction(action.exec, rule=rule)
         case written.GitAction():

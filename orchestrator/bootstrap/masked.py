@@ -92,9 +92,19 @@ class MaskedForge:
     def read_comment(self, source: SourceSpec, comment: int) -> Comment:
         return self._forge.read_comment(source, comment)
 
-    def comment(self, source: SourceSpec, number: int, text: str) -> None:
+    def comment(self, source: SourceSpec, number: int, text: str) -> str:
         self._secrets.learn_now_and_then()
-        self._forge.comment(source, number, self._masker.mask_text(text))
+        return self._forge.comment(source, number, self._masker.mask_text(text))
+
+    def change_comment(self, source: SourceSpec, comment: str, text: str) -> bool:
+        self._secrets.learn_now_and_then()
+        return self._forge.change_comment(source, comment, self._masker.mask_text(text))
+
+    def own_comment(self, source: SourceSpec, number: int, marker: str) -> str:
+        return self._forge.own_comment(source, number, marker)
+
+    def pulls_of(self, source: SourceSpec, commit: str) -> Sequence[int]:
+        return self._forge.pulls_of(source, commit)
 
     def quota(self, source: SourceSpec) -> Quota | None:
         return self._forge.quota(source)

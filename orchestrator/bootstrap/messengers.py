@@ -9,8 +9,10 @@ from orchestrator.adapters.programs import Executable, LocalPrograms
 from orchestrator.adapters.webhooks import Target, WebHooks
 from orchestrator.config.models.messengers import Hook, Program
 from orchestrator.services.acting.act import Act
+from orchestrator.services.acting.comment import Commenter
 from orchestrator.services.acting.program import ProgramStarter
 from orchestrator.services.acting.webhook import WebhookCaller
+from orchestrator.services.statuses import details_of
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -23,6 +25,7 @@ def telling_acts(app: Application) -> dict[str, Act]:
     programs = {name: partial(_executable, app, program) for name, program in main.programs.items()}
     return {
         "webhook": WebhookCaller(app.store, WebHooks(hooks, app.masker.mask_text), app.url),
+        "github": Commenter(app.store, app.forge, app.reports, app.clock, details_of),
         "exec": ProgramStarter(app.store, LocalPrograms(programs, app.masker.mask_bytes), app.clock, app.url),
     }
 

@@ -52,6 +52,8 @@ _NAMED_BY: Final = {
     "store": ("upload", "store"),
     "service": ("container", "service"),
 }
+_REPORTS: Final = frozenset({"email", "github"})
+"""Kinds that tell what became of the others."""
 _WITH_RESULTS: Final = ("deploy", "container", "git", "upload", "command")
 
 
@@ -314,6 +316,16 @@ def _check_actions(document: Document, known: Known) -> Iterator[Problem]:
                 yield document.problem(
                     (*path, "email"), message, "email: {smtp: …, from: …} in orchestrator.yaml"
                 )
+            if "github" in action and not known.has_forge and not _has_token(document):
+                message = "GitHub cannot be told: orchestrator.yaml has no login there"
+                expected = "github: {token: …} in orchestrator.yaml, or token: at the source"
+                yield document.problem((*path, "github"), message, expected)
+
+
+def _has_token(document: Document) -> bool:
+    sources = at(document.data, "sources")
+    every = [at(document.data, "source"), *(sources if isinstance(sources, list) else [])]
+    return any(at(source, "github") and at(source, "token") for source in every)
 
 
 def _check_needs(document: Document, trigger: str, items: list[Plain]) -> Iterator[Problem]:
@@ -324,9 +336,9 @@ def _check_needs(document: Document, trigger: str, items: list[Plain]) -> Iterat
         path: ItemPath = ("actions", trigger, index)
         for place, needed in _texts(document.data, *path, "needs"):
             if needed in before:
-                if before[needed] and not keys_at(item) & {"email"}:
-                    message = f'"{needed}" is a mail, and mails leave last'
-                    yield document.problem(place, message, "the name of an action that is no mail")
+                if before[needed] and not keys_at(item) & _REPORTS:
+                    message = f'"{needed}" is a report, and reports leave last'
+                    yield document.problem(place, message, "the name of an action that is no report")
                 continue
             told = "comes later, or is this one" if needed in every else "is the name of none"
             expected = any_of(sorted(before)) if before else "name: NAME at an action before it"
@@ -336,7 +348,7 @@ def _check_needs(document: Document, trigger: str, items: list[Plain]) -> Iterat
         if isinstance(name, str):
             if name in before:
                 yield document.problem((*path, "name"), f'a second action is called "{name}"', "other names")
-            before[name] = "email" in keys_at(item)
+            before[name] = bool(keys_at(item) & _REPORTS)
 
 
 def _check_time(

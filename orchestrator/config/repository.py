@@ -34,7 +34,7 @@ _NOT_THEIRS: Final = {
     "priority": "the administrator says who goes first",
     "deploy_branches": "the administrator says which branches may deploy",
 }
-_THEIR_ACTIONS: Final = ("deploy", "email")
+_THEIR_ACTIONS: Final = ("deploy", "email", "github")
 _ADMINISTRATORS_ACTIONS: Final = ("webhook", "exec", "git", "upload", "container")
 _NARROWING: Final = ("paths", "every_commit", "settle", "min_interval")
 """What a pipeline may say of its source; which branches, tags and pull requests run is not its to say."""

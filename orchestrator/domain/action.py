@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.domain.action_spec import ActionSpec, EmailAction, RollbackAction
+from orchestrator.domain.action_spec import ActionSpec, EmailAction, GithubAction, RollbackAction
 
 
 class Trigger(StrEnum):
@@ -95,6 +95,8 @@ def action_key(run_id: int, trigger: Trigger, position: int) -> str:
 
 _BESIDE = frozenset({Trigger.START, Trigger.PROGRESS, Trigger.MANUAL})
 """Triggers whose actions hold up, and wait for, nothing but those of the same trigger."""
+_REPORTS = (EmailAction, GithubAction)
+"""Actions that tell what became of the others."""
 REPORT_WAITS = timedelta(minutes=15)
 """How long a report waits for an action that waits itself, say for an approval."""
 
@@ -115,10 +117,10 @@ def is_due(action: Action, siblings: Sequence[Action], now: datetime | None = No
     others = [a for a in siblings if a.id != action.id and a.run_id == action.run_id and not a.state.final]
     if any(needed in others for needed in needed_by(action, siblings)):
         return False
-    report = isinstance(action.spec, EmailAction)
+    report = isinstance(action.spec, _REPORTS)
     if report and action.trigger in (Trigger.START, Trigger.PROGRESS):
         return True
-    others = [a for a in others if not isinstance(a.spec, EmailAction) and lane(a) == lane(action)]
+    others = [a for a in others if not isinstance(a.spec, _REPORTS) and lane(a) == lane(action)]
     if report:
         return not [a for a in others if not _waits_long(a, now)]
     return all(a.id > action.id for a in others)

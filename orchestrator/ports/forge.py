@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -85,8 +86,17 @@ class Forge(Protocol):
     def read_comment(self, source: SourceSpec, comment: int) -> Comment:
         """A comment under a pull request, by its id, as it is now. NotFound when there is none."""
 
-    def comment(self, source: SourceSpec, number: int, text: str) -> None:
-        """Answer under a pull request."""
+    def comment(self, source: SourceSpec, number: int, text: str) -> str:
+        """Write under a pull request; what the forge calls the comment. NotFound when there is none."""
+
+    def change_comment(self, source: SourceSpec, comment: str, text: str) -> bool:
+        """Let a comment say something else. False when it is not there any more."""
+
+    def own_comment(self, source: SourceSpec, number: int, marker: str) -> str:
+        """The first comment there that we wrote and that begins with ``marker``; empty when there is none."""
+
+    def pulls_of(self, source: SourceSpec, commit: str) -> Sequence[int]:
+        """The open pull requests, by number, whose newest commit that is."""
 
     def quota(self, source: SourceSpec) -> Quota | None:
         """What the last answers told; None before the first."""

@@ -27,6 +27,7 @@ from orchestrator.domain.placement import NO_TERMS, Terms
 from orchestrator.domain.run import Attempt, AttemptState, Reason, Run, RunState, StopCause
 from orchestrator.domain.tabular import TableFacts
 from orchestrator.ports.baselines import Baselines, NewUse
+from orchestrator.ports.comments import ReportComments
 from orchestrator.ports.findings import Findings
 from orchestrator.ports.hooks import Approvals, Decision, Deliveries, Ruling, Statuses
 from orchestrator.ports.hosts import Hosts
@@ -566,6 +567,9 @@ class Store(Protocol):
 
     @property
     def statuses(self) -> Statuses: ...
+
+    @property
+    def comments(self) -> ReportComments: ...
 
     @property
     def approvals(self) -> Approvals: ...

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import Text, bindparam, case, exists, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
+from orchestrator.domain.action_spec import GithubAction
 from orchestrator.domain.run import Purpose, Run, RunState
 from orchestrator.ports.records import NewRun, OwedStatus
 from orchestrator.store.engine import Database
@@ -46,6 +47,8 @@ def owe_status(session: Session, run_id: int, new: NewRun) -> None:
     """Owe a mark to the commit of a new run, when it judges that commit and its source has a forge."""
     source = new.pipeline.source_named(new.revision.source)
     if new.purpose is not Purpose.TRAIN or source is None or not source.github:
+        return
+    if any(isinstance(spec, GithubAction) and not spec.status for _, spec in new.pipeline.actions):
         return
     _ROW.add(
         session,

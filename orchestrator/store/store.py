@@ -12,6 +12,7 @@ from orchestrator.store.actions import SqlActions
 from orchestrator.store.approvals import SqlApprovals
 from orchestrator.store.attempts import SqlAttempts
 from orchestrator.store.baselines import SqlBaselines
+from orchestrator.store.comments import SqlReportComments
 from orchestrator.store.deliveries import SqlDeliveries
 from orchestrator.store.deployments import SqlDeployments
 from orchestrator.store.detection import SqlDetection
@@ -57,6 +58,7 @@ class SqlStore:
         self._secrets = SqlSecrets(database)
         self._deliveries = SqlDeliveries(database)
         self._statuses = SqlStatuses(database)
+        self._comments = SqlReportComments(database)
         self._approvals = SqlApprovals(database)
         self._journal = SqlJournal(database)
         self._retention = SqlRetention(database)
@@ -124,6 +126,10 @@ class SqlStore:
     @property
     def statuses(self) -> SqlStatuses:
         return self._statuses
+
+    @property
+    def comments(self) -> SqlReportComments:
+        return self._comments
 
     @property
     def approvals(self) -> SqlApprovals:

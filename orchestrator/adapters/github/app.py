@@ -131,7 +131,7 @@ class InstallationToken(Auth):
         with self._lock:
             if self._current is None or self._current[1] - _RENEWED_BEFORE <= self._clock.now():
                 path = f"/app/installations/{self.installation}/access_tokens"
-                body = self._client.post(self._what, path, self._limits)
+                body = self._client.post(self._what, path, self._limits).body
                 with reaching(self._client.host, self._what):
                     self._current = text_at(body, "token"), moment_at(body, "expires_at")
                 self._learned(self._current[0])

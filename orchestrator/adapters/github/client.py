@@ -115,9 +115,11 @@ class Client:
         """One answer, whatever we knew. A status of ``allowed`` is no error."""
         return self._send(what, "GET", path, parameters, {}, None, allowed)
 
-    def post(self, what: str, path: str, content: Mapping[str, Json]) -> Json:
-        """Make something; what the API says of it."""
-        return self._send(what, "POST", path, {}, {}, content, ()).body
+    def post(
+        self, what: str, path: str, content: Mapping[str, Json], allowed: tuple[int, ...] = ()
+    ) -> Answer:
+        """Make something; what the API says of it. A status of ``allowed`` is no error."""
+        return self._send(what, "POST", path, {}, {}, content, allowed)
 
     def patch(
         self, what: str, path: str, content: Mapping[str, Json], allowed: tuple[int, ...] = ()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from orchestrator.adapters.github import marks
+from orchestrator.adapters.github import comments, marks
 from orchestrator.adapters.github.account import Account, Accounts, AppKey
 from orchestrator.adapters.github.client import Client
 from orchestrator.adapters.github.reading import Json, at, items_of, moment_at, number_at, text_at
 from orchestrator.adapters.github.trouble import reaching, refusal
 from orchestrator.domain.change import PullRequest, Refs
 from orchestrator.domain.errors import NotFound, SecretMissing, SourceRefused
-from orchestrator.domain.markdown import cut
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.ports.forge import Comment, CommitStatus, Quota
 from orchestrator.ports.world import Clock
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from orchestrator.adapters.github.app import App
 
-COMMENT_LENGTH: Final = 65_536
 _HEADS: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 _WRITERS: Final = ("admin", "maintain", "write")
@@ -125,10 +123,32 @@ class GitHub:
                 moment_at(body, "created_at"),
             )
 
-    def comment(self, source: SourceSpec, number: int, text: str) -> None:
-        """Answer under a pull request."""
-        body = cut(text, COMMENT_LENGTH)
-        self._client(source).post(source.github, f"{_path(source)}/issues/{number}/comments", {"body": body})
+    def comment(self, source: SourceSpec, number: int, text: str) -> str:
+        """Write under a pull request; the comment's id."""
+        return comments.post(self._client(source), source.github, _path(source), number, text)
+
+    def change_comment(self, source: SourceSpec, comment: str, text: str) -> bool:
+        """Let a comment say something else. False when it is not there any more."""
+        return comments.change(self._client(source), source.github, _path(source), comment, text)
+
+    def own_comment(self, source: SourceSpec, number: int, marker: str) -> str:
+        """The first comment there that we wrote and that begins with ``marker``; empty when there is none."""
+        client, app = self._client(source), self._required(source).app
+        is_ours = comments.by_user(client, source.github) if app is None else comments.by_app(app.id)
+        return comments.own(client, source.github, _path(source), number, marker, is_ours)
+
+    def pulls_of(self, source: SourceSpec, commit: str) -> Sequence[int]:
+        """The open pull requests, by number, whose newest commit that is."""
+        path = f"{_path(source)}/commits/{commit}/pulls"
+        answer = self._client(source).get(source.github, path, (404, 422), per_page="100")
+        if answer.status != 200:
+            return ()
+        with _understanding(source):
+            return tuple(
+                number_at(pull, "number")
+                for pull in items_of(answer.body)
+                if at(pull, "state") == "open" and text_at(pull, "head", "sha") == commit
+            )
 
     def quota(self, source: SourceSpec) -> Quota | None:
         """What the last answers told; None before the first, and where nobody asks."""

@@ -40,7 +40,7 @@ def set_status(client: Client, what: str, repository: str, status: CommitStatus)
     }
     if status.url:
         content["target_url"] = status.url
-    made = client.post(what, f"{repository}/statuses/{status.commit}", content)
+    made = client.post(what, f"{repository}/statuses/{status.commit}", content).body
     with reaching(client.host, what):
         return str(number_at(made, "id"))
 
@@ -68,7 +68,7 @@ def set_check(client: Client, what: str, repository: str, status: CommitStatus, 
         changed = client.patch(what, f"{repository}/check-runs/{present}", content, allowed=(404,))
         if changed.status != 404:
             return present
-    made = client.post(what, f"{repository}/check-runs", {**content, "head_sha": status.commit})
+    made = client.post(what, f"{repository}/check-runs", {**content, "head_sha": status.commit}).body
     with reaching(client.host, what):
         return str(number_at(made, "id"))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from orchestrator.config.models.common import (
-    NOT_YET,
     Items,
     Model,
     Name,
@@ -24,14 +23,11 @@ from orchestrator.config.problems import any_of, closest
 from orchestrator.config.yaml_loader import Plain
 
 AUTHOR: Final = "author"
-_ALL_KINDS: Final = ("deploy", "email", "git", "upload", "container", "command", "webhook", "exec")
-_LATER_KINDS: Final = ("github",)
-"""Kinds that are not to be had yet."""
-_KINDS: Final = tuple(kind for kind in _ALL_KINDS if kind not in _LATER_KINDS)
+_KINDS: Final = ("deploy", "email", "github", "git", "upload", "container", "command", "webhook", "exec")
 _COMMON: Final = tuple(Ruled.model_fields)
 ONLY_PASSED: Final = ("deploy", "container")
 """Kinds that put what passed into service."""
-WITHOUT_RESULTS: Final = ("email", "webhook", "exec")
+WITHOUT_RESULTS: Final = ("email", "github", "webhook", "exec")
 """Kinds that need nothing that a run leaves."""
 
 
@@ -89,6 +85,31 @@ class EmailAction(Ruled):
     email: EmailOptions = Field(description="Mail the run's report.")
 
 
+class GithubOptions(Model):
+    """What GitHub is told."""
+
+    status: bool = Field(
+        default=True,
+        description="With `false`, no run of the pipeline sets a commit status (or check run), under "
+        "whichever trigger this stands. Without any `github` action they are set.",
+        examples=[False],
+    )
+    comment: Literal["always", "changed", "never"] = Field(
+        default="always",
+        description="`always`: the one comment under the pull request tells of the newest run. `changed`: "
+        "only where the word (passed, rejected, fixed, …) is not the one that it says. `never`: no comment.",
+        examples=["changed"],
+    )
+
+
+class GithubAction(Ruled):
+    """Comment the report under the pull request."""
+
+    github: GithubOptions = Field(
+        description="Write the run's report under the pull request, in one comment that is kept up to date."
+    )
+
+
 class WebhookAction(Ruled):
     """Tell another service of the run."""
 
@@ -137,7 +158,7 @@ class CommandAction(Ruled):
 
 
 def _kind(value: object) -> str:
-    found = next((kind for kind in _ALL_KINDS if isinstance(value, dict) and kind in value), "email")
+    found = next((kind for kind in _KINDS if isinstance(value, dict) and kind in value), "email")
     return f"<{found}>"
 
 
@@ -147,9 +168,6 @@ def _one_action(value: Plain) -> Plain:
         suggestion = f"{value}: {{…}}" if value in _KINDS else ""
         raise wrong(f"this is no action, found {kind_of(value)}", form, suggestion)
     kinds = [key for key in value if not key.startswith("x-") and key not in _COMMON]
-    for kind in kinds:
-        if kind in _LATER_KINDS:
-            raise wrong(f"the action {kind} is {NOT_YET}", any_of(_KINDS), key=kind)
     unknown = [kind for kind in kinds if kind not in _KINDS]
     known = (*_KINDS, *_COMMON)
     if unknown and len(kinds) > 1:
@@ -164,6 +182,7 @@ def _one_action(value: Plain) -> Plain:
 ActionModel: TypeAlias = (
     DeployAction
     | EmailAction
+    | GithubAction
     | WebhookAction
     | ExecAction
     | GitAction
@@ -174,6 +193,7 @@ ActionModel: TypeAlias = (
 AnyAction: TypeAlias = Annotated[
     Annotated[DeployAction, Tag("<deploy>")]
     | Annotated[EmailAction, Tag("<email>")]
+    | Annotated[GithubAction, Tag("<github>")]
     | Annotated[WebhookAction, Tag("<webhook>")]
     | Annotated[ExecAction, Tag("<exec>")]
     | Annotated[GitAction, Tag("<git>")]

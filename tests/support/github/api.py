@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.support.github.apps import Credential, Identities
+from tests.support.github.apps import App, Credential, Identities
 from tests.support.github.shapes import Json, Shapes
 from tests.support.github.world import CheckRun, Comment, Pull, Repository, Status, World, now
 
@@ -128,6 +128,10 @@ class Api:
         if not number.isdigit() or int(number) not in of.pulls:
             raise Refused(404, "Not Found")
         return of.pulls[int(number)]
+
+    def app_of(self, comment: Comment) -> App | None:
+        """The App that wrote a comment."""
+        return next((app for app in self.identities.apps if app.id == comment.app), None)
 
     def _moved(self, call: Call) -> Answer | None:
         named = re.match(r"/repos/([^/]+/[^/]+)(/.*)?$", call.path)
@@ -292,7 +296,8 @@ def _checks(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
 def _comments(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     of = api.repository(call, parts)
     pull = api.pull(of, parts["number"])
-    return _page([api.shapes.comment(of, c) for c in of.comments if c.number == pull.number])
+    found = [c for c in of.comments if c.number == pull.number]
+    return _page([api.shapes.comment(of, c, api.app_of(c)) for c in found])
 
 
 @_route("GET", "/repos/{owner}/{repo}/issues/comments/{id}")
@@ -301,7 +306,7 @@ def _one_comment(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     found = next((c for c in of.comments if str(c.id) == parts["id"]), None)
     if found is None:
         raise Refused(404, "Not Found")
-    return Answer(200, api.shapes.comment(of, found))
+    return Answer(200, api.shapes.comment(of, found, api.app_of(found)))
 
 
 @_route("POST", "/repos/{owner}/{repo}/issues/{number}/comments")
@@ -310,12 +315,40 @@ def _comment(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
     if call.by is None or not call.by.writes:
         raise Refused(403, "Resource not accessible by personal access token")
     pull = api.pull(of, parts["number"])
-    body = call.body.get("body")
-    if not isinstance(body, str) or not body or len(body) > _BODY:
-        raise _invalid("IssueComment", "body")
-    made = Comment(api.world.identity(), pull.number, call.by.user, body, now())
+    app = call.by.installation.app.id if call.by.installation is not None else None
+    made = Comment(api.world.identity(), pull.number, call.by.user, _text(call), now(), app)
     of.comments.append(made)
-    return Answer(201, api.shapes.comment(of, made))
+    return Answer(201, api.shapes.comment(of, made, api.app_of(made)))
+
+
+@_route("PATCH", "/repos/{owner}/{repo}/issues/comments/{id}")
+def _change_comment(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
+    of = api.repository(call, parts)
+    found = next((c for c in of.comments if str(c.id) == parts["id"]), None)
+    if found is None:
+        raise Refused(404, "Not Found")
+    own = call.by is not None and call.by.writes and call.by.user == found.author
+    if not own and not api.may(call.by, of, "write"):
+        raise Refused(403, "Resource not accessible by personal access token")
+    found.history.append(found.body)
+    found.body = _text(call)
+    return Answer(200, api.shapes.comment(of, found, api.app_of(found)))
+
+
+@_route("GET", "/repos/{owner}/{repo}/commits/{sha}/pulls")
+def _pulls_of(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
+    of = api.repository(call, parts)
+    sha = api.commit(of, parts["sha"])
+    return _page([api.shapes.pull(pull) for pull in of.pulls.values() if pull.sha == sha])
+
+
+@_route("GET", "/user")
+def _user(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
+    if call.by is None:
+        raise Refused(401, "Requires authentication")
+    if call.by.installation is not None:
+        raise Refused(403, "Resource not accessible by integration")
+    return Answer(200, api.shapes.public_user(call.by.user))
 
 
 @_route("GET", "/repos/{owner}/{repo}/installation")
@@ -344,6 +377,13 @@ def _access_token(api: Api, call: Call, parts: Mapping[str, str]) -> Answer:
 
 def _page(found: Sequence[Json]) -> Answer:
     return Answer(200, list(found), paged=True)
+
+
+def _text(call: Call) -> str:
+    body = call.body.get("body")
+    if not isinstance(body, str) or not body or len(body) > _BODY:
+        raise _invalid("IssueComment", "body")
+    return body
 
 
 def _public(of: Repository) -> str:

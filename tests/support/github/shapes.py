@@ -84,6 +84,12 @@ class Shapes:
             "site_admin": False,
         }
 
+    def public_user(self, user: User) -> Json:
+        unsaid = ("bio", "blog", "company", "email", "hireable", "location", "name")
+        counted = ("followers", "following", "public_gists", "public_repos")
+        known = dict.fromkeys(unsaid) | dict.fromkeys(counted, 0)
+        return self.user(user) | known | {"created_at": now(), "updated_at": now()}
+
     def repository(self, of: Repository) -> Json:
         """As it stands inside other answers."""
         url = self.url(of)
@@ -331,7 +337,7 @@ class Shapes:
             "suspended_at": None,
         }
 
-    def comment(self, of: Repository, comment: Comment) -> Json:
+    def comment(self, of: Repository, comment: Comment, app: App | None = None) -> Json:
         html = f"{self.web}/{of.full_name}/pull/{comment.number}"
         return {
             "id": comment.id,
@@ -344,6 +350,7 @@ class Shapes:
             "created_at": comment.created_at,
             "updated_at": comment.created_at,
             "author_association": "NONE",
+            "performed_via_github_app": None if app is None else self.app(app),
         }
 
     def permission(self, user: User, role: str) -> Json:

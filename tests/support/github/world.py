@@ -61,13 +61,17 @@ class Pull:
     comments: list[Comment] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comment:
+    """A comment, as it is now. ``app`` is the App that wrote it; ``history`` has each text that it had."""
+
     id: int
     number: int
     author: User
     body: str
     created_at: str
+    app: int | None = None
+    history: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_an_action_has_a_name_needs_tries_and_a_time_of_its_own(folder: ConfigFo
         ),
         (
             f"{{pass: [{{email: {{to: [a@b.org]}}, name: news}}, {{{DEPLOY}, needs: [news]}}]}}",
-            '4:101: "news" is a mail, and mails leave last; expected the name of an action that is no mail',
+            '4:101: "news" is a report, and reports leave last; expected the name of an action that is no report',
         ),
         (
             "{fail: [{email: {to: [a@b.org]}, name: x}, {email: {to: [a@b.org]}, name: x}]}",

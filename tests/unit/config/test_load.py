@@ -361,11 +361,12 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
         ("gate: {alpha: 0}", "4:15: 0 is too small"),
         (
             "actions: {fail: [github: {status: true}]}",
-            "4:18: the action github is not available in this version; expected one of deploy, email",
+            "4:26: GitHub cannot be told: orchestrator.yaml has no login there",
         ),
+        ("actions: {fail: [github: {comment: sometimes}]}", "4:36: "),
         (
             "actions: {fail: [emial: {to: [a@b]}]}",
-            '4:18: "emial" is no action; expected one of deploy, email, git, upload, container, command, webhook, exec; did you mean "email"?',
+            '4:18: "emial" is no action; expected one of deploy, email, github, git, upload, container, command, webhook, exec; did you mean "email"?',
         ),
         ("actions: {fail: [email]}", "4:18: this is no action, found text"),
         ("actions: {faild: []}", '4:11: unknown key "faild"; expected one of start, progress, pass, fail,'),

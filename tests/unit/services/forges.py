@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.domain.change import PullRequest
@@ -23,6 +24,10 @@ class FakeForge:
     comments: dict[int, Comment] = field(default_factory=dict)
     marks: list[CommitStatus] = field(default_factory=list)
     answers: list[tuple[int, str]] = field(default_factory=list)
+    written: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """What stands under pull requests now, by the comments' ids."""
+    lost_answers: list[OrchestratorError] = field(default_factory=list)
+    """Raised after a comment was made: its maker is not told."""
     faults: dict[str, list[OrchestratorError]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
@@ -47,9 +52,29 @@ class FakeForge:
             raise NotFound(f"there is no comment {comment}")
         return self.comments[comment]
 
-    def comment(self, source: SourceSpec, number: int, text: str) -> None:
+    def comment(self, source: SourceSpec, number: int, text: str) -> str:
         self._called("comment")
         self.answers.append((number, text))
+        self.written[len(self.answers)] = (number, text)
+        if self.lost_answers:
+            raise self.lost_answers.pop(0)
+        return str(len(self.answers))
+
+    def change_comment(self, source: SourceSpec, comment: str, text: str) -> bool:
+        self._called("change_comment")
+        if int(comment) not in self.written:
+            return False
+        self.written[int(comment)] = (self.written[int(comment)][0], text)
+        return True
+
+    def own_comment(self, source: SourceSpec, number: int, marker: str) -> str:
+        self._called("own_comment")
+        found = (i for i, (n, text) in self.written.items() if n == number and text.startswith(marker))
+        return str(next(found, ""))
+
+    def pulls_of(self, source: SourceSpec, commit: str) -> Sequence[int]:
+        self._called("pulls_of")
+        return [pull.number for pull in self.pulls.values() if pull.commit == commit]
 
     def quota(self, source: SourceSpec) -> Quota | None:
         return None
