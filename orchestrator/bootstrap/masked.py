@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.adapters.chat import ReportChats
 from orchestrator.bootstrap.secrets import ConfiguredSecrets
 from orchestrator.domain.change import Commit, PullRequest, Refs, Revision
 from orchestrator.domain.pipeline import SourceSpec
@@ -130,3 +131,16 @@ class MaskedRenderer:
     def page(self, report: Report, links: Mapping[str, str]) -> str:
         self._secrets.learn_now_and_then()
         return self._masker.mask_text(self._renderer.page(report, links))
+
+
+class MaskedChats:
+    """Chats that are told no secret of the configuration, whatever a report holds."""
+
+    def __init__(self, masker: Masker, secrets: ConfiguredSecrets) -> None:
+        # What is escaped already would hide a secret from the masker: the texts are masked before.
+        self._chats = ReportChats(masker.mask_text)
+        self._secrets = secrets
+
+    def message(self, form: str, report: Report) -> bytes:
+        self._secrets.learn_now_and_then()
+        return self._chats.message(form, report)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.adapters.programs import Executable, LocalPrograms
 from orchestrator.adapters.webhooks import Target, WebHooks
+from orchestrator.bootstrap.masked import MaskedChats
 from orchestrator.config.models.messengers import Hook, Program
 from orchestrator.services.acting.act import Act
 from orchestrator.services.acting.comment import Commenter
@@ -24,7 +25,14 @@ def telling_acts(app: Application) -> dict[str, Act]:
     hooks = {name: partial(_target, app, hook) for name, hook in main.hooks.items()}
     programs = {name: partial(_executable, app, program) for name, program in main.programs.items()}
     return {
-        "webhook": WebhookCaller(app.store, WebHooks(hooks, app.masker.mask_text), app.url),
+        "webhook": WebhookCaller(
+            app.store,
+            WebHooks(hooks, app.masker.mask_text),
+            app.url,
+            app.reports,
+            MaskedChats(app.masker, app.secrets),
+            {name: hook.format for name, hook in main.hooks.items() if hook.format != "json"},
+        ),
         "github": Commenter(app.store, app.forge, app.reports, app.clock, details_of),
         "exec": ProgramStarter(app.store, LocalPrograms(programs, app.masker.mask_bytes), app.clock, app.url),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -70,6 +70,12 @@ class Hook(Model):
         description="Where the run is sent by POST, as JSON; a reference where the address itself is a "
         "secret. Redirects are not followed.",
         examples=["https://chat.example.org/hooks/ci"],
+    )
+    format: Literal["json", "slack", "teams", "discord", "mattermost"] = Field(
+        default="json",
+        description="What is sent: the run as JSON, or the report as a message of Slack (incoming webhook), "
+        "Teams (webhook of a workflow), Discord or Mattermost.",
+        examples=["slack"],
     )
     secret: Secret | None = Field(
         default=None,

@@ -35,7 +35,8 @@ class Fault:
     """Something that goes wrong with the requests whose ``METHOD path`` fits.
 
     ``times`` requests are hit; None: all until it is taken back. ``delay`` seconds pass first; a status of 0
-    cuts the connection then, and of None answers as usual.
+    cuts the connection then, and of None answers as usual. With ``lost``, what was asked for is done, and
+    the connection is cut in place of the answer.
     """
 
     match: str = ""
@@ -44,6 +45,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int | None = None
     delay: float = 0.0
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,12 @@ class GitHubStandIn:
         """Let something go wrong; ``faults.remove`` takes it back."""
         told = {"message": "Server Error"} if body is None else body
         made = Fault(match, status, told, headers or {}, times, delay)
+        self.faults.append(made)
+        return made
+
+    def lost(self, match: str, *, times: int | None = None) -> Fault:
+        """Do what is asked for, and cut the connection before the answer."""
+        made = Fault(match, None, times=times, lost=True)
         self.faults.append(made)
         return made
 
@@ -262,6 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
             hub.requests.append(
                 Request(self.command, path, status, conditional, charged, asked, body, answer.body)
             )
+        if fault is not None and fault.lost:
+            self.close_connection = True
+            return
         told = b"" if unchanged else content
         with hub.world.lock:
             lines = (*self.headers.items(), *headers.items())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from orchestrator.adapters.chat import ReportChats
 from orchestrator.domain.action import ActionState, Trigger
 from orchestrator.domain.action_spec import ExecAction, Rule, WebhookAction
 from orchestrator.domain.errors import ActionRejected, ActionUnavailable
@@ -40,11 +41,13 @@ class Told:
         return self.ends.pop(0)
 
 
-def actor(world: World, told: Told) -> Actor:
+def actor(world: World, told: Told, formats: Mapping[str, str] | None = None) -> Actor:
     made = world.actor()
     made._acts = {
         **made._acts,
-        "webhook": WebhookCaller(world.store, told, "https://ci.example.org"),
+        "webhook": WebhookCaller(
+            world.store, told, "https://ci.example.org", world.reports, ReportChats(str), formats or {}
+        ),
         "exec": ProgramStarter(world.store, told, world.clock, ""),
     }
     return made
@@ -159,3 +162,19 @@ def test_progress_of_a_run_that_has_ended_is_told_to_nobody(world: World) -> Non
     (action,) = world.store.actions.of_run(run.id)
     assert (action.state, action.message) == (ActionState.SKIPPED, "the run has ended meanwhile")
     assert told.calls == []
+
+
+def test_a_hook_of_a_chat_is_told_the_report_in_its_own_form(world: World) -> None:
+    told = Told()
+    of = pipeline(actions=((Trigger.PASS, WebhookAction("chat")),))
+    world.engine.script(GOOD)
+    run = world.finish(world.first_run(of), world.server())
+    at_work = actor(world, told, {"chat": "discord"})
+    while at_work.tick():
+        pass
+    (call,) = told.calls
+    assert call[1] == f"{world.store.instance}/run-{run.id}-pass-0"
+    (embed,) = json.loads(call[3])["embeds"]
+    assert embed["title"].startswith("wine")
+    assert "passed" in embed["title"]
+    assert embed["url"] == f"http://ci.example.org/runs/{run.id}"
