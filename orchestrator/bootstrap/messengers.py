@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def telling_acts(app: Application) -> dict[str, Act]:
     """The kinds of actions that tell others of a run."""
     main = app.config.orchestrator
+    public = (main.web.url or "") if main.web.public else ""
     hooks = {name: partial(_target, app, hook) for name, hook in main.hooks.items()}
     programs = {name: partial(_executable, app, program) for name, program in main.programs.items()}
     return {
@@ -33,7 +34,7 @@ def telling_acts(app: Application) -> dict[str, Act]:
             MaskedChats(app.masker, app.secrets),
             {name: hook.format for name, hook in main.hooks.items() if hook.format != "json"},
         ),
-        "github": Commenter(app.store, app.forge, app.reports, app.clock, details_of),
+        "github": Commenter(app.store, app.forge, app.reports, app.clock, details_of, public),
         "exec": ProgramStarter(app.store, LocalPrograms(programs, app.masker.mask_bytes), app.clock, app.url),
     }
 

@@ -190,6 +190,12 @@ class Web(Model):
             examples=["https://ci.example.org"],
         )
     )
+    public: bool = Field(
+        default=False,
+        description="Whether anybody reaches `url`, from everywhere and without a login. Then the pictures "
+        "that runs leave are shown in comments on GitHub, which fetches them from there.",
+        examples=[True],
+    )
     trigger_token: Annotated[Secret | None, BeforeValidator(_long_enough)] = Field(
         default=None,
         description="What programs show to start runs by `POST /api/v1/pipelines/NAME/trigger`, at least 16 "
@@ -203,6 +209,14 @@ class Web(Model):
         " does that.",
         examples=[{"ana": "${{ env.ANAS_TOKEN }}"}],
     )
+
+    @model_validator(mode="after")
+    def _public_somewhere(self) -> Web:
+        if self.public and not (self.url or "").startswith("https://"):
+            raise wrong(
+                "nothing says where the pages are public", "url: https://HOST beside it", key="public"
+            )
+        return self
 
 
 def _default_hosts() -> dict[str, Host]:

@@ -15,6 +15,7 @@ from typing import Final
 from orchestrator.domain.action import Action, ActionState, Trigger
 from orchestrator.domain.action_spec import GithubAction
 from orchestrator.domain.change import PULLS
+from orchestrator.domain.collected import PlotKind
 from orchestrator.domain.errors import (
     ActionRejected,
     ActionUnavailable,
@@ -26,7 +27,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.markdown import plain
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.report import Report
-from orchestrator.domain.run import Purpose, Run
+from orchestrator.domain.run import Purpose, Run, latest_tries, representative
 from orchestrator.ports.comments import Place, ReportComment
 from orchestrator.ports.forge import Forge
 from orchestrator.ports.records import Lease
@@ -39,6 +40,9 @@ _CLAIM: Final = 120.0
 """Seconds after which whoever was to make a comment is taken for gone."""
 _BUSY: Final = 5.0
 _TURNS: Final = 3
+_PICTURES: Final = 4
+_PICTURE: Final = 5_000_000
+"""Bytes; GitHub shows no larger one."""
 _PULL: Final = re.compile(rf"{PULLS}([0-9]{{1,18}})/head")
 
 
@@ -53,7 +57,10 @@ class _Spot:
 
 
 class Commenter:
-    """Carries out github actions: an Act. ``written`` puts a report into Markdown."""
+    """Carries out github actions: an Act. ``written`` puts a report into Markdown.
+
+    ``public`` is where anybody reaches the pages; empty where not everybody does, and no picture is shown.
+    """
 
     def __init__(
         self,
@@ -62,12 +69,14 @@ class Commenter:
         reports: ReportBuilder,
         clock: Clock,
         written: Callable[[Report], str],
+        public: str = "",
     ) -> None:
         self._store = store
         self._forge = forge
         self._reports = reports
         self._clock = clock
         self._written = written
+        self._public = public.rstrip("/")
 
     def carry_out(self, lease: Lease, run: Run, action: Action) -> Acted | Waits:
         """Have the comment tell of this run, unless it tells of a newer one."""
@@ -166,8 +175,22 @@ class Commenter:
         news = plain(report.key_metric) if report.key_metric else ""
         where = f"of commit {run.change.revision.commit}"
         link = f"[The whole report]({report.url}) {where}" if report.url else f"Report {where}"
-        parts = (spot.marker, title, news, self._written(report), link)
+        parts = (spot.marker, title, news, self._written(report), *self._pictures(report), link)
         return "\n\n".join(part for part in parts if part)
+
+    def _pictures(self, report: Report) -> list[str]:
+        """The pictures that the run left, by their addresses on our own server."""
+        chosen = representative(latest_tries(self._store.attempts.of_run(report.run.id)))
+        if not self._public or chosen is None:
+            return []
+        kept = {file.path for file in report.artifacts if not file.removed and file.size <= _PICTURE}
+        folder = f"{self._public}/runs/{report.run.id}/plots/{chosen.replicate}"
+        shown = [
+            f"![{plain(plot.title or plot.path)}]({folder}/{position})"
+            for position, plot in enumerate(report.plots)
+            if plot.kind is PlotKind.IMAGE and plot.path in kept
+        ]
+        return shown[:_PICTURES]
 
 
 def _why_not(run: Run, spec: GithubAction, source: SourceSpec | None, forge: Forge | None) -> str:

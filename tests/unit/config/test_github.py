@@ -121,3 +121,17 @@ def test_pull_requests_of_repositories_with_a_file_of_their_own_need_a_login_as_
     assert (
         folder.problems_of_main(MAIN + repositories + "github: {token: '${{ env.WANDB_API_KEY }}'}\n") == []
     )
+
+
+def test_pages_are_public_only_where_their_address_is(folder: ConfigFolder) -> None:
+    (problem,) = folder.problems_of_main(MAIN + "web: {public: true}\n")
+    assert "nothing says where the pages are public" in problem
+    assert folder.problems_of_main(MAIN + 'web: {public: true, url: "https://ci.example.org"}\n') == []
+
+
+def test_a_hook_says_how_its_chat_is_told(folder: ConfigFolder) -> None:
+    hook = 'hooks: {{chat: {{url: "https://chat.example.org/x", format: {}}}}}\n'
+    for form in ("json", "slack", "teams", "discord", "mattermost"):
+        assert folder.problems_of_main(MAIN + hook.format(form)) == []
+    (problem,) = folder.problems_of_main(MAIN + hook.format("irc"))
+    assert "format" in problem or "irc" in problem

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.action import Action, ActionState, Trigger
 from orchestrator.domain.action_spec import GithubAction
 from orchestrator.domain.change import Cause, PullRequest, Revision
+from orchestrator.domain.collected import Plot, PlotKind
+from orchestrator.domain.deployment import Deployment
 from orchestrator.domain.errors import NotFound, SourceRefused, SourceUnavailable
 from orchestrator.domain.gate import Outcome, Verdict
 from orchestrator.domain.pipeline import Pipeline
-from orchestrator.domain.run import RunState
+from orchestrator.domain.report import ArtifactRow, Report
+from orchestrator.domain.run import Run, RunState
 from orchestrator.ports.comments import Place
 from orchestrator.ports.records import NewAction, NewRun
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.comment import Commenter
+from orchestrator.services.report import ReportBuilder
 from orchestrator.services.statuses import details_of
 from tests.unit.services.forges import WINE, FakeForge
 from tests.unit.services.worlds import World, commit_id, pipeline
@@ -249,3 +255,39 @@ def test_a_database_that_was_lost_finds_its_comment_again_by_its_marker(desk: De
     desk.acted(desk.ended("second"))
     assert len(desk.comments) == 1
     assert desk.forge.calls.count("own_comment") == 2
+
+
+def with_pictures(action: Action, desk: Desk, public: str) -> str:
+    """What is commented on a run that left a picture, a page and a picture that was not kept."""
+    store, world = desk.world.store, desk.world
+    made = Commenter(store, desk.forge, Pictured(world.reports), world.clock, details_of, public)
+    lease = store.actions.claim(action.id, "me", world.clock.now(), 60)
+    assert lease is not None
+    made.carry_out(lease, store.runs.get(action.run_id), action)
+    return desk.comments[-1]
+
+
+class Pictured(ReportBuilder):
+    """Builds reports of runs that left pictures."""
+
+    def __init__(self, reports: ReportBuilder) -> None:
+        self._reports = reports
+
+    def build(self, run: Run, started: bool = False, releasing: Deployment | None = None) -> Report:
+        plots = (
+            Plot("page.svg", PlotKind.ACTIVE),
+            Plot("roc.png", PlotKind.IMAGE, "ROC](x) of **all**"),
+            Plot("gone.png", PlotKind.IMAGE),
+        )
+        artifacts = (ArtifactRow("roc.png", 9_000), ArtifactRow("gone.png", 9_000, "removed"))
+        return replace(self._reports.build(run, started), plots=plots, artifacts=artifacts)
+
+
+def test_pictures_are_shown_where_the_pages_are_public_and_nowhere_else(desk: Desk) -> None:
+    private = with_pictures(desk.ended("first"), desk, "")
+    assert "![" not in private
+    action = desk.ended("second")
+    text = with_pictures(action, desk, "https://ci.example.org")
+    assert text.count("![") == 1
+    assert f"(https://ci.example.org/runs/{action.run_id}/plots/0/1)" in text
+    assert "](x)" not in text
