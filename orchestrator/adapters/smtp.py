@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.errors import HeaderParseError
 from email.message import EmailMessage
@@ -21,6 +21,7 @@ from orchestrator.domain.errors import (
     SecretMissing,
     StoreUnavailable,
 )
+from orchestrator.domain.mailing import Refusal
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _PERMANENT = 500
@@ -67,19 +68,35 @@ class SmtpMailer:
         """The From address."""
         return self._sender
 
-    def send(self, message: EmailMessage) -> None:
-        """Send to the message's To, Cc and Bcc.
+    def send(self, message: EmailMessage, to: Sequence[str] = ()) -> Sequence[Refusal]:
+        """Send to those bare addresses, else to the message's To, Cc and Bcc.
 
-        When only some recipients are refused, the others have it and the refused ones are logged: sending
-        again would double it. Raises MailUnavailable (try later) or MailRejected (give up).
+        What comes back are the recipients that were refused; the others have it. Raises MailUnavailable (try
+        later) or MailRejected (give up) when nobody has it and all were answered alike.
         """
-        recipients = _recipients(message)
+        recipients = list(to) or _recipients(message)
         envelope_sender = parseaddr(self._sender)[1]
         password = self._known_password()
         with self._translated(), self._connected(password) as connection:
-            refused = connection.send_message(message, from_addr=envelope_sender, to_addrs=recipients)
+            refused = self._sent(connection, message, envelope_sender, recipients)
         for address, (code, reply) in refused.items():
             _log.warning("%s refused %s: %d %s", self._where, address, code, _text(reply))
+        return [
+            Refusal(address, f"{code} {_text(reply)}", code >= _PERMANENT)
+            for address, (code, reply) in refused.items()
+        ]
+
+    @staticmethod
+    def _sent(
+        connection: smtplib.SMTP, message: EmailMessage, sender: str, recipients: list[str]
+    ) -> Mapping[str, tuple[int, bytes]]:
+        try:
+            return connection.send_message(message, from_addr=sender, to_addrs=recipients)
+        except smtplib.SMTPRecipientsRefused as error:
+            if len({code >= _PERMANENT for code, _ in error.recipients.values()}) == 1:
+                raise
+            # Some never will have it, some may later: no one answer is true of all.
+            return error.recipients
 
     @property
     def _where(self) -> str:

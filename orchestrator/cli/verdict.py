@@ -124,4 +124,6 @@ def _acts(actions: Sequence[Action], mails: Sequence[OutboxMessage]) -> Iterator
         told = f"mail to {clean(', '.join(mail.recipients))}: {mail.state.replace('_', ' ')}"
         if mail.last_error and mail.state != "delivered":
             told += f", {clean(mail.last_error)}"
+        for address, answer in mail.refused if mail.state == "delivered" else ():
+            told += f", but not to {clean(address)}: {clean(answer)}"
         yield Text(told, style=STYLES.get(mail.state, ""))

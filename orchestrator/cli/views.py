@@ -179,6 +179,8 @@ def _attempt_json(app: Application, attempt: Attempt) -> dict[str, Json]:
 def _mail_json(mail: OutboxMessage) -> dict[str, Json]:
     return {
         "recipients": list(mail.recipients),
+        "reached": list(mail.reached),
+        "refused": dict(mail.refused),
         "subject": mail.subject,
         "state": mail.state,
         "tries": mail.tries,

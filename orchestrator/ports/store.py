@@ -19,6 +19,7 @@ from orchestrator.domain.change import DatasetVersion, FileEntry
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.gate import Verdict
 from orchestrator.domain.gpu import Gpu
+from orchestrator.domain.mailing import Delivery
 from orchestrator.domain.manifest import Manifest
 from orchestrator.domain.metrics import Metric
 from orchestrator.domain.model_registry import ModelVersion, Stage
@@ -387,14 +388,16 @@ class Actions(Protocol):
     def outbox_claim(self, message_id: int, owner: str, at: datetime, seconds: float) -> Lease | None:
         """The right to send it; counts a try."""
 
-    def outbox_delivered(self, lease: Lease, at: datetime) -> None:
-        """It was handed over."""
+    def outbox_delivered(self, lease: Lease, at: datetime, so_far: Delivery | None = None) -> None:
+        """It was handed over, to all who will ever have it; None: to all."""
 
-    def outbox_postpone(self, lease: Lease, not_before: datetime, error: str, at: datetime) -> None:
-        """It could not be sent now."""
+    def outbox_postpone(
+        self, lease: Lease, not_before: datetime, error: str, at: datetime, so_far: Delivery | None = None
+    ) -> None:
+        """It could not be sent now, or not to all; None: nobody more has it than before."""
 
-    def outbox_give_up(self, lease: Lease, error: str, at: datetime) -> None:
-        """It will never be sent."""
+    def outbox_give_up(self, lease: Lease, error: str, at: datetime, so_far: Delivery | None = None) -> None:
+        """It will never be sent, or not to all."""
 
 
 class Deployments(Protocol):

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from orchestrator.domain.activation import Activation, Answer, Command, HttpRequest, TcpConnect
 from orchestrator.domain.change import Commit, FileEntry, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
+from orchestrator.domain.mailing import Refusal
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
 from orchestrator.domain.report import Rendered, Report
 from orchestrator.domain.space import Space
@@ -344,8 +345,10 @@ class Servers(Protocol):
 class Mailer(Protocol):
     """Hands messages to a mail server. Thread-safe."""
 
-    def send(self, message: EmailMessage) -> None:
-        """Send to the message's recipients. Raises MailUnavailable (try later) or MailRejected (give up)."""
+    def send(self, message: EmailMessage, to: Sequence[str] = ()) -> Sequence[Refusal]:
+        """Send to those addresses, else to all of the message's; who of them was refused, while others have
+        it. Raises MailUnavailable (try later) or MailRejected (give up) when nobody has it.
+        """
 
     @property
     def sender(self) -> str:

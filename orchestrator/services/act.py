@@ -8,11 +8,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from email import message_from_bytes
-from email.message import EmailMessage
 
 from orchestrator.domain.action import (
-    MAX_ACTION_TRIES,
     Action,
     ActionState,
     Trigger,
@@ -25,8 +22,6 @@ from orchestrator.domain.errors import (
     ActionUnavailable,
     DatasetUnavailable,
     LeaseLost,
-    MailRejected,
-    MailUnavailable,
     OrchestratorError,
     ServerUnavailable,
     Stopping,
@@ -37,7 +32,8 @@ from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import Clock, Mailer, Renderer
 from orchestrator.services.acting.act import Act, Waits
-from orchestrator.services.mail_message import AS_WRITTEN, compose, is_address
+from orchestrator.services.mail_message import compose, is_address
+from orchestrator.services.postman import Postman
 from orchestrator.services.report import ReportBuilder
 
 log = logging.getLogger(__name__)
@@ -73,6 +69,9 @@ class Actor:
         self._domain = domain
         self._stopping = stopping
         self._wants = wants
+        self._postman = (
+            None if mailer is None else Postman(store, mailer, clock, owner, stopping, LEASE_SECONDS, wants)
+        )
 
     def tick(self) -> int:
         """Carry out and send what is due now; how much that was."""
@@ -95,13 +94,7 @@ class Actor:
 
     def send_due(self) -> int:
         """Send the mails that are due now; how many that were."""
-        done = 0
-        for mail in self._store.actions.outbox_due(self._clock.now()):
-            if self._stopping.is_set():
-                return done
-            if mail.run_id is None or self._wants(mail.run_id):
-                done += self._send(mail)
-        return done
+        return self._postman.send_due() if self._postman is not None else 0
 
     def carry_out(self, action: Action) -> int:
         """One try of an action, in any thread; 0 when somebody else was faster."""
@@ -190,34 +183,6 @@ class Actor:
             0, action.id, run.id, message_id, recipients, rendered.subject, message.as_bytes(), "pending"
         )
         return mail, f"mail to {', '.join(recipients)}: {rendered.subject}"
-
-    def _send(self, mail: OutboxMessage) -> int:
-        if self._mailer is None:
-            return 0
-        lease = self._store.actions.outbox_claim(mail.id, self._owner, self._clock.now(), LEASE_SECONDS)
-        if lease is None:
-            return 0
-        tries = mail.tries + 1
-        try:
-            self._mailer.send(message_from_bytes(mail.message, EmailMessage, policy=AS_WRITTEN))
-            self._store.actions.outbox_delivered(lease, self._clock.now())
-            log.info("mailed to %s: %s", ", ".join(mail.recipients), mail.subject)
-        except MailUnavailable as error:
-            if tries >= MAX_ACTION_TRIES["email"]:
-                self._give_up(lease, mail, str(error))
-            else:
-                later = self._clock.now() + min(backoff(tries), timedelta(minutes=5))
-                log.warning("mail '%s': %s; next try at %s", mail.subject, error, later.isoformat())
-                self._store.actions.outbox_postpone(lease, later, str(error), self._clock.now())
-        except MailRejected as error:
-            self._give_up(lease, mail, str(error))
-        except LeaseLost as error:
-            log.warning("mail '%s': %s", mail.subject, error)
-        return 1
-
-    def _give_up(self, lease: Lease, mail: OutboxMessage, error: str) -> None:
-        log.error("mail '%s' to %s is given up: %s", mail.subject, ", ".join(mail.recipients), error)
-        self._store.actions.outbox_give_up(lease, error, self._clock.now())
 
 
 class _KeptAlive:

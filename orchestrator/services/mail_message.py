@@ -10,12 +10,14 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime, getaddresses
+from urllib.parse import quote
 
 from orchestrator.domain.errors import MailRejected
 from orchestrator.domain.report import Rendered
 from orchestrator.domain.run import Run
 
 _SUBJECT_LIMIT = 200
+_PICTURE = re.compile(r"cid:([A-Za-z0-9-]+)")
 
 
 class _Policy(EmailPolicy):
@@ -47,13 +49,15 @@ def compose(
     recipients: Sequence[str],
     message_id: str,
     now: datetime,
+    unsubscribe: str = "",
 ) -> EmailMessage:
-    """A mail with a plain and an HTML body.
+    """A mail with a plain and an HTML body, and the pictures that the HTML shows inside it.
 
-    ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``. ``message_id``
-    (with or without brackets) is chosen before the act and stays the same on every try, by which receivers
-    know a double. All mails about one pipeline are one thread. Raises MailRejected when an address is none:
-    one that was made of a commit's author is not to be trusted.
+    ``unsubscribe`` is the address, ``https:`` or ``mailto:``, where one leaves the list; without it a mail to
+    the sender. ``sender`` and ``recipients`` are ``name@example.org`` or ``Name <name@example.org>``.
+    ``message_id`` (with or without brackets) is chosen before the act and stays the same on every try, by
+    which receivers know a double. All mails about one pipeline are one thread. Raises MailRejected when an
+    address is none: one that was made of a commit's author is not to be trusted.
     """
     origin = _address(sender)
     if not recipients:
@@ -69,12 +73,31 @@ def compose(
     message["In-Reply-To"] = thread
     message["References"] = thread
     message["List-Id"] = f"<{slug}.{_slug(run.project) or 'mlci'}.{origin.domain}>"
+    message["List-Unsubscribe"] = f"<{unsubscribe or _by_mail(origin, slug)}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message["X-MLCI-Run"] = _one_line(run.title)
     message.set_content(rendered.text)
-    message.add_alternative(rendered.html, subtype="html")
+    # Who shows HTML asks for the pictures by their names; they are unique in the world, as a Message-ID is.
+    names = {image.name: f"{image.name}.{_identifier(message_id)}" for image in rendered.images}
+    html = _PICTURE.sub(lambda found: f"cid:{names.get(found[1], found[1])}", rendered.html)
+    message.add_alternative(html, subtype="html")
+    page = message.get_body(("html",))
+    for image in rendered.images:
+        if page is not None:
+            page.add_related(
+                image.png,
+                "image",
+                "png",
+                cid=f"<{names[image.name]}>",
+                filename=f"{image.name}.png",
+                disposition="inline",
+            )
     return message
+
+
+def _by_mail(origin: Address, slug: str) -> str:
+    return f"mailto:{quote(origin.addr_spec, safe='@')}?subject={quote(f'unsubscribe {slug}')}"
 
 
 def is_address(text: str) -> bool:

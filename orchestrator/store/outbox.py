@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from orchestrator.domain.mailing import Delivery
 from orchestrator.ports.records import Lease, OutboxMessage
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import OutboxRow
@@ -59,16 +60,30 @@ class SqlOutbox:
             )
             return lease if changed(session, guarded) else None
 
-    def outbox_delivered(self, lease: Lease, at: datetime) -> None:
-        self._move(lease, DELIVERED, at, "", delivered_at=at)
+    def outbox_delivered(self, lease: Lease, at: datetime, so_far: Delivery | None = None) -> None:
+        error = so_far.told if so_far else ""
+        told = {"last_error": error} if error else {}
+        self._move(lease, DELIVERED, at, error, so_far, delivered_at=at, **told)
 
-    def outbox_postpone(self, lease: Lease, not_before: datetime, error: str, at: datetime) -> None:
-        self._move(lease, PENDING, at, error, not_before=not_before, last_error=error)
+    def outbox_postpone(
+        self, lease: Lease, not_before: datetime, error: str, at: datetime, so_far: Delivery | None = None
+    ) -> None:
+        self._move(lease, PENDING, at, error, so_far, not_before=not_before, last_error=error)
 
-    def outbox_give_up(self, lease: Lease, error: str, at: datetime) -> None:
-        self._move(lease, GIVEN_UP, at, error, last_error=error)
+    def outbox_give_up(self, lease: Lease, error: str, at: datetime, so_far: Delivery | None = None) -> None:
+        self._move(lease, GIVEN_UP, at, error, so_far, last_error=error)
 
-    def _move(self, lease: Lease, after: str, at: datetime, reason: str, **values: object) -> None:
+    def _move(
+        self,
+        lease: Lease,
+        after: str,
+        at: datetime,
+        reason: str,
+        so_far: Delivery | None,
+        **values: object,
+    ) -> None:
+        if so_far is not None:
+            values |= {"reached": list(so_far.reached), "refused": dict(so_far.refused)}
         with self._database.writing() as session:
             guarded = (
                 update(OutboxRow)

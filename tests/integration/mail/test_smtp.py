@@ -15,6 +15,7 @@ import pytest
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.adapters.smtp import SmtpMailer
 from orchestrator.domain.errors import MailRejected, MailUnavailable, SecretMissing
+from orchestrator.domain.mailing import Refusal
 from orchestrator.services.mail_message import compose
 from tests.support.mailserver import PASSWORD, USER, mailbox, make_certificate
 from tests.support.smtp import SmtpServer
@@ -149,11 +150,31 @@ def test_one_refused_recipient_does_not_keep_the_mail_from_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with mailbox(refusals={"gone@example.org": "550 no such user"}) as box, caplog.at_level(logging.WARNING):
-        SmtpMailer(f"smtp://{box.host}:{box.port}", None, SENDER).send(
+        refused = SmtpMailer(f"smtp://{box.host}:{box.port}", None, SENDER).send(
             message("gone@example.org", "team@example.org")
         )
         assert [envelope.rcpt_tos for envelope in box.received] == [["team@example.org"]]
+    assert refused == [Refusal("gone@example.org", "550 no such user", permanent=True)]
     assert "refused gone@example.org: 550 no such user" in caplog.text
+
+
+def test_recipients_who_are_refused_in_different_ways_are_told_apart() -> None:
+    refusals = {"gone@example.org": "550 no such user", "busy@example.org": "450 try again later"}
+    with mailbox(refusals=refusals) as box:
+        mailer = SmtpMailer(f"smtp://{box.host}:{box.port}", None, SENDER)
+        refused = mailer.send(message("gone@example.org", "busy@example.org"))
+        assert box.received == []
+    assert {refusal.address: refusal.permanent for refusal in refused} == {
+        "gone@example.org": True,
+        "busy@example.org": False,
+    }
+
+
+def test_a_mail_goes_to_those_alone_who_do_not_have_it_yet() -> None:
+    with mailbox() as box:
+        mailer = SmtpMailer(f"smtp://{box.host}:{box.port}", None, SENDER)
+        assert mailer.send(message("ada@example.org", "bo@example.org"), ["bo@example.org"]) == []
+        assert [envelope.rcpt_tos for envelope in box.received] == [["bo@example.org"]]
 
 
 def test_a_server_that_is_down_or_unknown_is_asked_again_later(smtp_server: SmtpServer) -> None:

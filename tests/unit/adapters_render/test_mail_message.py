@@ -6,6 +6,7 @@ from email.policy import default
 
 import pytest
 
+from orchestrator.domain.chart import Drawn
 from orchestrator.domain.errors import MailRejected
 from orchestrator.domain.report import Rendered
 from orchestrator.services.mail_message import AS_WRITTEN, compose
@@ -19,14 +20,18 @@ def mail(
     subject: str = "[wine] passed",
     sender: str = "ML CI <ci@example.org>",
     message_id: str = MESSAGE_ID,
+    html: str = "<p>rich wörds</p>",
+    images: tuple[Drawn, ...] = (),
+    unsubscribe: str = "",
 ) -> EmailMessage:
     return compose(
-        Rendered(subject, "plain wörds\n", "<p>rich wörds</p>"),
+        Rendered(subject, "plain wörds\n", html, images),
         run=run(),
         sender=sender,
         recipients=recipients or ("team@example.org",),
         message_id=message_id,
         now=WHEN,
+        unsubscribe=unsubscribe,
     )
 
 
@@ -35,6 +40,27 @@ def test_a_mail_has_a_plain_and_an_html_body_in_that_order() -> None:
     assert mail().get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
     assert [part.get_content().strip() for part in parts] == ["plain wörds", "<p>rich wörds</p>"]
+
+
+def test_pictures_travel_with_the_page_that_shows_them() -> None:
+    picture = Drawn("trend-accuracy", b"\x89PNG\r\n\x1a\nrest", "accuracy over 3 runs", 560, 210)
+    html = '<p>cid:unknown</p><img src="cid:trend-accuracy" alt="accuracy over 3 runs">'
+    made = mail(html=html, images=(picture,))
+    plain, related = made.iter_parts()
+    assert (plain.get_content_type(), related.get_content_type()) == ("text/plain", "multipart/related")
+    page, image = related.iter_parts()
+    cid = image["Content-ID"].strip("<>")
+    assert cid == f"trend-accuracy.{MESSAGE_ID}"
+    assert page.get_content().strip() == html.replace("cid:trend-accuracy", f"cid:{cid}")
+    assert (image.get_content_type(), image.get_content()) == ("image/png", picture.png)
+    assert image.get_content_disposition() == "inline"
+
+
+def test_who_wants_no_more_mails_is_told_how_to_say_so() -> None:
+    assert mail()["List-Unsubscribe"] == "<mailto:ci@example.org?subject=unsubscribe%20wine-quality>"
+    assert mail(unsubscribe="https://lists.example.org/ci")["List-Unsubscribe"] == (
+        "<https://lists.example.org/ci>"
+    )
 
 
 def test_the_same_act_has_the_same_message_id_on_every_try() -> None:

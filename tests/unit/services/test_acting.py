@@ -21,6 +21,7 @@ from orchestrator.domain.errors import (
     ServerUnavailable,
 )
 from orchestrator.domain.gate import Gate
+from orchestrator.domain.mailing import Refusal
 from orchestrator.domain.pipeline import DatasetKind, DatasetSpec, Limits, Pipeline, SourceSpec
 from orchestrator.domain.run import Exit, Run, RunState
 from orchestrator.services import act
@@ -431,6 +432,30 @@ def test_a_mail_that_is_refused_is_given_up_with_the_reason(world: World) -> Non
     work_off(world)
     (mail,) = world.store.actions.outbox_of_run(run.id)
     assert (mail.state, mail.last_error) == ("given_up", "no such user")
+
+
+def test_who_has_a_mail_is_not_sent_it_again_for_the_sake_of_others(world: World) -> None:
+    run = passed(world, acting(EmailAction(("Ada <ada@x.org>", "bo@x.org", "gone@x.org"))))
+    assert world.mailer is not None
+    busy, gone = Refusal("bo@x.org", "450 busy", False), Refusal("gone@x.org", "550 no such user", True)
+    world.mailer.refusals = [[busy, gone], [busy]]
+    work_off(world)
+    (mail,) = world.store.actions.outbox_of_run(run.id)
+    assert (mail.state, mail.reached, mail.refused) == (
+        "pending",
+        ("ada@x.org",),
+        (("gone@x.org", "550 no such user"),),
+    )
+    assert mail.last_error == "gone@x.org is refused: 550 no such user; bo@x.org is put off: 450 busy"
+    for _ in range(2):
+        world.clock.advance(300)
+        work_off(world)
+    (mail,) = world.store.actions.outbox_of_run(run.id)
+    assert (mail.state, mail.reached) == ("delivered", ("ada@x.org", "bo@x.org"))
+    assert mail.refused == (("gone@x.org", "550 no such user"),)
+    everybody = ("ada@x.org", "bo@x.org", "gone@x.org")
+    assert world.mailer.asked == [everybody, ("bo@x.org",), ("bo@x.org",)]
+    assert len({m["Message-ID"] for m in world.mailer.sent}) == 1
 
 
 def test_a_kill_after_a_mail_was_sent_doubles_it_under_the_same_id(world: World) -> None:

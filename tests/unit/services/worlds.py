@@ -32,6 +32,7 @@ from orchestrator.domain.errors import (
     SourceUnavailable,
     TransferCorrupted,
 )
+from orchestrator.domain.mailing import Refusal
 from orchestrator.domain.pipeline import (
     DatasetSpec,
     Execution,
@@ -427,13 +428,17 @@ class FakeMailer:
         self.sent: list[EmailMessage] = []
         self.faults: list[BaseException] = []
         self.late: list[BaseException] = []
+        self.refusals: list[list[Refusal]] = []
+        self.asked: list[tuple[str, ...]] = []
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, message: EmailMessage, to: Sequence[str] = ()) -> Sequence[Refusal]:
         if self.faults:
             raise self.faults.pop(0)
         self.sent.append(message)
+        self.asked.append(tuple(to))
         if self.late:
             raise self.late.pop(0)
+        return self.refusals.pop(0) if self.refusals else []
 
 
 class Killed(BaseException):
