@@ -175,7 +175,7 @@ def test_an_older_run_that_writes_while_a_newer_one_does_leaves_the_newer_one_st
         assert desk.acted(new, desk.another()).state is ActionState.DONE
         return change(WINE, comment, text)
 
-    desk.forge.change_comment = overtaken  # type: ignore[method-assign,assignment]
+    desk.forge.change_comment = overtaken  # type: ignore[method-assign]
     desk.acted(old)
     assert "the verdict on new" in desk.comments[0]
     assert len(desk.comments) == 1
