@@ -339,9 +339,11 @@ class Application:
     @cached_property
     def renderer(self) -> Renderer:
         """Reports as people read them."""
+        from orchestrator.adapters.drawing import ChartDrawer
         from orchestrator.adapters.render import ReportRenderer
 
-        return MaskedRenderer(ReportRenderer(), self.masker, self.secrets)
+        drawer = ChartDrawer(self.state / "cache" / "matplotlib", self.masker.mask_text)
+        return MaskedRenderer(ReportRenderer(drawer), self.masker, self.secrets)
 
     @cached_property
     def reports(self) -> ReportBuilder:

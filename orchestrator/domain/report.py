@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -217,6 +218,15 @@ class Rendered:
     html: str
     images: tuple[Drawn, ...] = ()
     """What the HTML shows by ``cid:`` and their names."""
+
+    @property
+    def whole(self) -> str:
+        """The HTML with its pictures inside it, for a file that needs nothing beside it."""
+        html = self.html
+        for image in self.images:
+            data = b64encode(image.png).decode()
+            html = html.replace(f'src="cid:{image.name}"', f'src="data:image/png;base64,{data}"')
+        return html
 
 
 def _shortened(text: str, length: int) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from orchestrator.domain.change import Change, diff_manifests, what_changed
+from orchestrator.domain.chart import Chart
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
@@ -28,6 +29,7 @@ from orchestrator.domain.tabular import SHOWN, table_changes
 from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
 from orchestrator.ports.world import LogFiles, SourceControl
+from orchestrator.services.charts import curve_charts, trend_charts
 from orchestrator.services.measuring import measured
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,14 @@ class ReportBuilder:
         self._logs = logs
         self._url = url.rstrip("/")
 
-    def build(self, run: Run, started: bool = False, releasing: Deployment | None = None) -> Report:
+    def build(
+        self, run: Run, started: bool = False, releasing: Deployment | None = None, pictured: bool = False
+    ) -> Report:
         """The report of a run as it is now.
 
         ``started`` is for the report that a run has begun. ``releasing`` is the deployment whose release the
-        report goes into: whoever reads it there reads it on that server.
+        report goes into: whoever reads it there reads it on that server. ``pictured`` reads what charts
+        need, too.
         """
         pipeline = self._store.runs.definition(run.id)
         attempts = latest_tries(self._store.attempts.of_run(run.id))
@@ -88,7 +93,15 @@ class ReportBuilder:
             series=tuple(findings.series_facts(chosen.id) if chosen else ()),
             params=tuple(findings.params(chosen.id) if chosen else ()),
             plots=tuple(findings.plots(chosen.id) if chosen else ()),
+            charts=self._charts(run, pipeline, checks, chosen) if pictured else (),
         )
+
+    def _charts(
+        self, run: Run, pipeline: Pipeline, checks: Sequence[CheckResult], chosen: Attempt | None
+    ) -> tuple[Chart, ...]:
+        judged = [check.metric for check in checks]
+        curves = curve_charts(self._store, chosen, pipeline, judged) if chosen is not None else ()
+        return trend_charts(self._store, run, pipeline, checks) + curves
 
     def _approved_by(self, run: Run) -> str:
         decisions = self._store.approvals.decisions(run.id)

@@ -75,7 +75,8 @@ class Gatherer:
         for name in spec.data:
             self._gather_data(contents, run, pipeline, name)
         if spec.report:
-            html = self._renderer.render(self._reports.build(run, releasing=deployment)).html
+            report = self._reports.build(run, releasing=deployment, pictured=True)
+            html = self._renderer.render(report).whole
             contents.add_bytes(REPORT, html.encode())
         if spec.metrics:
             values = {m.name: _number(m.value) for m in self._metrics(run, attempt)}

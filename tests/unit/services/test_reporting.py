@@ -9,6 +9,7 @@ import pytest
 from orchestrator.domain.action import Trigger
 from orchestrator.domain.action_spec import DeployAction
 from orchestrator.domain.change import DatasetRole
+from orchestrator.domain.chart import TrendChart
 from orchestrator.domain.check import parse_check
 from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import Gate
@@ -187,3 +188,22 @@ def test_data_that_were_moved_to_another_place_are_compared_all_the_same(world: 
     elsewhere = replace(there, path="/data/new", include=("*.csv",))
     run = executed(world, judged(datasets=(elsewhere,)), "second", leaving(b'{"accuracy": 0.9}'))
     assert world.reports.build(run).data_changes == ("wine v1: +1 file since wine v1, taken from elsewhere",)
+
+
+def test_the_chart_of_a_judged_metric_tells_its_history_and_its_baseline(world: World) -> None:
+    first = executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
+    run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.875}'))
+    (chart,) = world.reports.build(run, pictured=True).charts
+    assert isinstance(chart, TrendChart)
+    assert [(p.label, p.value) for p in chart.points] == [
+        (f"#{first.number}", 0.9),
+        (f"#{run.number}", 0.875),
+    ]
+    assert (chart.metric, chart.direction, chart.baseline) == ("accuracy", "higher", 0.9)
+
+
+def test_a_first_run_has_no_trend_and_reports_without_pictures_read_no_history(world: World) -> None:
+    first = executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
+    assert world.reports.build(first, pictured=True).charts == ()
+    run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.875}'))
+    assert world.reports.build(run).charts == ()
