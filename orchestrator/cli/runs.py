@@ -103,6 +103,42 @@ def show(ref: str, journal: bool) -> int:
 
 
 @_takes_reference
+@runs.command("report")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write it as one page that needs no network, in place of printing it.",
+)
+@global_options
+def report(ref: str, html: str | None) -> int:
+    """What mails tell of a run, as text, or as one HTML file with its charts inside."""
+    from orchestrator.cli.output import print_json, say
+    from orchestrator.cli.views import full_json, why_waiting
+    from orchestrator.domain.errors import InvalidInput
+
+    settings = this()
+    with settings.application() as app:
+        run = app.store.runs.find(ref)
+        if settings.json and html is None:
+            print_json(full_json(app, run, why_waiting(app, run), False))
+            return PASSED
+        told = app.reports.build(run, pictured=html is not None)
+        rendered = app.renderer.render(told)
+        if html is None:
+            click.echo(rendered.text)
+            return PASSED
+        try:
+            Path(html).write_text(rendered.whole, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(
+                f"{html} could not be written: {error.strerror}", "name a file in a folder that exists"
+            ) from error
+        say(f"wrote {html}")
+        return PASSED
+
+
+@_takes_reference
 @runs.command("logs")
 @click.option("--follow", "-f", is_flag=True, help="Stay, and print lines as they come.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N lines.")

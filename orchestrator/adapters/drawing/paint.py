@@ -100,7 +100,9 @@ def _trend(axes: Axes, chart: dict[str, Any]) -> None:
     shown = sorted({*range(len(values) - 1, -1, -step)})
     axes.set_xticks(shown, [chart["labels"][place] for place in shown])
     axes.margins(y=0.15)
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, -0.42), ncols=4, markerscale=0.6)
+    axes.legend(
+        fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, -0.42), ncols=4, markerscale=0.6
+    )
 
 
 def _curves(axes: Axes, chart: dict[str, Any]) -> None:

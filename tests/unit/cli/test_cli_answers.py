@@ -207,6 +207,26 @@ def test_show_tells_everything_with_the_journal(command: Command, folder: Path) 
     assert "journal" not in command("runs", "show", "wine#1").out
 
 
+def test_the_report_of_a_run_is_printed_or_written_as_one_file(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    passed(folder)
+    told = command("runs", "report", "wine#1")
+    assert told.code == 0
+    assert "accuracy 0.93 meets the limit" in told.out
+    page = tmp_path / "out.html"
+    assert command("runs", "report", "wine#1", "--html", str(page)).code == 0
+    assert "accuracy 0.93 meets the limit" in page.read_text()
+    assert json.loads(command("runs", "report", "1", "--json").out)["state"] == "passed"
+
+
+def test_a_report_that_cannot_be_written_says_why(command: Command, folder: Path, tmp_path: Path) -> None:
+    passed(folder)
+    refused = command("runs", "report", "wine#1", "--html", str(tmp_path / "missing" / "out.html"))
+    assert refused.code == 2
+    assert "could not be written: No such file or directory" in refused.err
+
+
 def test_a_queued_run_is_cancelled_at_once_and_by_name(command: Command, folder: Path) -> None:
     enqueued(folder)
     assert command("runs", "cancel", "wine#1").code == 0
