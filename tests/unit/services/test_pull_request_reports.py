@@ -273,7 +273,9 @@ class Pictured(ReportBuilder):
     def __init__(self, reports: ReportBuilder) -> None:
         self._reports = reports
 
-    def build(self, run: Run, started: bool = False, releasing: Deployment | None = None) -> Report:
+    def build(
+        self, run: Run, started: bool = False, releasing: Deployment | None = None, pictured: bool = False
+    ) -> Report:
         plots = (
             Plot("page.svg", PlotKind.ACTIVE),
             Plot("roc.png", PlotKind.IMAGE, "ROC](x) of **all**"),
