@@ -11,7 +11,7 @@ from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Attempt, Purpose, Run, RunState
 from orchestrator.ports.store import Store
-from orchestrator.services.measuring import measured
+from orchestrator.services.measuring import evaluation_digest, measured
 
 TRENDS = 3
 CURVES = 3
@@ -22,7 +22,8 @@ _JUDGED = (RunState.PASSED, RunState.REJECTED, RunState.INCONCLUSIVE)
 def trend_charts(
     store: Store, run: Run, pipeline: Pipeline, checks: Sequence[CheckResult]
 ) -> tuple[Chart, ...]:
-    """The metrics that were judged, failing ones first, over the last judged runs of the branch.
+    """The metrics that were judged, failing ones first, over the last judged runs of the branch that
+    were measured on the same evaluation data.
 
     The band is the baseline's mean with twice the standard deviation of one run on either side. Nothing where
     there is no run before this one.
@@ -34,10 +35,11 @@ def trend_charts(
             chosen.setdefault(check.metric, check)
     if not chosen:
         return ()
+    data = evaluation_digest(run.change)
     past = [
         other
         for other in store.runs.listing(run.pipeline, _JUDGED, run.change.revision.branch, HISTORY, run.id)
-        if other.purpose is Purpose.TRAIN
+        if other.purpose is Purpose.TRAIN and evaluation_digest(other.change) == data
     ]
     runs = [*reversed(past), run]
     values = {each.id: measured(each, store.runs.metrics(each.id)).values for each in runs}

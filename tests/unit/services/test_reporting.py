@@ -207,3 +207,15 @@ def test_a_first_run_has_no_trend_and_reports_without_pictures_read_no_history(w
     assert world.reports.build(first, pictured=True).charts == ()
     run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.875}'))
     assert world.reports.build(run).charts == ()
+
+
+def test_runs_on_other_evaluation_data_are_not_in_a_trend(world: World) -> None:
+    watched = judged(datasets=(replace(ROWS, role=DatasetRole.EVALUATION),))
+    executed(world, watched, "a", leaving(b'{"accuracy": 0.9}'))
+    world.data.write("more.csv", b"3\n")
+    second = executed(world, watched, "b", leaving(b'{"accuracy": 0.7}'))
+    assert world.reports.build(second, pictured=True).charts == ()
+    third = executed(world, watched, "c", leaving(b'{"accuracy": 0.72}'))
+    (chart,) = world.reports.build(third, pictured=True).charts
+    assert isinstance(chart, TrendChart)
+    assert [p.value for p in chart.points] == [0.7, 0.72]
