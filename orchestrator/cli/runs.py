@@ -106,12 +106,12 @@ def show(ref: str, journal: bool) -> int:
 @runs.command("report")
 @click.option(
     "--html",
-    type=click.Path(dir_okay=False, writable=True),
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
     metavar="FILE",
     help="Write it as one page that needs no network, in place of printing it.",
 )
 @global_options
-def report(ref: str, html: str | None) -> int:
+def report(ref: str, html: Path | None) -> int:
     """What mails tell of a run, as text, or as one HTML file with its charts inside."""
     from orchestrator.cli.output import print_json, say
     from orchestrator.cli.views import full_json, why_waiting
@@ -129,7 +129,7 @@ def report(ref: str, html: str | None) -> int:
             click.echo(rendered.text)
             return PASSED
         try:
-            Path(html).write_text(rendered.whole, encoding="utf-8")
+            html.write_text(rendered.whole, encoding="utf-8")
         except OSError as error:
             raise InvalidInput(
                 f"{html} could not be written: {error.strerror}", "name a file in a folder that exists"

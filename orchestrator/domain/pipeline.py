@@ -459,6 +459,10 @@ class Pipeline:
                 return spec.direction
         return infer_direction(metric)
 
+    def unit_of(self, metric: str) -> str:
+        """The declared unit; empty where none is."""
+        return next((spec.unit for spec in self.metrics if spec.name == metric), "")
+
     def source_named(self, name: str) -> SourceSpec | None:
         """The source of that name, or None."""
         return next((s for s in self.sources if s.name == name), None)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from orchestrator.domain.chart import Chart, CurveChart, CurveLine, TrendChart, TrendPoint
+from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Attempt, Purpose, Run, RunState
@@ -61,7 +62,6 @@ def trend_charts(
 
 def _trend(metric: str, points: tuple[TrendPoint, ...], check: CheckResult, pipeline: Pipeline) -> TrendChart:
     direction = pipeline.direction_of(metric)
-    unit = next((m.unit for m in pipeline.metrics if m.name == metric), "")
     baseline = math.nan
     if check.baseline_run is not None and check.estimate is not None and check.difference is not None:
         baseline = check.estimate - check.difference
@@ -69,7 +69,7 @@ def _trend(metric: str, points: tuple[TrendPoint, ...], check: CheckResult, pipe
     return TrendChart(
         metric,
         points,
-        unit,
+        pipeline.unit_of(metric),
         direction.value if direction is not None else "",
         baseline,
         f"baseline {check.baseline_title}".strip() if math.isfinite(baseline) else "",
@@ -79,17 +79,24 @@ def _trend(metric: str, points: tuple[TrendPoint, ...], check: CheckResult, pipe
 
 
 def curve_charts(
-    store: Store, attempt: Attempt, pipeline: Pipeline, judged: Sequence[str]
+    store: Store,
+    attempt: Attempt,
+    facts: Sequence[SeriesFacts],
+    pipeline: Pipeline,
+    judged: Sequence[str],
 ) -> tuple[Chart, ...]:
-    """The series that the run left: those of judged metrics first, then losses, then the others."""
-    facts = [each for each in store.findings.series_facts(attempt.id) if each.kept > 1]
+    """The series that the run left: those of judged metrics first, then losses, then the others.
+
+    ``facts`` are those of the attempt's series.
+    """
+    drawable = [each for each in facts if each.kept > 1]
 
     def rank(name: str) -> tuple[bool, bool, str]:
         return name not in judged, "loss" not in name.lower(), name
 
     charts = []
-    for each in sorted(facts, key=lambda f: rank(f.name))[:CURVES]:
+    for each in sorted(drawable, key=lambda f: rank(f.name))[:CURVES]:
         series = store.findings.series(attempt.id, each.name)
-        unit = next((m.unit for m in pipeline.metrics if m.name == each.name), "")
-        charts.append(CurveChart(each.name, (CurveLine(each.name, series.steps, series.values),), unit=unit))
+        line = CurveLine(each.name, series.steps, series.values)
+        charts.append(CurveChart(each.name, (line,), unit=pipeline.unit_of(each.name)))
     return tuple(charts)

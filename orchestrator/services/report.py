@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.domain.change import Change, diff_manifests, what_changed
 from orchestrator.domain.chart import Chart
+from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
@@ -65,6 +66,7 @@ class ReportBuilder:
         chosen = representative(attempts)
         artifacts = self._store.attempts.artifacts(chosen.id) if chosen else ()
         findings = self._store.findings
+        series = tuple(findings.series_facts(chosen.id) if chosen else ())
         deployments = self._deployments(run, releasing)
         previous = self._store.runs.previous_state(run)
         return Report(
@@ -90,17 +92,22 @@ class ReportBuilder:
             host=", ".join(sorted({a.host for a in attempts if a.host})),
             url=f"{self._url}/runs/{run.id}" if self._url else "",
             approved_by=self._approved_by(run),
-            series=tuple(findings.series_facts(chosen.id) if chosen else ()),
+            series=series,
             params=tuple(findings.params(chosen.id) if chosen else ()),
             plots=tuple(findings.plots(chosen.id) if chosen else ()),
-            charts=self._charts(run, pipeline, checks, chosen) if pictured else (),
+            charts=self._charts(run, pipeline, checks, chosen, series) if pictured else (),
         )
 
     def _charts(
-        self, run: Run, pipeline: Pipeline, checks: Sequence[CheckResult], chosen: Attempt | None
+        self,
+        run: Run,
+        pipeline: Pipeline,
+        checks: Sequence[CheckResult],
+        chosen: Attempt | None,
+        series: Sequence[SeriesFacts],
     ) -> tuple[Chart, ...]:
         judged = [check.metric for check in checks]
-        curves = curve_charts(self._store, chosen, pipeline, judged) if chosen is not None else ()
+        curves = curve_charts(self._store, chosen, series, pipeline, judged) if chosen is not None else ()
         return trend_charts(self._store, run, pipeline, checks) + curves
 
     def _approved_by(self, run: Run) -> str:
@@ -130,7 +137,6 @@ class ReportBuilder:
         mine = measured(run, self._store.runs.metrics(run.id))
         theirs = measured(baseline, self._store.runs.metrics(baseline.id)) if baseline else None
         judged = [c.metric for c in checks]
-        units = {m.name: m.unit for m in pipeline.metrics}
         rows = []
         for name in sorted(mine.values, key=lambda n: (n not in judged, n)):
             value = mine.mean(name)
@@ -147,7 +153,7 @@ class ReportBuilder:
                     format_value(value) if other is None else format_compared(value, other)[0],
                     "" if other is None else format_compared(value, other)[1],
                     "" if other is None else format_difference(value - other),
-                    units.get(name, ""),
+                    pipeline.unit_of(name),
                     better,
                 )
             )

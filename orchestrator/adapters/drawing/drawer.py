@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -14,9 +15,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.domain.chart import Chart, CurveChart, Drawn, TrendChart
+from orchestrator.domain.chart import Chart, CurveChart, CurveLine, Drawn, TrendChart
+from orchestrator.domain.collected import Series
+from orchestrator.domain.curves import thin
+from orchestrator.domain.markdown import shortened
 from orchestrator.domain.metrics import format_value
-from orchestrator.domain.text import clean
 
 log = logging.getLogger(__name__)
 
@@ -70,26 +73,25 @@ class ChartDrawer:
         if done.returncode:
             told = done.stderr.decode(errors="replace").strip().splitlines()
             raise ValueError(f"exit code {done.returncode}: {told[-1] if told else 'no output'}")
+        words = {each["name"]: str(each["alt"]) for each in asked}
         drawn = []
         for each in json.loads(done.stdout):
             if "error" in each:
                 log.warning("the chart %s could not be drawn: %s", each["name"], each["error"])
                 continue
-            asked_for = next(one for one in asked if one["name"] == each["name"])
             png = base64.b64decode(each["png"])
-            drawn.append(Drawn(each["name"], png, str(asked_for["alt"]), each["width"], each["height"]))
+            drawn.append(Drawn(each["name"], png, words[each["name"]], each["width"], each["height"]))
         return drawn
 
     def _text(self, text: str) -> str:
-        told = clean(self._mask(text)).strip()
-        return told if len(told) <= _TEXT else told[: _TEXT - 1] + "…"
+        return shortened(self._mask(text), _TEXT)
 
     def _trend(self, chart: TrendChart) -> dict[str, object]:
         last = chart.points[-1]
         title, unit = self._text(chart.metric), self._text(chart.unit)
         better = f", {chart.direction} is better" if chart.direction else ""
         alt = f"{title}{better}, over {len(chart.points)} runs: {format_value(last.value)} in {last.label}"
-        if chart.baseline == chart.baseline:
+        if math.isfinite(chart.baseline):
             alt += f", baseline {format_value(chart.baseline)}"
         return {
             "kind": "trend",
@@ -118,16 +120,9 @@ class ChartDrawer:
             "x_label": self._text(chart.x_label),
             "y_label": self._text(chart.y_label),
             "diagonal": chart.diagonal,
-            "lines": [
-                {
-                    "name": self._text(line.name),
-                    "x": list(line.x[:: _stride(len(line.x))]),
-                    "y": list(line.y[:: _stride(len(line.x))]),
-                }
-                for line in chart.lines
-            ],
+            "lines": [self._line(line) for line in chart.lines],
         }
 
-
-def _stride(points: int) -> int:
-    return max(1, -(-points // _POINTS))
+    def _line(self, line: CurveLine) -> dict[str, object]:
+        drawn = thin(Series(line.name, line.x, line.y), _POINTS)
+        return {"name": self._text(line.name), "x": list(drawn.steps), "y": list(drawn.values)}

@@ -15,7 +15,6 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -53,7 +52,6 @@ def _painted(chart: dict[str, Any]) -> dict[str, Any]:
     else:
         _curves(axes, chart)
     out = io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.savefig(out, format="png", dpi=2 * _DPI, metadata={"Software": None})
     png = base64.b64encode(out.getvalue()).decode()
     return {"name": chart["name"], "png": png, "width": _WIDTH, "height": _HEIGHT}
@@ -97,7 +95,7 @@ def _trend(axes: Axes, chart: dict[str, Any]) -> None:
             label=f"{chart['labels'][-1]}, this run ({state})" if last else None,
         )
     step = max(1, -(-len(values) // 8))
-    shown = sorted({*range(len(values) - 1, -1, -step)})
+    shown = sorted(range(len(values) - 1, -1, -step))
     axes.set_xticks(shown, [chart["labels"][place] for place in shown])
     axes.margins(y=0.15)
     axes.legend(
