@@ -348,7 +348,13 @@ class Application:
     @cached_property
     def reports(self) -> ReportBuilder:
         """Builds reports."""
-        return ReportBuilder(self.store, self.sources, self.logs, self.url)
+        from orchestrator.adapters.collectors import format_readers
+        from orchestrator.bootstrap.forge import forge_url
+
+        pages = forge_url(self.config)
+        return ReportBuilder(
+            self.store, self.sources, self.logs, self.url, self.clock, pages, format_readers()
+        )
 
     @property
     def url(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.adapters.chat import ReportChats
 from orchestrator.bootstrap.secrets import ConfiguredSecrets
-from orchestrator.domain.change import Commit, PullRequest, Refs, Revision
+from orchestrator.domain.change import Commit, LoggedCommit, PullRequest, Refs, Revision
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.report import Rendered, Report
 from orchestrator.observe import Masker
@@ -45,10 +45,11 @@ class MaskedSources:
     def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
         return self._sources.is_ancestor(source, older, newer)
 
-    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
+    def logged(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[LoggedCommit]:
         self._secrets.learn_now_and_then()
-        found = self._sources.subjects(source, older, newer, limit)
-        return [self._masker.mask_text(subject) for subject in found]
+        found = self._sources.logged(source, older, newer, limit)
+        mask = self._masker.mask_text
+        return [replace(each, subject=mask(each.subject), author=mask(each.author)) for each in found]
 
     def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
         # Rules read these messages; nobody is shown them, and they are not stored.

@@ -105,7 +105,7 @@ def _direction(better: bool | None) -> str:
 def _changes(report: Report) -> Iterator[str]:
     if report.what_changed:
         yield f"what changed: {clean(report.what_changed)}"
-    for line in (*report.commits, *report.data_changes):
+    for line in (*(row.line for row in report.commits), *report.data_changes):
         yield f"  * {clean(line)}"
 
 

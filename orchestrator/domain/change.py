@@ -87,6 +87,15 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedCommit:
+    """A commit as a history lists it, by its full hash."""
+
+    commit: str
+    subject: str
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """A commit of a Source, as seen on a branch.
 

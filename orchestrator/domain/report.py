@@ -22,6 +22,7 @@ class Word(StrEnum):
     """The one word that says what happened; a mail's subject begins with it."""
 
     STARTED = "started"
+    UNDER_WAY = "under way"
     PASSED = "passed"
     REJECTED = "rejected"
     INCONCLUSIVE = "inconclusive"
@@ -51,6 +52,7 @@ _PLAIN = {
     RunState.ERRORED: Word.ERRORED,
     RunState.CANCELLED: Word.CANCELLED,
 }
+_NO_RESULT = frozenset({Word.STARTED, Word.UNDER_WAY})
 _BAD = frozenset({RunState.REJECTED, RunState.FAILED})
 
 
@@ -87,6 +89,11 @@ def word_for(state: RunState, previous: RunState | None) -> Word:
     if trend in (Trend.FIXED, Trend.STILL_FAILING):
         return Word(trend.value)
     return _PLAIN.get(state, Word.STARTED)
+
+
+def tells_result(word: Word) -> bool:
+    """Whether a word says how a run ended, and not that it has begun or goes on."""
+    return word not in _NO_RESULT
 
 
 def label_for(state: RunState, previous: RunState | None) -> str:
@@ -139,6 +146,20 @@ class CommitRow:
     author: str = ""
     url: str = ""
 
+    @property
+    def line(self) -> str:
+        """All of it but the address."""
+        return f"{self.short} {self.subject}" + (f" ({self.author})" if self.author else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """What was done for a run, or is to be: in which state that is, and what came of it."""
+
+    what: str
+    state: str
+    message: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -159,7 +180,8 @@ class Report:
     metrics: tuple[MetricRow, ...] = ()
     baseline_title: str = ""
     what_changed: str = ""
-    commits: tuple[str, ...] = ()
+    commits: tuple[CommitRow, ...] = ()
+    """Those since the baseline, newest first."""
     data_changes: tuple[str, ...] = ()
     deployments: tuple[DeploymentRow, ...] = ()
     artifacts: tuple[ArtifactRow, ...] = ()
@@ -182,19 +204,18 @@ class Report:
     plots: tuple[Plot, ...] = ()
     charts: tuple[Chart, ...] = ()
     """What is worth a picture, most telling first."""
-    commit_rows: tuple[CommitRow, ...] = ()
-    """The commits of ``commits`` in parts, newest first."""
+    commit_url: str = ""
+    """Where the forge shows the run's own commit."""
     compare_url: str = ""
     """Where the forge shows all that changed in code."""
     resources: tuple[tuple[str, str], ...] = ()
-    """What was used, such as ``("Memory, most", "1.2 GiB")``."""
-    actions: tuple[tuple[str, str, str], ...] = ()
-    """What was done, its state, and what came of it."""
+    """What was used, such as ``("Computed", "4 m 2 s")``."""
+    actions: tuple[ActionRow, ...] = ()
 
     @property
     def label(self) -> str:
-        """State and trend, such as ``rejected (broken)``; ``started`` for the report that a run has begun."""
-        return self.word.value if self.word is Word.STARTED else _label(self.run.state, self.trend)
+        """State and trend, such as ``rejected (broken)``; the word alone of a report without a result."""
+        return _label(self.run.state, self.trend) if tells_result(self.word) else self.word.value
 
     @property
     def subject(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from orchestrator.domain.activation import Activation, Answer, Command, HttpRequest, TcpConnect
-from orchestrator.domain.change import Commit, FileEntry, Refs, Revision
+from orchestrator.domain.change import Commit, FileEntry, LoggedCommit, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.mailing import Refusal
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
@@ -84,8 +84,8 @@ class SourceControl(Protocol):
         False also when ``older`` is unknown (history rewritten).
         """
 
-    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
-        """``short-hash subject`` of the commits in ``older..newer``, newest first, at most ``limit``."""
+    def logged(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[LoggedCommit]:
+        """The commits in ``older..newer``, newest first, at most ``limit``; none of an unknown ``older``."""
 
     def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
         """The commits in ``older..newer`` along first parents, newest first, at most ``limit``.

@@ -168,8 +168,11 @@ class Actor:
         recipients = tuple(dict.fromkeys(a for a in (known if t == "author" else t for t in spec.to) if a))
         if not recipients:
             return None, f"nobody to mail: the commit's author has no usable address ({author or 'none'})"
-        started = action.trigger in (Trigger.START, Trigger.PROGRESS)
-        report = self._reports.build(run, started=started, pictured=True)
+        report = self._reports.build(
+            run,
+            trigger=action.trigger,
+            pictured=True,
+        )
         rendered = self._renderer.render(report)
         message_id = f"<{action.key}.{self._store.instance}@{self._domain}>"
         message = compose(

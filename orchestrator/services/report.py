@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from orchestrator.domain.action import ActionState, Trigger
+from orchestrator.domain.action_spec import DeployAction, EmailAction, GithubAction, RollbackAction, place_of
 from orchestrator.domain.change import Change, diff_manifests, what_changed
 from orchestrator.domain.chart import Chart
+from orchestrator.domain.collected import Series
 from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.deployment import Deployment, DeploymentState
 from orchestrator.domain.diagnosis import likely_cause
 from orchestrator.domain.errors import NotFound, SourceError
+from orchestrator.domain.forge_pages import commit_page, compare_page
 from orchestrator.domain.gate import CheckResult, Outcome, Verdict
-from orchestrator.domain.metrics import format_compared, format_difference, format_value
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.metrics import Metric, format_compared, format_difference, format_value
+from orchestrator.domain.pipeline import Pipeline, SourceSpec
 from orchestrator.domain.report import (
+    ActionRow,
     ArtifactRow,
+    CommitRow,
     DeploymentRow,
     MetricRow,
     Report,
@@ -27,39 +33,69 @@ from orchestrator.domain.report import (
 )
 from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries, representative
 from orchestrator.domain.tabular import SHOWN, table_changes
+from orchestrator.domain.usage import resources_of
+from orchestrator.ports.collecting import Collectors
 from orchestrator.ports.hooks import Ruling
 from orchestrator.ports.store import Store
-from orchestrator.ports.world import LogFiles, SourceControl
+from orchestrator.ports.world import Clock, LogFiles, SourceControl
 from orchestrator.services.charts import curve_charts, trend_charts
 from orchestrator.services.measuring import measured
+from orchestrator.services.standing import doing
+from orchestrator.services.under_way import curves_so_far, printed_so_far, so_far
 
 log = logging.getLogger(__name__)
 
 _LOG_LINES = 30
 _COMMITS = 10
+_TOLD_ELSEWHERE = (EmailAction, GithubAction, DeployAction, RollbackAction)
 _TOLD_BY_LOGS = (Reason.IMAGE_BUILD, Reason.SETUP, Reason.START)
 
 
 class ReportBuilder:
-    """Reads everything about a run and says it once. Thread-safe."""
+    """Reads everything about a run and says it once. Thread-safe.
 
-    def __init__(self, store: Store, sources: SourceControl, logs: LogFiles, url: str) -> None:
+    ``url`` is where our pages are, ``github`` where GitHub's are; without ``collectors``, nothing is read of
+    what a run under way has printed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: SourceControl,
+        logs: LogFiles,
+        url: str,
+        clock: Clock,
+        github: str = "",
+        collectors: Collectors | None = None,
+    ) -> None:
         self._store = store
         self._sources = sources
         self._logs = logs
         self._url = url.rstrip("/")
+        self._clock = clock
+        self._github = github
+        self._collectors = collectors
 
     def build(
-        self, run: Run, started: bool = False, releasing: Deployment | None = None, pictured: bool = False
+        self,
+        run: Run,
+        trigger: Trigger | None = None,
+        releasing: Deployment | None = None,
+        pictured: bool = False,
     ) -> Report:
         """The report of a run as it is now.
 
-        ``started`` is for the report that a run has begun. ``releasing`` is the deployment whose release the
+        ``trigger`` is what asks for it: of a start, the report says that the run has begun, of progress that
+        it is under way, and else what came of it. ``releasing`` is the deployment whose release the
         report goes into: whoever reads it there reads it on that server. ``pictured`` reads what charts
         need, too.
         """
         pipeline = self._store.runs.definition(run.id)
-        attempts = latest_tries(self._store.attempts.of_run(run.id))
+        if trigger is Trigger.PROGRESS and not run.state.final:
+            return self._under_way(run, pipeline, pictured)
+        started = trigger is Trigger.START
+        tries = self._store.attempts.of_run(run.id)
+        attempts = latest_tries(tries)
         checks = run.verdict.checks if run.verdict else ()
         baseline = self._baseline(run, checks)
         tail = self._tail(attempts) if run.state in (RunState.FAILED, RunState.ERRORED) else ()
@@ -69,6 +105,7 @@ class ReportBuilder:
         series = tuple(findings.series_facts(chosen.id) if chosen else ())
         deployments = self._deployments(run, releasing)
         previous = self._store.runs.previous_state(run)
+        source = pipeline.source_named(run.change.revision.source)
         return Report(
             run=run,
             word=Word.STARTED if started else word_for(run.state, previous),
@@ -96,6 +133,55 @@ class ReportBuilder:
             params=tuple(findings.params(chosen.id) if chosen else ()),
             plots=tuple(findings.plots(chosen.id) if chosen else ()),
             charts=self._charts(run, pipeline, checks, chosen, series) if pictured else (),
+            commit_url=commit_page(source, run.change.revision.commit, self._github) if source else "",
+            compare_url=self._compare_url(run, source, baseline),
+            resources=resources_of(run, tries),
+            actions=self._actions(run),
+        )
+
+    def _under_way(self, run: Run, pipeline: Pipeline, pictured: bool) -> Report:
+        now = self._clock.now()
+        attempts = latest_tries(self._store.attempts.of_run(run.id))
+        metrics: Sequence[Metric] = ()
+        curves: Sequence[Series] = ()
+        if self._collectors is not None:
+            metrics, curves = printed_so_far(self._logs, self._collectors, attempts, pipeline)
+        taken = (now - run.started_at).total_seconds() if run.started_at is not None else 0.0
+        source = pipeline.source_named(run.change.revision.source)
+        return Report(
+            run=run,
+            word=Word.UNDER_WAY,
+            headline=f"training on {run.change.revision.branch} for {format_duration(max(0.0, taken))}",
+            key_metric=so_far(metrics, pipeline),
+            outcome="",
+            metrics=tuple(
+                MetricRow(each.name, format_value(each.value), "", "", pipeline.unit_of(each.name))
+                for each in metrics
+            ),
+            standing=tuple(doing(self._store, self._logs, now, run)),
+            host=", ".join(sorted({a.host for a in attempts if a.host})),
+            url=f"{self._url}/runs/{run.id}" if self._url else "",
+            approved_by=self._approved_by(run),
+            charts=curves_so_far(curves, pipeline) if pictured else (),
+            commit_url=commit_page(source, run.change.revision.commit, self._github) if source else "",
+        )
+
+    def _compare_url(self, run: Run, source: SourceSpec | None, baseline: Run | None) -> str:
+        if baseline is None or source is None or baseline.change.revision.source != source.name:
+            return ""
+        old, new = baseline.change.revision.commit, run.change.revision.commit
+        return "" if old == new else compare_page(source, old, new, self._github)
+
+    def _actions(self, run: Run) -> tuple[ActionRow, ...]:
+        """What was done but for telling people and deploying, which are told of elsewhere."""
+        return tuple(
+            ActionRow(
+                action.spec.rule.name or f"{action.spec.kind} {place_of(action.spec)}".strip(),
+                action.state.value,
+                action.waits or action.message,
+            )
+            for action in self._store.actions.of_run(run.id)
+            if not isinstance(action.spec, _TOLD_ELSEWHERE) or action.state is ActionState.FAILED
         )
 
     def _charts(
@@ -165,13 +251,16 @@ class ReportBuilder:
             notes.insert(0, f"{what_changed(run.change, baseline.change)} since {baseline.title}")
         return "; ".join(notes)
 
-    def _commits(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[str, ...]:
+    def _commits(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[CommitRow, ...]:
         source = pipeline.source_named(run.change.revision.source)
         if baseline is None or source is None or baseline.change.revision.source != source.name:
             return ()
         old, new = baseline.change.revision.commit, run.change.revision.commit
         try:
-            return tuple(self._sources.subjects(source, old, new, _COMMITS))
+            return tuple(
+                CommitRow(c.commit[:8], c.subject, c.author, commit_page(source, c.commit, self._github))
+                for c in self._sources.logged(source, old, new, _COMMITS)
+            )
         except (SourceError, NotFound) as error:
             log.info("%s: the commits since %s could not be listed: %s", run.title, baseline.title, error)
             return ()

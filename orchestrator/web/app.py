@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from orchestrator.domain.action import Trigger
 from orchestrator.domain.errors import NotFound, StoreError
 from orchestrator.domain.report import format_ago, format_duration, key_metric, label_for
 from orchestrator.domain.run import Run, RunState, latest_tries
@@ -184,7 +185,7 @@ def _add_pages(app: FastAPI, pages: Pages, templates: jinja2.Environment) -> Non
     @app.get("/runs/{run_id}")
     def show(run_id: RunId) -> HTMLResponse:
         run = pages.store.runs.get(run_id)
-        report = pages.reports.build(run, started=not run.state.final)
+        report = pages.reports.build(run, trigger=None if run.state.final else Trigger.START)
         if not run.state.final:
             report = replace(report, standing=tuple(pages.standing(run)))
         links = {"All runs": "/", "Log": f"/runs/{run.id}/log"}

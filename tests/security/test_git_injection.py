@@ -119,7 +119,7 @@ def test_a_commit_is_a_full_hash_and_nothing_else(
         with pytest.raises(RevisionGone, match="not the full hash"):
             call()
     assert not git.is_ancestor(source, commit, git_repository.head())
-    assert git.subjects(source, commit, git_repository.head(), 5) == ()
+    assert git.logged(source, commit, git_repository.head(), 5) == ()
 
 
 def test_hooks_and_filters_do_not_run_on_checkout(

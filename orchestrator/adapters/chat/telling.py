@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.gate import Outcome
-from orchestrator.domain.report import Report, Word
+from orchestrator.domain.report import Report, tells_result
 from orchestrator.domain.run import RunState
 from orchestrator.domain.text import clean
 
@@ -88,7 +88,7 @@ def telling_of(report: Report, mask: Mask) -> Telling:
     notes += [f"and {count} more {what}{'s' * (count > 1)}" for what, count in left.items() if count > 0]
     # A verdict is mostly the sentence of the check that decided.
     sentences = {check.sentence for check in report.checks[:CHECKS]}
-    began = report.word is Word.STARTED
+    began = not tells_result(report.word)
     state = None if began else run.state
     return Telling(
         title=text(f"{run.title}: {report.label}", 140),

@@ -21,7 +21,7 @@ from orchestrator.adapters.git.history import COMMIT, READABLE
 from orchestrator.adapters.git.location import NOBODY, REMOTE, Access, Location
 from orchestrator.adapters.git.mirror import SEEN, Mirror, MirrorChange
 from orchestrator.adapters.git.process import GitFailed, reaching, run_git
-from orchestrator.domain.change import Commit, Refs, Revision
+from orchestrator.domain.change import Commit, LoggedCommit, Refs, Revision
 from orchestrator.domain.errors import (
     NotFound,
     RevisionGone,
@@ -185,9 +185,9 @@ class GitCommand:
         work = partial(history.contains, older=older, newer=newer)
         return self._with(self.location(source), newer, "", work)
 
-    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
-        """``short-hash subject`` of the commits in ``older..newer``; none when ``older`` is unknown."""
-        work = partial(history.subjects, older=older, newer=newer, limit=limit)
+    def logged(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[LoggedCommit]:
+        """The commits in ``older..newer``, newest first; none when ``older`` is unknown."""
+        work = partial(history.logged, older=older, newer=newer, limit=limit)
         return self._with(self.location(source), newer, "", work)
 
     def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.adapters.git.mirror import Mirror
 from orchestrator.adapters.git.process import GitFailed
-from orchestrator.domain.change import Commit, Revision
+from orchestrator.domain.change import Commit, LoggedCommit, Revision
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.pipeline import SourceSpec
 
@@ -50,12 +50,13 @@ def contains(mirror: Mirror, older: str, newer: str) -> bool:
     return True
 
 
-def subjects(mirror: Mirror, older: str, newer: str, limit: int) -> tuple[str, ...]:
-    """``short-hash subject`` of ``older..newer``; none when ``older`` is not here."""
+def logged(mirror: Mirror, older: str, newer: str, limit: int) -> tuple[LoggedCommit, ...]:
+    """The commits of ``older..newer``, newest first; none when ``older`` is not here."""
     if not known(mirror, older):
         return ()
-    options = (f"--max-count={max(limit, 0)}", "--abbrev=8", "--format=%h %s", "--no-show-signature")
-    return tuple(mirror.read("log", *options, f"{older}..{newer}", "--").split("\n")[:-1])
+    options = (f"--max-count={max(limit, 0)}", "--no-show-signature", "-z", "--format=%H%x00%an%x00%s")
+    parts = mirror.read("log", *options, f"{older}..{newer}", "--").split("\0")
+    return tuple(LoggedCommit(parts[i], parts[i + 2], parts[i + 1]) for i in range(0, len(parts) - 2, 3))
 
 
 def commits(mirror: Mirror, older: str | None, newer: str, limit: int) -> tuple[Commit, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.adapters.github.forge import GitHub
-from orchestrator.domain.change import Commit, Refs, Revision
+from orchestrator.domain.change import Commit, LoggedCommit, Refs, Revision
 from orchestrator.domain.errors import SourceRefused
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.ports.world import SourceControl
@@ -48,8 +48,8 @@ class GitHubSources:
     def is_ancestor(self, source: SourceSpec, older: str, newer: str) -> bool:
         return self._git.is_ancestor(source, older, newer)
 
-    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
-        return self._git.subjects(source, older, newer, limit)
+    def logged(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[LoggedCommit]:
+        return self._git.logged(source, older, newer, limit)
 
     def commits(self, source: SourceSpec, older: str | None, newer: str, limit: int) -> Sequence[Commit]:
         return self._git.commits(source, older, newer, limit)

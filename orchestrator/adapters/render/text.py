@@ -35,7 +35,8 @@ def _blocks(view: View) -> Iterator[list[str]]:
     yield _section("Warnings", [*_bullets(view.warnings, "!"), *_more(view, "warnings")])
     yield _section("Last lines of the log", [*(f"  | {line}" for line in view.log), *_more(view, "log")])
     yield _section("Artifacts", [*_table(view.artifacts, "lr"), *_more(view, "artifacts")])
-    yield _section("Run", _table(view.facts, "ll"))
+    yield _section("Actions", _actions(view))
+    yield _section("Run", _table([(name, fact.text) for name, fact in view.facts], "ll"))
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
@@ -55,7 +56,8 @@ def _checks(view: View) -> list[str]:
 def _changes(view: View) -> list[str]:
     return [
         *_wrap(view.what_changed, "  "),
-        *_bullets(view.commits, "*"),
+        *_bullets([row.text for row in view.commits], "*"),
+        *([f"  {view.compare_url}"] if view.compare_url else []),
         *_more(view, "commits"),
         *_bullets(view.data_changes, "*"),
         *_more(view, "data_changes"),
@@ -68,6 +70,14 @@ def _deployments(view: View) -> list[str]:
         lines += _wrap(f"{row.server}: {row.state}, release {row.release}", "  ", "    ")
         lines += _wrap(row.message, "    ")
     return [*lines, *_more(view, "deployments")]
+
+
+def _actions(view: View) -> list[str]:
+    lines: list[str] = []
+    for row in view.actions:
+        lines += _wrap(f"{row.what}: {row.state}", "  ", "    ")
+        lines += _wrap(row.message, "    ")
+    return [*lines, *_more(view, "actions")]
 
 
 def _more(view: View, section: str) -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.gate.details import details_of
-from orchestrator.domain.report import ArtifactRow, Report, Word, format_size
+from orchestrator.domain.report import ActionRow, ArtifactRow, Report, Word, format_size
 from orchestrator.domain.text import clean
 
 _LOG_LINES = 30
@@ -16,6 +16,7 @@ _MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", O
 _TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INCONCLUSIVE: "unsure", Outcome.SKIPPED: "quiet"}
 _WORD_TONES = {
     Word.STARTED: "running",
+    Word.UNDER_WAY: "running",
     Word.PASSED: "good",
     Word.FIXED: "good",
     Word.REJECTED: "bad",
@@ -80,6 +81,14 @@ class DeploymentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """A text, and the address behind it where there is one."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What both renderings show. ``more`` maps a section to the number of its rows that were left out."""
 
@@ -93,7 +102,8 @@ class View:
     standing: tuple[str, ...]
     checks: tuple[Check, ...]
     what_changed: str
-    commits: tuple[str, ...]
+    commits: tuple[Linked, ...]
+    compare_url: str
     data_changes: tuple[str, ...]
     metrics: tuple[MetricLine, ...]
     baseline_title: str
@@ -102,7 +112,8 @@ class View:
     likely_cause: str
     log: tuple[str, ...]
     artifacts: tuple[tuple[str, str], ...]
-    facts: tuple[tuple[str, str], ...]
+    actions: tuple[ActionRow, ...]
+    facts: tuple[tuple[str, Linked], ...]
     more: dict[str, int]
 
 
@@ -156,7 +167,11 @@ def view_of(report: Report, limits: Limits) -> View:
             for check in report.checks[: cut.rows("checks", len(report.checks))]
         ),
         what_changed=cut.text(report.what_changed),
-        commits=cut.texts("commits", report.commits),
+        commits=tuple(
+            Linked(cut.text(row.line), _web_address(row.url))
+            for row in report.commits[: cut.rows("commits", len(report.commits))]
+        ),
+        compare_url=_web_address(report.compare_url),
         data_changes=cut.texts("data_changes", report.data_changes),
         metrics=tuple(
             MetricLine(
@@ -183,7 +198,15 @@ def view_of(report: Report, limits: Limits) -> View:
         likely_cause=cut.text(report.likely_cause),
         log=tuple(cut.line(line) for line in log),
         artifacts=tuple((cut.text(row.path), _kept(row, cut)) for row in artifacts),
-        facts=tuple((name, cut.text(value)) for name, value in _facts(report) if value),
+        actions=tuple(
+            ActionRow(cut.text(row.what), row.state.replace("_", " "), cut.text(row.message))
+            for row in report.actions[: cut.rows("actions", len(report.actions))]
+        ),
+        facts=tuple(
+            (name, Linked(cut.text(value), _web_address(report.commit_url) if name == "Commit" else ""))
+            for name, value in (*_facts(report), *report.resources)
+            if value
+        ),
         more=cut.more,
     )
 

@@ -127,7 +127,7 @@ class Commenter:
             return Waits(f"another report is being written under {where}", _BUSY)
         if known.run_id > run.id:
             return Acted(ActionState.SKIPPED, f"under {where} a newer run is told of already")
-        report = self._reports.build(run, started=trigger in (Trigger.START, Trigger.PROGRESS))
+        report = self._reports.build(run, trigger=trigger)
         if spec.comment == "changed" and known.external_id and known.word == report.word.value:
             return Acted(ActionState.SKIPPED, f"nothing changed under {where}: still {known.word}")
         for _ in range(_TURNS):
@@ -154,7 +154,7 @@ class Commenter:
                 break
             known = ReportComment(newer.external_id, newer.run_id, "")
             later = self._store.runs.get(newer.run_id)
-            report = self._reports.build(later, started=not later.state.final)
+            report = self._reports.build(later, trigger=None if later.state.final else Trigger.START)
         return Waits(f"newer runs are being told of under {where}", _BUSY)
 
     def _put(self, forge: Forge, spot: _Spot, known: ReportComment, text: str) -> str | None:

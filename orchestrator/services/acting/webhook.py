@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.domain.action import Action, ActionState, Trigger
+from orchestrator.domain.action import Action, ActionState
 from orchestrator.domain.action_spec import WebhookAction
 from orchestrator.domain.run import Run
 from orchestrator.ports.chat import Chats
@@ -52,8 +52,7 @@ class WebhookCaller:
         form = self._formats.get(hook)
         if form is None:
             return described(self._store, run, action, f"{self._url}/runs/{run.id}" if self._url else "")
-        began = action.trigger in (Trigger.START, Trigger.PROGRESS)
-        return self._chats.message(form, self._reports.build(run, started=began))
+        return self._chats.message(form, self._reports.build(run, trigger=action.trigger))
 
     def give_up(self, lease: Lease, error: str) -> None:
         """Nothing was begun that has to be told as failed."""

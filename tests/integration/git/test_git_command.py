@@ -267,12 +267,14 @@ def test_history_is_compared_and_told(git: GitCommand, git_repository: GitReposi
     assert git.is_ancestor(source, commits[3], commits[3])
     assert not git.is_ancestor(source, commits[3], commits[0])
     assert not git.is_ancestor(source, "1" * 40, commits[3])
-    assert git.subjects(source, commits[1], commits[3], 10) == (
-        f"{commits[3][:8]} Change 3",
-        f"{commits[2][:8]} Change 2",
-    )
-    assert git.subjects(source, commits[0], commits[3], 1) == (f"{commits[3][:8]} Change 3",)
-    assert git.subjects(source, "1" * 40, commits[3], 10) == ()
+    told = git.logged(source, commits[1], commits[3], 10)
+    assert [(each.commit, each.subject) for each in told] == [
+        (commits[3], "Change 3"),
+        (commits[2], "Change 2"),
+    ]
+    assert all(each.author for each in told)
+    assert [each.subject for each in git.logged(source, commits[0], commits[3], 1)] == ["Change 3"]
+    assert git.logged(source, "1" * 40, commits[3], 10) == ()
 
 
 def test_a_damaged_mirror_is_made_anew(

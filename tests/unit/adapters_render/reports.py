@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from orchestrator.domain.change import Cause, Change, DatasetVersion, Revision
 from orchestrator.domain.gate import CheckResult, Outcome
-from orchestrator.domain.report import ArtifactRow, DeploymentRow, MetricRow, Report, Trend, Word
+from orchestrator.domain.report import ArtifactRow, CommitRow, DeploymentRow, MetricRow, Report, Trend, Word
 from orchestrator.domain.run import Purpose, Run, RunState
 
 COMMIT = "3f2a91c04d5e6f708192a3b4c5d6e7f809a1b2c3"
@@ -80,7 +80,11 @@ def broken() -> Report:
         ),
         baseline_title="wine-quality #12",
         what_changed="code and data (wine) changed since wine-quality #12",
-        commits=("3f2a91c try smaller trees", "77aa310 tidy the loader"),
+        commits=(
+            CommitRow("3f2a91c", "try smaller trees", "Ada", "https://github.com/acme/wine/commit/3f2a91c"),
+            CommitRow("77aa310", "tidy the loader"),
+        ),
+        compare_url="https://github.com/acme/wine/compare/77aa310...3f2a91c",
         data_changes=("wine v6 → v7: +2 files, 1 changed",),
         deployments=(DeploymentRow("prod", "cancelled", "20261123T054459Z-42", "the gate rejected the run"),),
         artifacts=(ArtifactRow("model.joblib", 1_234_567), ArtifactRow("metrics.json", 210)),
@@ -107,7 +111,7 @@ def crashed() -> Report:
         key_metric="",
         outcome="not deployed",
         what_changed="code changed since wine-quality #12",
-        commits=("3f2a91c rename the columns",),
+        commits=(CommitRow("3f2a91c", "rename the columns"),),
         likely_cause="KeyError: \"['alcohol'] not in index\"",
         log_tail=tuple(log),
         duration="12 s",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.adapters.render.renderer import SIZE_LIMIT
 from orchestrator.domain.gate import CheckResult, Outcome
-from orchestrator.domain.report import ArtifactRow, DeploymentRow, MetricRow, Report, Word
+from orchestrator.domain.report import ArtifactRow, CommitRow, DeploymentRow, MetricRow, Report, Word
 from tests.unit.adapters_render.reports import broken, crashed, run
 
 RENDERER = ReportRenderer()
@@ -63,7 +63,7 @@ def filled_with(text: str, count: int = 1) -> Report:
         metrics=(MetricRow(text, text, text, text, text, better=True),) * count,
         baseline_title=text,
         what_changed=text,
-        commits=(text,) * count,
+        commits=(CommitRow(text, text, text, text),) * count,
         data_changes=(text,) * count,
         deployments=(DeploymentRow(text, text, text, text),) * count,
         artifacts=(ArtifactRow(text, 1),) * count,
@@ -104,14 +104,21 @@ def test_template_language_in_a_report_stays_as_it_is() -> None:
     "address", ["javascript:alert(1)", "data:text/html,x", "//evil.example", "http://[x"]
 )
 def test_only_web_addresses_become_a_link(address: str) -> None:
-    rendered = RENDERER.render(dataclasses.replace(broken(), url=address))
+    commits = (CommitRow("3f2a91c", "try", "Ada", address),)
+    rendered = RENDERER.render(
+        dataclasses.replace(broken(), url=address, commits=commits, compare_url=address, commit_url=address)
+    )
     assert Page(rendered.html).links == []
     assert address not in rendered.text
 
 
 def test_the_run_is_one_click_away_and_nothing_else_is_loaded() -> None:
     page = Page(RENDERER.render(broken()).html)
-    assert page.links == ["http://localhost:8080/runs/42"]
+    assert page.links == [
+        "http://localhost:8080/runs/42",
+        "https://github.com/acme/wine/commit/3f2a91c",
+        "https://github.com/acme/wine/compare/77aa310...3f2a91c",
+    ]
     assert page.tags.isdisjoint({"script", "img", "link", "iframe", "form", "object"})
 
 
@@ -141,7 +148,7 @@ def test_the_sentences_of_the_domain_stand_word_for_word_in_both_renderings() ->
         *(warning for check in report.checks for warning in check.warnings),
         *report.warnings,
         report.what_changed,
-        *report.commits,
+        *(row.line for row in report.commits),
         *report.data_changes,
     ]
     for words in (Page(rendered.html).text, " ".join(rendered.text.split())):

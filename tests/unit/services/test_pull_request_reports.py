@@ -274,7 +274,11 @@ class Pictured(ReportBuilder):
         self._reports = reports
 
     def build(
-        self, run: Run, started: bool = False, releasing: Deployment | None = None, pictured: bool = False
+        self,
+        run: Run,
+        trigger: Trigger | None = None,
+        releasing: Deployment | None = None,
+        pictured: bool = False,
     ) -> Report:
         plots = (
             Plot("page.svg", PlotKind.ACTIVE),
@@ -282,7 +286,7 @@ class Pictured(ReportBuilder):
             Plot("gone.png", PlotKind.IMAGE),
         )
         artifacts = (ArtifactRow("roc.png", 9_000), ArtifactRow("gone.png", 9_000, "removed"))
-        return replace(self._reports.build(run, started), plots=plots, artifacts=artifacts)
+        return replace(self._reports.build(run, trigger), plots=plots, artifacts=artifacts)
 
 
 def test_pictures_are_shown_where_the_pages_are_public_and_nowhere_else(desk: Desk) -> None:

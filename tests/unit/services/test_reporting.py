@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.action import Trigger
-from orchestrator.domain.action_spec import DeployAction
+from orchestrator.domain.action_spec import DeployAction, EmailAction, Rule, WebhookAction
 from orchestrator.domain.change import DatasetRole
 from orchestrator.domain.chart import TrendChart
 from orchestrator.domain.check import parse_check
@@ -15,8 +15,9 @@ from orchestrator.domain.errors import SourceUnavailable
 from orchestrator.domain.gate import Gate
 from orchestrator.domain.metrics import Direction
 from orchestrator.domain.pipeline import DatasetSpec, Limits, MetricSpec, Pipeline, Setup
-from orchestrator.domain.report import ArtifactRow, MetricRow, Trend, Word
-from orchestrator.domain.run import Exit, Reason, Run
+from orchestrator.domain.report import ArtifactRow, CommitRow, MetricRow, Trend, Word
+from orchestrator.domain.run import Exit, Reason, Run, RunState
+from orchestrator.services.report import ReportBuilder
 from tests.support.fake_engine import Script
 from tests.unit.services.worlds import World, commit_id, pipeline
 
@@ -62,7 +63,7 @@ def test_a_report_of_a_judged_run_has_all_its_parts(world: World) -> None:
     )
     assert report.baseline_title == first.title
     assert report.what_changed == f"code and data (rows) changed since {first.title}"
-    assert report.commits == (f"{commit_id('b')[:8]} a subject",)
+    assert report.commits == (CommitRow(commit_id("b")[:8], "a subject", "Ada"),)
     assert report.data_changes == ("rows v2: +1 file since rows v1",)
     assert report.artifacts == (ArtifactRow("metrics.json", 36), ArtifactRow("model", 1))
     assert (report.log_tail, report.likely_cause, report.warnings) == ((), "", ())
@@ -152,7 +153,7 @@ def test_what_a_person_should_know_beside_the_verdict_is_said(world: World) -> N
 
 def test_a_report_of_the_start_judges_nothing_yet(world: World) -> None:
     run = world.first_run(judged())
-    report = world.reports.build(run, started=True)
+    report = world.reports.build(run, trigger=Trigger.START)
     assert (report.word, report.headline) == (Word.STARTED, "first sight on main")
     assert (report.key_metric, report.outcome, report.duration) == ("", "", "")
 
@@ -163,10 +164,10 @@ def test_a_repository_out_of_reach_costs_the_report_only_its_commits(
     executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
     run = executed(world, judged(), "b", leaving(b'{"accuracy": 0.9}'))
 
-    def subjects(*args: object) -> list[str]:
+    def logged(*args: object) -> list[str]:
         raise SourceUnavailable("no answer")
 
-    monkeypatch.setattr(world.sources, "subjects", subjects)
+    monkeypatch.setattr(world.sources, "logged", logged)
     report = world.reports.build(run)
     assert report.commits == ()
     assert report.word is Word.PASSED
@@ -219,3 +220,48 @@ def test_runs_on_other_evaluation_data_are_not_in_a_trend(world: World) -> None:
     (chart,) = world.reports.build(third, pictured=True).charts
     assert isinstance(chart, TrendChart)
     assert [p.value for p in chart.points] == [0.7, 0.72]
+
+
+def test_a_report_of_progress_says_how_long_and_how_far_and_judges_nothing(world: World) -> None:
+    run = world.first_run(judged())
+    begun = replace(run, state=RunState.RUNNING, started_at=world.clock.now())
+    world.clock.advance(125)
+    report = world.reports.build(begun, trigger=Trigger.PROGRESS)
+    assert (report.word, report.label) == (Word.UNDER_WAY, "under way")
+    assert report.headline == "training on main for 2 m 5 s"
+    assert (report.checks, report.outcome, report.duration) == ((), "", "")
+
+
+def test_a_report_of_progress_that_comes_after_the_end_tells_the_end(world: World) -> None:
+    run = executed(world, judged(), "a", leaving(b'{"accuracy": 0.9}'))
+    assert world.reports.build(run, trigger=Trigger.PROGRESS).word is Word.PASSED
+
+
+def test_commits_and_all_changes_are_linked_where_the_forge_is_known(world: World) -> None:
+    source = replace(judged().sources[0], github="acme/wine")
+    watched = judged(sources=(source,))
+    first = executed(world, watched, "a", leaving(b'{"accuracy": 0.9}'))
+    run = executed(world, watched, "b", leaving(b'{"accuracy": 0.9}'))
+    reports = ReportBuilder(
+        world.store, world.sources, world.logs, "", world.clock, "https://github.example.org"
+    )
+    report = reports.build(run)
+    base = "https://github.example.org/acme/wine"
+    old, new = first.change.revision.commit, run.change.revision.commit
+    assert [row.url for row in report.commits] == [f"{base}/commit/{new}"]
+    assert report.compare_url == f"{base}/compare/{old}...{new}"
+    assert report.commit_url == f"{base}/commit/{new}"
+
+
+def test_what_was_done_beside_mails_and_deployments_is_listed_with_what_came_of_it(world: World) -> None:
+    watched = judged(
+        actions=(
+            (Trigger.PASS, DeployAction("prod")),
+            (Trigger.PASS, EmailAction(("team@example.org",))),
+            (Trigger.PASS, WebhookAction("board", rule=Rule(name="tell the board"))),
+        )
+    )
+    run = executed(world, watched, "a", leaving(b'{"accuracy": 0.9}'))
+    assert [(row.what, row.state) for row in world.reports.build(run).actions] == [
+        ("tell the board", "pending")
+    ]

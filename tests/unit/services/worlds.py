@@ -20,7 +20,7 @@ from orchestrator.adapters.files.checkpoints import FolderCheckpoints
 from orchestrator.adapters.files.logs import FolderLogs
 from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.activation import Activation, Answer, Command, HttpRequest, Probe, TcpConnect
-from orchestrator.domain.change import Commit, FileEntry, PullRequest, Refs, Revision
+from orchestrator.domain.change import Commit, FileEntry, LoggedCommit, PullRequest, Refs, Revision
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.environment import Environment
 from orchestrator.domain.errors import (
@@ -191,8 +191,8 @@ class FakeSources:
             at = self.parents.get(at)
         return at == older
 
-    def subjects(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[str]:
-        return [f"{newer[:8]} a subject"]
+    def logged(self, source: SourceSpec, older: str, newer: str, limit: int) -> Sequence[LoggedCommit]:
+        return [LoggedCommit(newer, "a subject", "Ada")]
 
 
 @dataclass
@@ -485,7 +485,7 @@ class World:
         self.servers = FakeServers()
         self.environments: dict[str, Environment] = {}
         self.mailer: FakeMailer | None = FakeMailer()
-        self.reports = ReportBuilder(self.store, self.sources, self.logs, "http://ci.example.org")
+        self.reports = ReportBuilder(self.store, self.sources, self.logs, "http://ci.example.org", self.clock)
         self.stopping = threading.Event()
         self.progress: list[ProgressEvent] = []
         self.no_room: Callable[[str], str | None] = lambda host: None
