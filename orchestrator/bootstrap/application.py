@@ -340,10 +340,12 @@ class Application:
     def renderer(self) -> Renderer:
         """Reports as people read them."""
         from orchestrator.adapters.drawing import ChartDrawer
-        from orchestrator.adapters.render import ReportRenderer
+        from orchestrator.adapters.render import CustomTemplates, ReportRenderer
 
-        drawer = ChartDrawer(self.state / "cache" / "matplotlib", self.masker.mask_text)
-        return MaskedRenderer(ReportRenderer(drawer), self.masker, self.secrets)
+        mask = self.masker.mask_text
+        drawer = ChartDrawer(self.state / "cache" / "matplotlib", mask)
+        custom = CustomTemplates(self.config.orchestrator.reports.templates.files)
+        return MaskedRenderer(ReportRenderer(drawer, mask, custom), self.masker, self.secrets)
 
     @cached_property
     def reports(self) -> ReportBuilder:
@@ -403,7 +405,14 @@ class Application:
     @cached_property
     def statuses(self) -> StatusTeller:
         """Marks commits with where their runs stand."""
-        return StatusTeller(self.store, self.forge, self.reports, self.clock, self.url)
+        return StatusTeller(
+            self.store,
+            self.forge,
+            self.reports,
+            self.clock,
+            self.url,
+            lambda report: self.renderer.comment(report).text,
+        )
 
     @cached_property
     def approver(self) -> Approver:

@@ -10,7 +10,7 @@ from orchestrator.adapters.chat import ReportChats
 from orchestrator.bootstrap.secrets import ConfiguredSecrets
 from orchestrator.domain.change import Commit, LoggedCommit, PullRequest, Refs, Revision
 from orchestrator.domain.pipeline import SourceSpec
-from orchestrator.domain.report import Rendered, Report
+from orchestrator.domain.report import Rendered, Report, Written
 from orchestrator.observe import Masker
 from orchestrator.ports.forge import Comment, CommitStatus, Forge, Quota
 from orchestrator.ports.world import Renderer, SourceControl
@@ -128,6 +128,15 @@ class MaskedRenderer:
         found = self._renderer.render(report)
         mask = self._masker.mask_text
         return replace(found, subject=mask(found.subject), text=mask(found.text), html=mask(found.html))
+
+    def comment(self, report: Report) -> Written:
+        self._secrets.learn_now_and_then()
+        found = self._renderer.comment(report)
+        return Written(self._masker.mask_text(found.text), found.trouble)
+
+    def markdown(self, report: Report) -> str:
+        self._secrets.learn_now_and_then()
+        return self._masker.mask_text(self._renderer.markdown(report))
 
     def page(self, report: Report, links: Mapping[str, str]) -> str:
         self._secrets.learn_now_and_then()

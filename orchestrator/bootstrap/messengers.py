@@ -13,7 +13,6 @@ from orchestrator.services.acting.act import Act
 from orchestrator.services.acting.comment import Commenter
 from orchestrator.services.acting.program import ProgramStarter
 from orchestrator.services.acting.webhook import WebhookCaller
-from orchestrator.services.statuses import details_of
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -34,7 +33,7 @@ def telling_acts(app: Application) -> dict[str, Act]:
             MaskedChats(app.masker, app.secrets),
             {name: hook.format for name, hook in main.hooks.items() if hook.format != "json"},
         ),
-        "github": Commenter(app.store, app.forge, app.reports, app.clock, details_of, public),
+        "github": Commenter(app.store, app.forge, app.reports, app.clock, app.renderer.comment, public),
         "exec": ProgramStarter(app.store, LocalPrograms(programs, app.masker.mask_bytes), app.clock, app.url),
     }
 

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "status": ("orchestrator.cli.status", "status", "Show all pipelines at a glance."),
     "plan": ("orchestrator.cli.plan", "plan", "Show what would run now, where and why; change nothing."),
     "runs": ("orchestrator.cli.runs", "runs", "List, show, follow, cancel and repeat runs."),
+    "report": ("orchestrator.cli.report", "report", "See what people are told of a run; send it as a test."),
     "init": ("orchestrator.cli.config", "init", "Write a commented configuration."),
     "validate": ("orchestrator.cli.config", "validate", "Report every mistake in a configuration."),
     "schema": ("orchestrator.cli.config", "schema", "Print the JSON Schema of a kind of file."),

@@ -110,31 +110,27 @@ def show(ref: str, journal: bool) -> int:
     metavar="FILE",
     help="Write it as one page that needs no network, in place of printing it.",
 )
+@click.option("--md", is_flag=True, help="Print it in Markdown.")
 @global_options
-def report(ref: str, html: Path | None) -> int:
-    """What mails tell of a run, as text, or as one HTML file with its charts inside."""
-    from orchestrator.cli.output import print_json, say
+def report(ref: str, html: Path | None, md: bool) -> int:
+    """What mails tell of a run, as text, in Markdown, or as one HTML file with its charts inside."""
+    from orchestrator.cli.output import print_json
+    from orchestrator.cli.report import write_report
     from orchestrator.cli.views import full_json, why_waiting
-    from orchestrator.domain.errors import InvalidInput
 
     settings = this()
     with settings.application() as app:
         run = app.store.runs.find(ref)
-        if settings.json and html is None:
+        if settings.json and html is None and not md:
             print_json(full_json(app, run, why_waiting(app, run), False))
             return PASSED
         told = app.reports.build(run, pictured=html is not None)
-        rendered = app.renderer.render(told)
-        if html is None:
-            click.echo(rendered.text)
-            return PASSED
-        try:
-            html.write_text(rendered.whole, encoding="utf-8")
-        except OSError as error:
-            raise InvalidInput(
-                f"{html} could not be written: {error.strerror}", "name a file in a folder that exists"
-            ) from error
-        say(f"wrote {html}")
+        if html is not None:
+            write_report(html, app.renderer.render(told).whole.encode())
+        if md:
+            click.echo(app.renderer.markdown(told), nl=False)
+        elif html is None:
+            click.echo(app.renderer.render(told).text)
         return PASSED
 
 

@@ -239,6 +239,8 @@ class Rendered:
     html: str
     images: tuple[Drawn, ...] = ()
     """What the HTML shows by ``cid:`` and their names."""
+    trouble: str = ""
+    """What was wrong with a template, so that the standard form took its place."""
 
     @property
     def whole(self) -> str:
@@ -248,6 +250,14 @@ class Rendered:
             data = b64encode(image.png).decode()
             html = html.replace(f'src="cid:{image.name}"', f'src="data:image/png;base64,{data}"')
         return html
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text that was made, and what was wrong with its template; that is empty when nothing was."""
+
+    text: str
+    trouble: str = ""
 
 
 def _shortened(text: str, length: int) -> str:

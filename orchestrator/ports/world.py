@@ -18,7 +18,7 @@ from orchestrator.domain.change import Commit, FileEntry, LoggedCommit, Refs, Re
 from orchestrator.domain.deployment import ReleaseFile
 from orchestrator.domain.mailing import Refusal
 from orchestrator.domain.pipeline import DatasetSpec, SourceSpec
-from orchestrator.domain.report import Rendered, Report
+from orchestrator.domain.report import Rendered, Report, Written
 from orchestrator.domain.space import Space
 from orchestrator.ports.engine import LogLine
 from orchestrator.ports.progress import ProgressSink
@@ -360,6 +360,12 @@ class Renderer(Protocol):
 
     def render(self, report: Report) -> Rendered:
         """Subject, text and HTML. Repository text is data there, never markup."""
+
+    def comment(self, report: Report) -> Written:
+        """Markdown for a forge, without a title and without the log."""
+
+    def markdown(self, report: Report) -> str:
+        """All of it in Markdown."""
 
     def page(self, report: Report, links: Mapping[str, str]) -> str:
         """The HTML as a page among others: with ``links``, addresses by text, and none to itself."""

@@ -186,7 +186,8 @@ class Actor:
         mail = OutboxMessage(
             0, action.id, run.id, message_id, recipients, rendered.subject, message.as_bytes(), "pending"
         )
-        return mail, f"mail to {', '.join(recipients)}: {rendered.subject}"
+        told = f"mail to {', '.join(recipients)}: {rendered.subject}"
+        return mail, f"{told}; {rendered.trouble}" if rendered.trouble else told
 
 
 class _KeptAlive:

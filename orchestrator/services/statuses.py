@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.domain.errors import NotFound, RevisionGone, SourceRefused, SourceUnavailable
-from orchestrator.domain.markdown import plain, shortened, table
+from orchestrator.domain.markdown import plain, shortened
 from orchestrator.domain.pipeline import SourceSpec
 from orchestrator.domain.report import Report
 from orchestrator.domain.run import Run, RunState, backoff
@@ -63,7 +63,7 @@ class _Trouble:
 class StatusTeller:
     """Tells the forge where runs stand. One thread; any thread may tell of configurations.
 
-    Without a forge nothing is told, and what is owed stays owed.
+    Without a forge nothing is told, and what is owed stays owed. ``written`` puts a report into Markdown.
     """
 
     def __init__(
@@ -73,12 +73,14 @@ class StatusTeller:
         reports: ReportBuilder,
         clock: Clock,
         url: str,
+        written: Callable[[Report], str],
     ) -> None:
         self._store = store
         self._forge = forge
         self._reports = reports
         self._clock = clock
         self._url = url.rstrip("/")
+        self._written = written
         self._troubles: dict[str, _Trouble] = {}
         self._lock = threading.Lock()
         self._noted: dict[tuple[str, str], tuple[SourceSpec, tuple[str, ...]]] = {}
@@ -238,7 +240,7 @@ class StatusTeller:
                 return f"{run.title} runs", ""
             case _:
                 report = self._reports.build(run)
-                return f"{report.label}: {report.key_metric or report.headline}", details_of(report)
+                return f"{report.label}: {report.key_metric or report.headline}", self._written(report)
 
 
 def _of_configuration(commit: str, problems: Sequence[str]) -> CommitStatus:
@@ -260,22 +262,3 @@ APPROVING = (
     "somebody who may has looked at them. Then a comment with `/mlci approve {commit}` lets this commit run, "
     "without secrets and without deploying."
 )
-
-
-def details_of(report: Report) -> str:
-    """A report in Markdown, as it stands beside a commit.
-
-    The log is not part of it: more people see a commit than may read what a run has printed.
-    """
-    checks = [(check.outcome.value, check.check, check.sentence) for check in report.checks]
-    metrics = [(m.name, f"{m.value} {m.unit}".strip(), m.baseline, m.difference) for m in report.metrics]
-    notes = [report.headline]
-    notes += [f"Likely cause: {report.likely_cause}"] if report.likely_cause else []
-    notes += [f"What changed: {report.what_changed}"] if report.what_changed else []
-    parts = [
-        *(plain(note) for note in notes),
-        table(("outcome", "check", "evidence"), checks),
-        table(("metric", "value", plain(report.baseline_title) or "baseline", "difference"), metrics),
-        "\n".join(f"- {plain(warning)}" for warning in report.warnings[:_PROBLEMS_SHOWN]),
-    ]
-    return "\n\n".join(part for part in parts if part)

@@ -43,7 +43,9 @@ def told(watching: Watching, commit: str) -> Comment:
 
 
 def commit_gone(comment: Comment, commit: str) -> bool:
-    return commit not in comment.body and any(commit in text for text in comment.history)
+    """Whether it was about that commit and no longer is; among those since the baseline it may stay."""
+    about = f"of commit {commit}"
+    return about not in comment.body and any(about in text for text in comment.history)
 
 
 def settled(watching: Watching, run: Run) -> None:

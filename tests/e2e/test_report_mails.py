@@ -53,3 +53,27 @@ def test_a_curve_that_the_run_left_is_in_its_first_mail(installation: Installati
     (message,) = (received.message for received in installation.smtp.wait_for(1))
     names = [part.get_filename() for part in message.walk() if part.get_content_maintype() == "image"]
     assert names == ["curve-loss.png"]
+
+
+def test_a_report_is_seen_in_each_form_and_sent_as_a_test(installation: Installation, tmp_path: Path) -> None:
+    note = tmp_path / "mail.html"
+    note.write_text("<p>Ask the cellar.</p>{{ standard }}")
+    broken = tmp_path / "comment.md"
+    broken.write_text("{{ nothing_such }}")
+    installation.main["reports"] = {"templates": {"html": str(note), "comment": str(broken)}}
+    installation.write()
+    installation.commit(0.8)
+    installation.orchestrator("run", "line", expect=None)
+    installation.smtp.wait_for(1)
+    installation.orchestrator("report", "send", "line#1", "--to", "me@example.org", "--on", "start")
+    sent = installation.smtp.wait_for(2)[1]
+    assert sent.message["Subject"].startswith("[test] [line] started: ")
+    page = sent.message.get_body(("html",))
+    assert page is not None
+    assert "<p>Ask the cellar.</p>" in page.get_content()
+    assert "# line \\#" in installation.orchestrator("runs", "report", "line#1", "--md")
+    assert "accuracy" in installation.orchestrator("report", "preview", "line#1", "--form", "comment")
+    for form in ("text", "html", "markdown", "mail", "slack", "teams", "discord", "mattermost"):
+        out = tmp_path / form
+        installation.orchestrator("report", "preview", "line#1", "--form", form, "--out", str(out))
+        assert b"accuracy" in out.read_bytes()

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
+from orchestrator.adapters.render import ReportRenderer
 from orchestrator.bootstrap.masked import MaskedForge
 from orchestrator.domain.markdown import plain, table
 from orchestrator.domain.report import MetricRow
 from orchestrator.domain.text import clean
 from orchestrator.observe import Masker
 from orchestrator.ports.forge import CommitStatus, Mark
-from orchestrator.services.statuses import details_of
 from tests.unit.adapters_render.reports import broken
 from tests.unit.services.forges import WINE, FakeForge
 
@@ -72,7 +72,12 @@ def test_nothing_that_a_report_holds_is_obeyed_on_a_commit() -> None:
         checks=tuple(replace(check, check=evil, sentence=evil) for check in found.checks),
         log_tail=("the log says something",),
     )
-    page = rendered(details_of(hostile))
+    page = rendered(ReportRenderer().comment(hostile).text)
+    assert set(re.findall(r'href="([^"]*)"', page)) == {
+        "https://github.com/acme/wine/commit/3f2a91c",
+        "https://github.com/acme/wine/compare/77aa310...3f2a91c",
+    }
+    page = re.sub(r"</?a[^>]*>", "", page)
     ours = {"p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}
     assert set(re.findall(r"</?([^\s>/]+)", page)) == ours
     assert not re.search(r"@\w|#\d|://", html.unescape(page))

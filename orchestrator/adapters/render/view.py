@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -118,13 +118,14 @@ class View:
 
 
 class _Cutter:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, mask: Callable[[str], str]) -> None:
         self._limits = limits
+        self._mask = mask
         self.more: dict[str, int] = {}
 
     def text(self, text: str) -> str:
         # Whatever lies far beyond the limit need not be cleaned.
-        text = clean(text[: 2 * self._limits.characters]).strip()
+        text = clean(self._masked(text)).strip()
         return (
             text
             if len(text) <= self._limits.characters
@@ -133,8 +134,12 @@ class _Cutter:
 
     def line(self, text: str) -> str:
         """As ``text``, but indentation stays."""
-        text = clean(text[: 2 * self._limits.characters].expandtabs(4)).rstrip()
+        text = clean(self._masked(text).expandtabs(4)).rstrip()
         return text if len(text) <= self._limits.characters else text[: self._limits.characters - 1] + "…"
+
+    def _masked(self, text: str) -> str:
+        # Masked before it is cut: half a secret is not known any more.
+        return self._mask(text[: 4 * self._limits.characters])[: 2 * self._limits.characters]
 
     def texts(self, section: str, rows: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.text(row) for row in rows[: self.rows(section, len(rows))])
@@ -145,9 +150,9 @@ class _Cutter:
         return min(count, self._limits.rows)
 
 
-def view_of(report: Report, limits: Limits) -> View:
-    """Cut a report down to the limits."""
-    cut = _Cutter(limits)
+def view_of(report: Report, limits: Limits, mask: Callable[[str], str] = str) -> View:
+    """Cut a report down to the limits, without what ``mask`` blanks out."""
+    cut = _Cutter(limits, mask)
     log = report.log_tail[-_LOG_LINES:]
     log = log[-cut.rows("log", len(log)) :] if log else ()
     metrics = report.metrics[: cut.rows("metrics", len(report.metrics))]

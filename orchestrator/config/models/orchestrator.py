@@ -32,6 +32,7 @@ from orchestrator.config.models.environment import Environment, check_environmen
 from orchestrator.config.models.github import GitHub
 from orchestrator.config.models.machines import Host, Registry, RegistryHost
 from orchestrator.config.models.messengers import Hook, Program
+from orchestrator.config.models.reporting import Reports
 from orchestrator.config.models.repository import Grant, Repository
 from orchestrator.config.models.retention import Retention
 from orchestrator.config.models.servers import Server
@@ -260,6 +261,7 @@ class OrchestratorFile(Model):
     email: Email | None = Field(
         default=None, description="How mail is sent; without it, pipelines cannot send any."
     )
+    reports: Reports = Field(default=Reports(), description="How reports look.")
     github: GitHub | None = Field(
         default=None,
         description="GitHub, or a GitHub Enterprise server. Without it, public repositories are watched by "

@@ -26,7 +26,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.markdown import plain
 from orchestrator.domain.pipeline import SourceSpec
-from orchestrator.domain.report import Report
+from orchestrator.domain.report import Report, Written
 from orchestrator.domain.run import Purpose, Run, latest_tries, representative
 from orchestrator.ports.comments import Place, ReportComment
 from orchestrator.ports.forge import Forge
@@ -68,7 +68,7 @@ class Commenter:
         forge: Forge | None,
         reports: ReportBuilder,
         clock: Clock,
-        written: Callable[[Report], str],
+        written: Callable[[Report], Written],
         public: str = "",
     ) -> None:
         self._store = store
@@ -131,7 +131,7 @@ class Commenter:
         if spec.comment == "changed" and known.external_id and known.word == report.word.value:
             return Acted(ActionState.SKIPPED, f"nothing changed under {where}: still {known.word}")
         for _ in range(_TURNS):
-            text = self._text(spot, report)
+            text, trouble = self._text(spot, report)
             told = f"{report.word.value.replace(' ', '_')} {sha256(text.encode()).hexdigest()}"
             if told == known.told and known.external_id and report.run.id == run.id:
                 return Acted(ActionState.DONE, f"the comment under {where} says so already")
@@ -147,7 +147,8 @@ class Commenter:
             if comment is None:
                 return Waits(f"another report is being written under {where}", _BUSY)
             if self._store.comments.told(spot.place, report.run.id, comment, told, now):
-                return Acted(ActionState.DONE, f"commented under {where}: {report.subject}")
+                told = f"commented under {where}: {report.subject}"
+                return Acted(ActionState.DONE, f"{told}; {trouble}" if trouble else told)
             # A newer run was told of meanwhile, over which this one has just been written.
             newer = self._store.comments.at(spot.place)
             if newer is None:
@@ -169,14 +170,16 @@ class Commenter:
             return found
         return forge.comment(spot.source, spot.number, text)
 
-    def _text(self, spot: _Spot, report: Report) -> str:
+    def _text(self, spot: _Spot, report: Report) -> tuple[str, str]:
+        """The comment, and what was wrong with its template."""
         run = report.run
         title = f"### {plain(run.title)}: {plain(report.label)}"
         news = plain(report.key_metric) if report.key_metric else ""
         where = f"of commit {run.change.revision.commit}"
         link = f"[The whole report]({report.url}) {where}" if report.url else f"Report {where}"
-        parts = (spot.marker, title, news, self._written(report), *self._pictures(report), link)
-        return "\n\n".join(part for part in parts if part)
+        body = self._written(report)
+        parts = (spot.marker, title, news, body.text, *self._pictures(report), link)
+        return "\n\n".join(part for part in parts if part), body.trouble
 
     def _pictures(self, report: Report) -> list[str]:
         """The pictures that the run left, by their addresses on our own server."""

@@ -211,7 +211,7 @@ def test_all_problems_of_all_files_come_at_once_in_reading_order(folder: ConfigF
     )
     assert folder.problems() == [
         (
-            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, github, repositories, grants, datasets, hosts, projects, servers, environments, stores, services, hooks, programs, registries, retention, secrets; '
+            'orchestrator.yaml:1:1: unknown key "storag"; expected one of storage, web, email, reports, github, repositories, grants, datasets, hosts, projects, servers, environments, stores, services, hooks, programs, registries, retention, secrets; '
             'did you mean "storage"?'
         ),
         'orchestrator.yaml:2:13: "high" is not possible here; expected a whole number',

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.action import Action, ActionState, Trigger
 from orchestrator.domain.action_spec import GithubAction
 from orchestrator.domain.change import Cause, PullRequest, Revision
@@ -21,7 +22,6 @@ from orchestrator.ports.records import NewAction, NewRun
 from orchestrator.services.act import Actor
 from orchestrator.services.acting.comment import Commenter
 from orchestrator.services.report import ReportBuilder
-from orchestrator.services.statuses import details_of
 from tests.unit.services.forges import WINE, FakeForge
 from tests.unit.services.worlds import World, commit_id, pipeline
 
@@ -41,7 +41,7 @@ class Desk:
         made = self.world.actor()
         acts = {
             "github": Commenter(
-                self.world.store, self.forge, self.world.reports, self.world.clock, details_of
+                self.world.store, self.forge, self.world.reports, self.world.clock, ReportRenderer().comment
             )
         }
         made._acts = {**made._acts, **acts}
@@ -260,7 +260,9 @@ def test_a_database_that_was_lost_finds_its_comment_again_by_its_marker(desk: De
 def with_pictures(action: Action, desk: Desk, public: str) -> str:
     """What is commented on a run that left a picture, a page and a picture that was not kept."""
     store, world = desk.world.store, desk.world
-    made = Commenter(store, desk.forge, Pictured(world.reports), world.clock, details_of, public)
+    made = Commenter(
+        store, desk.forge, Pictured(world.reports), world.clock, ReportRenderer().comment, public
+    )
     lease = store.actions.claim(action.id, "me", world.clock.now(), 60)
     assert lease is not None
     made.carry_out(lease, store.runs.get(action.run_id), action)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.adapters.render import ReportRenderer
 from orchestrator.domain.change import Cause, Revision
 from orchestrator.domain.errors import RevisionGone, SourceRefused, SourceUnavailable
 from orchestrator.domain.gate import Outcome, Verdict
@@ -37,7 +38,14 @@ def teller(world: World, forge: FakeForge) -> Teller:
 
 
 def another(world: World, forge: FakeForge) -> Teller:
-    return Teller(world.store, forge, world.reports, world.clock, "http://ci.example.org")
+    return Teller(
+        world.store,
+        forge,
+        world.reports,
+        world.clock,
+        "http://ci.example.org",
+        lambda report: ReportRenderer().comment(report).text,
+    )
 
 
 def watched(name: str = "wine", source: SourceSpec = WINE) -> Pipeline:
