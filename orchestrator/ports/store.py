@@ -154,8 +154,8 @@ class Runs(Protocol):
         or failed. None as well for what is no train run itself: it mends and breaks nothing.
         """
 
-    def measured_runs(self, pipeline: str) -> Sequence[Run]:
-        """PASSED runs of a pipeline, oldest first, of every purpose."""
+    def passed_before(self, run: Run) -> Run | None:
+        """The last train run before it on the same pipeline and branch that PASSED."""
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
         """The metrics of the latest try of each replicate, by replicate.

@@ -31,7 +31,7 @@ from orchestrator.domain.report import (
     trend_for,
     word_for,
 )
-from orchestrator.domain.run import Attempt, Purpose, Reason, Run, RunState, latest_tries, representative
+from orchestrator.domain.run import Attempt, Reason, Run, RunState, latest_tries, representative
 from orchestrator.domain.tabular import SHOWN, table_changes
 from orchestrator.domain.usage import resources_of
 from orchestrator.ports.collecting import Collectors
@@ -209,13 +209,7 @@ class ReportBuilder:
                 except NotFound:
                     # Removed since: the checks still say what it was compared with.
                     return None
-        branch = run.change.revision.branch
-        before = [
-            past
-            for past in self._store.runs.measured_runs(run.pipeline)
-            if past.id < run.id and past.purpose is Purpose.TRAIN and past.change.revision.branch == branch
-        ]
-        return before[-1] if before else None
+        return self._store.runs.passed_before(run)
 
     def _metrics(
         self, run: Run, pipeline: Pipeline, baseline: Run | None, checks: Sequence[CheckResult]

@@ -192,10 +192,11 @@ class SqlRuns:
             found: RunState | None = _PREVIOUS_STATE.scalar(connection, before)
         return found
 
-    def measured_runs(self, pipeline: str) -> Sequence[Run]:
-        passed = _RUNS.where(RunRow.pipeline == pipeline, RunRow.state == RunState.PASSED).order_by(RunRow.id)
+    def passed_before(self, run: Run) -> Run | None:
+        before = {"pipeline": run.pipeline, "id": run.id, "branch": run.change.revision.branch}
         with self._database.connected() as connection:
-            return _fetch(connection, passed)
+            found = _PASSED_BEFORE.rows(connection, before)
+        return _run(found[0]) if found else None
 
     def metrics(self, run_id: int) -> Mapping[int, Sequence[Metric]]:
         with self._database.connected() as connection:
@@ -422,6 +423,17 @@ _PREVIOUS_STATE = PreparedQuery(
     .where(
         RunRow.pipeline == bindparam("pipeline"),
         RunRow.state.in_(_JUDGED),
+        RunRow.purpose == Purpose.TRAIN,
+        RunRow.id < bindparam("id"),
+        ChangeRow.branch == bindparam("branch"),
+    )
+    .order_by(RunRow.id.desc())
+    .limit(1)
+)
+_PASSED_BEFORE = PreparedQuery(
+    _RUNS.where(
+        RunRow.pipeline == bindparam("pipeline"),
+        RunRow.state == RunState.PASSED,
         RunRow.purpose == Purpose.TRAIN,
         RunRow.id < bindparam("id"),
         ChangeRow.branch == bindparam("branch"),

@@ -20,6 +20,7 @@ from tests.benchmarks import (
     looks,
     masking,
     remote,
+    report,
     retention,
 )
 from tests.benchmarks.harness import Figures, Parameters
@@ -36,6 +37,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Parameters], Figures]]] = {
     "collect": collect.measure,
     "looks": looks.measure,
     "deploy": deploy.measure,
+    "report": report.measure,
 }
 
 

@@ -105,11 +105,18 @@ def test_the_previous_outcome_is_that_of_the_branchs_last_judged_training(
     assert store.runs.previous_state(enqueue(store)) is RunState.PASSED
 
 
-def test_measured_runs_passed_and_come_oldest_first(store: SqlStore) -> None:
-    one, two = passed(store), passed(store)
-    enqueue(store)
+def test_the_pass_before_a_run_is_a_training_of_its_own_branch_and_pipeline(store: SqlStore) -> None:
+    first = passed(store)
+    assert store.runs.passed_before(first) is None
+    second = passed(store)
     passed(store, new_run(pipeline("tea")))
-    assert [run.id for run in store.runs.measured_runs("wine")] == [one.id, two.id]
+    passed(store, new_run(branch="topic"))
+    passed(store, new_run(purpose=Purpose.BASELINE))
+    run = enqueue(store)
+    before = store.runs.passed_before(run)
+    assert before is not None
+    assert before.id == second.id
+    assert store.runs.passed_before(second) == store.runs.get(first.id)
 
 
 def test_metrics_are_those_of_each_replicates_latest_try(store: SqlStore) -> None:
@@ -311,14 +318,14 @@ def test_a_take_over_is_in_the_journal(store: SqlStore) -> None:
 
 
 def test_lists_of_runs_and_ticks_load_no_frozen_pipeline(store: SqlStore) -> None:
-    passed(store)
+    one = passed(store)
     enqueue(store)
     statements: list[str] = []
     engine = store._database._engine
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     store.runs.listing()
     store.runs.unfinished()
-    store.runs.measured_runs("wine")
+    store.runs.passed_before(one)
     store.attempts.queued(AT)
     store.actions.pending(AT)
     store.actions.outbox_due(AT)
