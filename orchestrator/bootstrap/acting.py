@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.render.filling import SandboxedTemplates
@@ -16,6 +15,7 @@ from orchestrator.services.act import Actor
 from orchestrator.services.acting.act import Act
 from orchestrator.services.deploying.gather import Gatherer
 from orchestrator.services.deploying.repository import Repository
+from orchestrator.services.mail_message import domain_of
 
 if TYPE_CHECKING:
     from orchestrator.bootstrap.application import Application
@@ -31,7 +31,7 @@ def actor_of(
     acts |= acts_with_results(app, gatherer, progress)
     acts |= telling_acts(app)
     email = app.config.orchestrator.email
-    domain = parseaddr(email.sender)[1].rpartition("@")[2] if email else "localhost"
+    domain = domain_of(email.sender) if email else "localhost"
     return Actor(
         app.store,
         acts,

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.github import GitHub
     from orchestrator.adapters.ssh import SshLinks
     from orchestrator.adapters.vault import Vault
+    from orchestrator.ports.collecting import Collectors
     from orchestrator.scheduler import Service
     from orchestrator.services.occasions import OccasionServer
     from orchestrator.services.retain import Retainer
@@ -350,13 +351,10 @@ class Application:
     @cached_property
     def reports(self) -> ReportBuilder:
         """Builds reports."""
-        from orchestrator.adapters.collectors import format_readers
         from orchestrator.bootstrap.forge import forge_url
 
         pages = forge_url(self.config)
-        return ReportBuilder(
-            self.store, self.sources, self.logs, self.url, self.clock, pages, format_readers()
-        )
+        return ReportBuilder(self.store, self.sources, self.logs, self.url, self.clock, pages, _readers)
 
     @property
     def url(self) -> str:
@@ -405,14 +403,7 @@ class Application:
     @cached_property
     def statuses(self) -> StatusTeller:
         """Marks commits with where their runs stand."""
-        return StatusTeller(
-            self.store,
-            self.forge,
-            self.reports,
-            self.clock,
-            self.url,
-            lambda report: self.renderer.comment(report).text,
-        )
+        return StatusTeller(self.store, self.forge, self.reports, self.clock, self.url, self.renderer.comment)
 
     @cached_property
     def approver(self) -> Approver:
@@ -441,9 +432,7 @@ class Application:
 
     @cached_property
     def _rows(self) -> RowReader:
-        from orchestrator.adapters.collectors import format_readers
-
-        return RowReader(self.store, self.blobs, format_readers())
+        return RowReader(self.store, self.blobs, _readers())
 
     @cached_property
     def images(self) -> Images:
@@ -584,3 +573,10 @@ class Application:
             self.links.close()
         if "store" in made:
             self.store.close()
+
+
+def _readers() -> Collectors:
+    """The readers of formats, whose libraries take a while to load: only when something is to be read."""
+    from orchestrator.adapters.collectors import format_readers
+
+    return format_readers()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.bootstrap import Application
     from orchestrator.domain.report import Report
+    from orchestrator.domain.run import Run
 
 CHATS: Final = ("slack", "teams", "discord", "mattermost")
 FORMS: Final = ("text", "html", "markdown", "comment", "mail", *CHATS)
@@ -58,7 +59,7 @@ def preview(ref: str, form: str, moment: str, out: Path | None) -> int:
     settings = this()
     with settings.application() as app:
         run = app.store.runs.find(ref)
-        made, trouble = _formed(app, _told(app, run.id, moment, form in ("html", "mail")), form)
+        made, trouble = _formed(app, _told(app, run, moment, form in ("html", "mail")), form)
         if trouble:
             say(f"! {trouble}; the standard form takes its place")
         if out is None:
@@ -89,16 +90,14 @@ def send(ref: str, to: tuple[str, ...], moment: str) -> int:
                 "no mail server is configured", "email: {smtp: …, from: …} in orchestrator.yaml"
             )
         run = app.store.runs.find(ref)
-        message, trouble = _mail(app, _told(app, run.id, moment, True), to)
+        message, trouble = _mail(app, _told(app, run, moment, True), to)
         if trouble:
             say(f"! {trouble}; the standard form takes its place")
         refusals = mailer.send(message, to)
         refused = {refusal.address: refusal.told for refusal in refusals}
         reached = [address for address in to if address not in refused]
         if settings.json:
-            print_json(
-                {"message_id": str(message["Message-ID"]), "reached": list(reached), "refused": dict(refused)}
-            )
+            print_json({"message_id": str(message["Message-ID"]), "reached": reached, "refused": refused})
         else:
             say(f"sent to {', '.join(reached)}: {message['Subject']}")
         for address, told in refused.items():
@@ -120,11 +119,11 @@ def write_report(file: Path, content: bytes) -> None:
     say(f"wrote {file}")
 
 
-def _told(app: Application, run_id: int, moment: str, pictured: bool) -> Report:
+def _told(app: Application, run: Run, moment: str, pictured: bool) -> Report:
     from orchestrator.domain.action import Trigger
 
     triggers: dict[str, Trigger] = {"start": Trigger.START, "progress": Trigger.PROGRESS}
-    return app.reports.build(app.store.runs.get(run_id), trigger=triggers.get(moment), pictured=pictured)
+    return app.reports.build(run, trigger=triggers.get(moment), pictured=pictured)
 
 
 def _formed(app: Application, told: Report, form: str) -> tuple[bytes, str]:
@@ -149,7 +148,7 @@ def _mail(app: Application, told: Report, to: tuple[str, ...]) -> tuple[EmailMes
     from dataclasses import replace
     from uuid import uuid4
 
-    from orchestrator.services.mail_message import compose
+    from orchestrator.services.mail_message import compose, domain_of
 
     mailer = app.mailer
     sender = mailer.sender if mailer is not None else "ML CI <ci@localhost>"
@@ -159,7 +158,7 @@ def _mail(app: Application, told: Report, to: tuple[str, ...]) -> tuple[EmailMes
         run=told.run,
         sender=sender,
         recipients=to,
-        message_id=f"<test-{told.run.id}.{uuid4().hex}@{sender.rpartition('@')[2].strip('> ')}>",
+        message_id=f"<test-{told.run.id}.{uuid4().hex}@{domain_of(sender)}>",
         now=app.clock.now(),
     )
     return message, rendered.trouble

@@ -35,26 +35,29 @@ def commit_page(source: SourceSpec, commit: str, github: str) -> str:
 
     ``github`` is where GitHub's pages are: ``https://github.com``, or an own server's.
     """
-    return _page(source, github, "commit", new=commit, old=commit)
+    found = _forge_of(source, github)
+    if found is None or not _HASH.fullmatch(commit):
+        return ""
+    base, forge = found
+    return f"{base}/{forge.commit.format(new=commit)}"
 
 
 def compare_page(source: SourceSpec, old: str, new: str, github: str) -> str:
     """The page of all that changed between two commits; empty where the forge is not known."""
-    return _page(source, github, "compare", new=new, old=old)
-
-
-def _page(source: SourceSpec, github: str, kind: str, new: str, old: str) -> str:
-    if not _HASH.fullmatch(new) or not _HASH.fullmatch(old):
+    found = _forge_of(source, github)
+    if found is None or not _HASH.fullmatch(old) or not _HASH.fullmatch(new):
         return ""
+    base, forge = found
+    return f"{base}/{forge.compare.format(old=old, new=new)}"
+
+
+def _forge_of(source: SourceSpec, github: str) -> tuple[str, _Forge] | None:
+    """Where a repository's pages begin, and how its forge calls them."""
     if source.github:
-        base, forge = f"{github.rstrip('/')}/{quote(source.github)}", _GITHUB
-    else:
-        host, path = _place(source.location)
-        known = _KNOWN.get(host) or (_GITLAB if host.startswith("gitlab.") else None)
-        if known is None or not path:
-            return ""
-        base, forge = f"https://{host}/{quote(path)}", known
-    return f"{base}/{(forge.commit if kind == 'commit' else forge.compare).format(new=new, old=old)}"
+        return f"{github.rstrip('/')}/{quote(source.github)}", _GITHUB
+    host, path = _place(source.location)
+    known = _KNOWN.get(host) or (_GITLAB if host.startswith("gitlab.") else None)
+    return None if known is None or not path else (f"https://{host}/{quote(path)}", known)
 
 
 def _place(location: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.domain.looks import seconds_of
 from orchestrator.domain.report import format_duration, format_size
 from orchestrator.domain.run import Attempt, Run
 
@@ -18,22 +19,14 @@ def resources_of(run: Run, attempts: Sequence[Attempt]) -> tuple[tuple[str, str]
         waited = (run.started_at - run.created_at).total_seconds()
         if waited >= 1:
             rows.append(("Waited", format_duration(waited)))
-    took = [
-        (each.finished_at - each.started_at).total_seconds()
-        for each in attempts
-        if each.started_at is not None and each.finished_at is not None
-    ]
-    if took:
-        total = format_duration(sum(took))
-        rows.append(("Computed", total if len(took) == 1 else f"{total} in {len(took)} containers"))
+    ended = [each for each in attempts if each.started_at is not None and each.finished_at is not None]
+    if ended:
+        total = format_duration(sum(seconds_of(each) for each in ended))
+        rows.append(("Computed", total if len(ended) == 1 else f"{total} in {len(ended)} containers"))
     models = sorted({each.hardware for each in attempts if each.hardware})
     if models:
         rows.append(("Hardware", ", ".join(models)))
-    gpu_seconds = sum(
-        len(each.gpus) * (each.finished_at - each.started_at).total_seconds()
-        for each in attempts
-        if each.gpus and each.started_at is not None and each.finished_at is not None
-    )
+    gpu_seconds = sum(len(each.gpus) * seconds_of(each) for each in ended)
     if gpu_seconds:
         count = max(len(each.gpus) for each in attempts)
         rows.append(("GPUs", f"{count} for each container, {format_duration(gpu_seconds)} of GPU time"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.domain.chart import Chart, CurveChart, CurveLine, TrendChart, TrendPoint
+from orchestrator.domain.collected import Series
 from orchestrator.domain.curves import SeriesFacts
 from orchestrator.domain.gate import CheckResult, Outcome
 from orchestrator.domain.pipeline import Pipeline
@@ -89,14 +90,16 @@ def curve_charts(
 
     ``facts`` are those of the attempt's series.
     """
-    drawable = [each for each in facts if each.kept > 1]
+    names = most_telling((each.name for each in facts if each.kept > 1), judged)
+    return tuple(curve_chart(store.findings.series(attempt.id, name), pipeline) for name in names)
 
-    def rank(name: str) -> tuple[bool, bool, str]:
-        return name not in judged, "loss" not in name.lower(), name
 
-    charts = []
-    for each in sorted(drawable, key=lambda f: rank(f.name))[:CURVES]:
-        series = store.findings.series(attempt.id, each.name)
-        line = CurveLine(each.name, series.steps, series.values)
-        charts.append(CurveChart(each.name, (line,), unit=pipeline.unit_of(each.name)))
-    return tuple(charts)
+def most_telling(names: Iterable[str], judged: Sequence[str]) -> list[str]:
+    """The few of a run's series that are drawn: judged metrics first, then losses, then the others."""
+    return sorted(names, key=lambda name: (name not in judged, "loss" not in name.lower(), name))[:CURVES]
+
+
+def curve_chart(series: Series, pipeline: Pipeline) -> CurveChart:
+    """A series over its steps."""
+    line = CurveLine(series.name, series.steps, series.values)
+    return CurveChart(series.name, (line,), unit=pipeline.unit_of(series.name))

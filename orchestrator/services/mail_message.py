@@ -9,7 +9,7 @@ from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime, getaddresses, parseaddr
 from urllib.parse import quote
 
 from orchestrator.domain.errors import MailRejected
@@ -107,6 +107,11 @@ def is_address(text: str) -> bool:
     except MailRejected:
         return False
     return True
+
+
+def domain_of(sender: str) -> str:
+    """The domain that a sender's Message-IDs end with."""
+    return parseaddr(sender)[1].rpartition("@")[2]
 
 
 def _address(text: str) -> Address:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.domain.action import ActionState, Trigger
 from orchestrator.domain.action_spec import DeployAction, EmailAction, GithubAction, RollbackAction, place_of
@@ -54,8 +54,8 @@ _TOLD_BY_LOGS = (Reason.IMAGE_BUILD, Reason.SETUP, Reason.START)
 class ReportBuilder:
     """Reads everything about a run and says it once. Thread-safe.
 
-    ``url`` is where our pages are, ``github`` where GitHub's are; without ``collectors``, nothing is read of
-    what a run under way has printed.
+    ``url`` is where our pages are, ``github`` where GitHub's are; ``collectors``, asked for
+    when they are needed, read what a run under way has printed; without them nothing is read of it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ReportBuilder:
         url: str,
         clock: Clock,
         github: str = "",
-        collectors: Collectors | None = None,
+        collectors: Callable[[], Collectors] | None = None,
     ) -> None:
         self._store = store
         self._sources = sources
@@ -117,7 +117,7 @@ class ReportBuilder:
             metrics=self._metrics(run, pipeline, baseline, checks),
             baseline_title=baseline.title if baseline else "",
             what_changed=self._what_changed(run, baseline),
-            commits=self._commits(run, pipeline, baseline),
+            commits=self._commits(run, source, baseline),
             data_changes=self._data_changes(run, pipeline, baseline),
             deployments=deployments,
             artifacts=tuple(ArtifactRow(a.path, a.size, a.removed) for a in artifacts),
@@ -126,14 +126,14 @@ class ReportBuilder:
             failure=_failure(run, attempts),
             log_tail=tail,
             duration=_duration(run),
-            host=", ".join(sorted({a.host for a in attempts if a.host})),
-            url=f"{self._url}/runs/{run.id}" if self._url else "",
+            host=_hosts(attempts),
+            url=self._page_of(run),
             approved_by=self._approved_by(run),
             series=series,
             params=tuple(findings.params(chosen.id) if chosen else ()),
             plots=tuple(findings.plots(chosen.id) if chosen else ()),
             charts=self._charts(run, pipeline, checks, chosen, series) if pictured else (),
-            commit_url=commit_page(source, run.change.revision.commit, self._github) if source else "",
+            commit_url=self._commit_page(source, run.change.revision.commit),
             compare_url=self._compare_url(run, source, baseline),
             resources=resources_of(run, tries),
             actions=self._actions(run),
@@ -145,7 +145,7 @@ class ReportBuilder:
         metrics: Sequence[Metric] = ()
         curves: Sequence[Series] = ()
         if self._collectors is not None:
-            metrics, curves = printed_so_far(self._logs, self._collectors, attempts, pipeline)
+            metrics, curves = printed_so_far(self._logs, self._collectors(), attempts, pipeline)
         taken = (now - run.started_at).total_seconds() if run.started_at is not None else 0.0
         source = pipeline.source_named(run.change.revision.source)
         return Report(
@@ -159,18 +159,22 @@ class ReportBuilder:
                 for each in metrics
             ),
             standing=tuple(doing(self._store, self._logs, now, run)),
-            host=", ".join(sorted({a.host for a in attempts if a.host})),
-            url=f"{self._url}/runs/{run.id}" if self._url else "",
+            host=_hosts(attempts),
+            url=self._page_of(run),
             approved_by=self._approved_by(run),
             charts=curves_so_far(curves, pipeline) if pictured else (),
-            commit_url=commit_page(source, run.change.revision.commit, self._github) if source else "",
+            commit_url=self._commit_page(source, run.change.revision.commit),
         )
 
+    def _page_of(self, run: Run) -> str:
+        return f"{self._url}/runs/{run.id}" if self._url else ""
+
+    def _commit_page(self, source: SourceSpec | None, commit: str) -> str:
+        return commit_page(source, commit, self._github) if source else ""
+
     def _compare_url(self, run: Run, source: SourceSpec | None, baseline: Run | None) -> str:
-        if baseline is None or source is None or baseline.change.revision.source != source.name:
-            return ""
-        old, new = baseline.change.revision.commit, run.change.revision.commit
-        return "" if old == new else compare_page(source, old, new, self._github)
+        old, new = _commit_from(source, baseline), run.change.revision.commit
+        return compare_page(source, old, new, self._github) if source and old and old != new else ""
 
     def _actions(self, run: Run) -> tuple[ActionRow, ...]:
         """What was done but for telling people and deploying, which are told of elsewhere."""
@@ -245,14 +249,13 @@ class ReportBuilder:
             notes.insert(0, f"{what_changed(run.change, baseline.change)} since {baseline.title}")
         return "; ".join(notes)
 
-    def _commits(self, run: Run, pipeline: Pipeline, baseline: Run | None) -> tuple[CommitRow, ...]:
-        source = pipeline.source_named(run.change.revision.source)
-        if baseline is None or source is None or baseline.change.revision.source != source.name:
+    def _commits(self, run: Run, source: SourceSpec | None, baseline: Run | None) -> tuple[CommitRow, ...]:
+        old, new = _commit_from(source, baseline), run.change.revision.commit
+        if baseline is None or source is None or not old:
             return ()
-        old, new = baseline.change.revision.commit, run.change.revision.commit
         try:
             return tuple(
-                CommitRow(c.commit[:8], c.subject, c.author, commit_page(source, c.commit, self._github))
+                CommitRow(c.commit[:8], c.subject, c.author, self._commit_page(source, c.commit))
                 for c in self._sources.logged(source, old, new, _COMMITS)
             )
         except (SourceError, NotFound) as error:
@@ -357,6 +360,17 @@ def _outcome(run: Run, pipeline: Pipeline, deployments: Sequence[DeploymentRow])
     if any(spec.kind == "deploy" for _, spec in pipeline.actions):
         return "not deployed"
     return ""
+
+
+def _commit_from(source: SourceSpec | None, baseline: Run | None) -> str:
+    """The baseline's commit, where it is of that source; else nothing."""
+    if source is None or baseline is None or baseline.change.revision.source != source.name:
+        return ""
+    return baseline.change.revision.commit
+
+
+def _hosts(attempts: Sequence[Attempt]) -> str:
+    return ", ".join(sorted({a.host for a in attempts if a.host}))
 
 
 def _duration(run: Run) -> str:

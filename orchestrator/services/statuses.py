@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.errors import NotFound, RevisionGone, SourceRefused, SourceUnavailable
 from orchestrator.domain.markdown import plain, shortened
 from orchestrator.domain.pipeline import SourceSpec
-from orchestrator.domain.report import Report
+from orchestrator.domain.report import Report, Written
 from orchestrator.domain.run import Run, RunState, backoff
 from orchestrator.ports.forge import CommitStatus, Forge, Mark
 from orchestrator.ports.records import OwedStatus
@@ -73,7 +73,7 @@ class StatusTeller:
         reports: ReportBuilder,
         clock: Clock,
         url: str,
-        written: Callable[[Report], str],
+        written: Callable[[Report], Written],
     ) -> None:
         self._store = store
         self._forge = forge
@@ -240,7 +240,7 @@ class StatusTeller:
                 return f"{run.title} runs", ""
             case _:
                 report = self._reports.build(run)
-                return f"{report.label}: {report.key_metric or report.headline}", self._written(report)
+                return f"{report.label}: {report.key_metric or report.headline}", self._written(report).text
 
 
 def _of_configuration(commit: str, problems: Sequence[str]) -> CommitStatus:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from orchestrator.domain.chart import Chart, CurveChart, CurveLine
+from orchestrator.domain.chart import Chart
 from orchestrator.domain.collected import Series
-from orchestrator.domain.curves import thin
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.metrics import Metric, format_value
 from orchestrator.domain.pipeline import Pipeline
 from orchestrator.domain.run import Attempt, AttemptState
 from orchestrator.ports.collecting import Collectors
 from orchestrator.ports.world import LogFiles
+from orchestrator.services.charts import curve_chart, most_telling
 from orchestrator.services.readings import required_metrics
 
-CURVES = 3
 _LINES = 20_000
 _LONGEST = 4096
-_POINTS = 1000
 
 
 def printed_so_far(
@@ -51,15 +49,6 @@ def so_far(metrics: Sequence[Metric], pipeline: Pipeline) -> str:
 
 def curves_so_far(series: Sequence[Series], pipeline: Pipeline) -> tuple[Chart, ...]:
     """A chart of each series that has a curve by now; metrics that it must leave first, then losses."""
-
-    wanted = required_metrics(pipeline)
-
-    def rank(name: str) -> tuple[bool, bool, str]:
-        return name not in wanted, "loss" not in name.lower(), name
-
-    charts = []
-    for each in sorted((s for s in series if len(s.values) > 1), key=lambda s: rank(s.name))[:CURVES]:
-        few = thin(each, _POINTS)
-        line = CurveLine(few.name, few.steps, few.values)
-        charts.append(CurveChart(few.name, (line,), unit=pipeline.unit_of(few.name)))
-    return tuple(charts)
+    drawable = {each.name: each for each in series if len(each.values) > 1}
+    names = most_telling(drawable, required_metrics(pipeline))
+    return tuple(curve_chart(drawable[name], pipeline) for name in names)

@@ -37,10 +37,6 @@ _COLOURS = {
 }
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 class ReportRenderer:
     """Implements Renderer. The templates are the package's own; a report's texts are only ever their data.
 
@@ -52,7 +48,7 @@ class ReportRenderer:
     def __init__(
         self,
         drawer: Drawer | None = None,
-        mask: Callable[[str], str] = _as_it_is,
+        mask: Callable[[str], str] = str,
         custom: CustomTemplates | None = None,
     ) -> None:
         self._drawer = drawer

@@ -65,19 +65,18 @@ def _changes(view: View) -> list[str]:
 
 
 def _deployments(view: View) -> list[str]:
-    lines: list[str] = []
-    for row in view.deployments:
-        lines += _wrap(f"{row.server}: {row.state}, release {row.release}", "  ", "    ")
-        lines += _wrap(row.message, "    ")
-    return [*lines, *_more(view, "deployments")]
+    rows = [(f"{row.server}: {row.state}, release {row.release}", row.message) for row in view.deployments]
+    return [*_entries(rows), *_more(view, "deployments")]
 
 
 def _actions(view: View) -> list[str]:
-    lines: list[str] = []
-    for row in view.actions:
-        lines += _wrap(f"{row.what}: {row.state}", "  ", "    ")
-        lines += _wrap(row.message, "    ")
-    return [*lines, *_more(view, "actions")]
+    rows = [(f"{row.what}: {row.state}", row.message) for row in view.actions]
+    return [*_entries(rows), *_more(view, "actions")]
+
+
+def _entries(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Each with what came of it below."""
+    return [line for title, told in rows for line in (*_wrap(title, "  ", "    "), *_wrap(told, "    "))]
 
 
 def _more(view: View, section: str) -> list[str]:

@@ -147,8 +147,8 @@ class Commenter:
             if comment is None:
                 return Waits(f"another report is being written under {where}", _BUSY)
             if self._store.comments.told(spot.place, report.run.id, comment, told, now):
-                told = f"commented under {where}: {report.subject}"
-                return Acted(ActionState.DONE, f"{told}; {trouble}" if trouble else told)
+                done = f"commented under {where}: {report.subject}"
+                return Acted(ActionState.DONE, f"{done}; {trouble}" if trouble else done)
             # A newer run was told of meanwhile, over which this one has just been written.
             newer = self._store.comments.at(spot.place)
             if newer is None:

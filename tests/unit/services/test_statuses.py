@@ -44,7 +44,7 @@ def another(world: World, forge: FakeForge) -> Teller:
         world.reports,
         world.clock,
         "http://ci.example.org",
-        lambda report: ReportRenderer().comment(report).text,
+        ReportRenderer().comment,
     )
 
 
